@@ -1,0 +1,122 @@
+//! 1 READ: one input file, read by position.
+//!
+//! In: a path. Out: bytes at an offset. Positioned reads leave no shared cursor behind, so several threads may read at
+//! once, and a file that shrinks under the reader is an error rather than a signal.
+
+use std::fs::{File, Metadata};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// An open, regular, readable file and the length it had when it was opened.
+#[derive(Debug)]
+pub struct InputFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl InputFile {
+    /// Opens a regular file; symlinks are followed, folders, FIFOs and devices are refused before they are opened
+    /// (opening a FIFO would wait for a writer).
+    pub fn open(path: &Path) -> Result<InputFile> {
+        let refuse = |metadata: &Metadata| {
+            let advice = match metadata.is_dir() {
+                true => "name the .safetensors files in it one by one",
+                false => "copy its content into a file first",
+            };
+            let found = if metadata.is_dir() { "a folder" } else { "a FIFO, socket or device" };
+            Err(Error::NotARegularFile { path: path.to_owned(), found, advice })
+        };
+        let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
+        if !metadata.is_file() {
+            return refuse(&metadata);
+        }
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        // Asked again of the handle: the path may have changed in between.
+        let metadata = file.metadata().map_err(Error::io("inspect", path))?;
+        if !metadata.is_file() {
+            return refuse(&metadata);
+        }
+        Ok(InputFile { path: path.to_owned(), file, bytes: metadata.len() })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length in bytes when it was opened.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The open handle.
+    pub fn handle(&self) -> &File {
+        &self.file
+    }
+
+    /// Fills `buffer` from byte `offset` on.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        read_exact_at(&self.file, buffer, offset).map_err(|source| match source.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::Changed {
+                path: self.path.clone(),
+                expected: self.bytes,
+                found: self.file.metadata().map_or(0, |metadata| metadata.len()),
+            },
+            _ => Error::Io { action: "read", path: self.path.clone(), source },
+        })
+    }
+
+    /// Fails if the file's length is no longer what it was: a last look before a result is published.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let found = self.file.metadata().map_err(Error::io("inspect", &self.path))?.len();
+        match found == self.bytes {
+            true => Ok(()),
+            false => Err(Error::Changed { path: self.path.clone(), expected: self.bytes, found }),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                buffer = &mut buffer[n..];
+                offset += n as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_shrinks_while_it_is_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let file = InputFile::open(&path).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(50).unwrap();
+        let error = file.read_at(0, &mut [0; 100]).unwrap_err();
+        assert!(matches!(error, Error::Changed { expected: 100, found: 50, .. }), "{error}");
+        assert!(file.check_unchanged().is_err());
+        file.read_at(0, &mut [0; 50]).unwrap();
+    }
+
+    #[test]
+    fn folders_are_refused_with_advice() {
+        let error = InputFile::open(&std::env::temp_dir()).unwrap_err();
+        assert!(error.to_string().contains("a folder, expected a regular file"), "{error}");
+    }
+}

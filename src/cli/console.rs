@@ -1,0 +1,59 @@
+//! The terminal: data on stdout, everything else on stderr; colours and bars only where a person looks.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use bnfold_gpu::error::shown;
+use indicatif::{ProgressBar, ProgressStyle};
+
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const RESET: &str = "\x1b[0m";
+
+/// Prints data. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn data(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as one line of JSON, or as indented JSON.
+pub(crate) fn json(value: &impl serde::Serialize, indented: bool) -> anyhow::Result<()> {
+    let text = if indented { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
+    data(&(text + "\n"))
+}
+
+/// Prints a line on stderr. anstream takes the colours out where `NO_COLOR` or a pipe says so; that stderr is closed is
+/// nobody's concern.
+fn line(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// An error with its causes.
+pub(crate) fn error(error: &anyhow::Error) {
+    line(&format!("{RED}error:{RESET} {}", shown(&format!("{error:#}"))));
+}
+
+/// A warning.
+pub(crate) fn warning(text: &str) {
+    line(&format!("{YELLOW}warning:{RESET} {}", shown(text)));
+}
+
+/// A remark.
+pub(crate) fn note(text: &str) {
+    line(&format!("note: {}", shown(text)));
+}
+
+/// A progress bar over bytes, hidden unless stderr is a terminal.
+pub(crate) fn progress(bytes: u64, name: &str, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(bytes).with_style(style.progress_chars("=> ")).with_message(shown(name).into_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

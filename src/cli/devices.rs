@@ -1,0 +1,52 @@
+//! `bnfold-gpu devices`: graphics adapters, their limits, and which one `--device` picks.
+
+use super::arguments::{DevicesArguments, Format};
+use super::{Status, console};
+
+#[cfg(feature = "gpu")]
+pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
+    use bnfold_gpu::fold::gpu::{AdapterSummary, Wanted, adapters, pick};
+    use bnfold_gpu::report::human::bytes;
+
+    #[derive(serde::Serialize)]
+    struct Devices {
+        adapters: Vec<AdapterSummary>,
+        /// The adapter's number; `null` for the CPU.
+        auto: Option<usize>,
+        /// The adapter's number; `null` if `--device gpu` fails.
+        gpu: Option<usize>,
+    }
+    let adapters = adapters();
+    let auto = pick(&adapters, &Wanted::Hardware).ok();
+    let gpu = pick(&adapters, &Wanted::Any).ok();
+    if arguments.format == Format::Json {
+        console::json(&Devices { adapters, auto, gpu }, true)?;
+        return Ok(Status::Done);
+    }
+    let mut text = String::new();
+    for adapter in &adapters {
+        let AdapterSummary { number, name, kind, backend, driver, .. } = adapter;
+        let (buffer, binding) = (bytes(adapter.max_buffer_bytes), bytes(adapter.max_binding_bytes));
+        let unusable =
+            if adapter.usable { "" } else { "; cannot be used: lacks compute shaders or the default limits" };
+        text += &format!("gpu:{number}  {name} ({kind}, {backend}, driver {driver})\n");
+        text += &format!(
+            "       buffers up to {buffer}, bindings up to {binding}, {} workgroups a dimension{unusable}\n",
+            adapter.max_workgroups
+        );
+    }
+    let named = |number: Option<usize>, none: &str| number.map_or(none.to_owned(), |number| format!("gpu:{number}"));
+    text += &format!("--device auto picks {}\n", named(auto, "the CPU (no hardware GPU)"));
+    text += &format!("--device gpu picks {}\n", named(gpu, "nothing and fails (no adapter)"));
+    console::data(&text)?;
+    Ok(Status::Done)
+}
+
+#[cfg(not(feature = "gpu"))]
+pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
+    match arguments.format {
+        Format::Json => console::data("{\n  \"adapters\": [],\n  \"auto\": null,\n  \"gpu\": null\n}\n")?,
+        Format::Human => console::data("this program was built without GPU support; --device auto picks the CPU\n")?,
+    }
+    Ok(Status::Done)
+}

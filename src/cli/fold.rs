@@ -1,0 +1,99 @@
+//! `bnfold-gpu --input PATH...`: folds models one after the other; a failing one does not stop the rest.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bnfold_gpu::Error;
+use bnfold_gpu::fold::{Engine, FoldOptions};
+use bnfold_gpu::model::{Settings, fold_model};
+use bnfold_gpu::output::Replace;
+use bnfold_gpu::report::{FailureReport, ModelReport};
+
+use super::arguments::{FoldArguments, Format};
+use super::{Status, console, settings};
+
+pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
+    let outputs = settings::outputs(&arguments.input, arguments.output.as_deref())?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cancelled);
+    // Without a handler a signal would leave the temporary file behind; where none can be set, that is all that is lost.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    if let (Some(folder), true) = (&arguments.output, arguments.input.len() > 1) {
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+            action: "create the output folder",
+            path: folder.clone(),
+            source,
+        })?;
+    }
+    let mut engine = settings::engine(arguments.device, arguments.verbosity.quiet)?;
+    let mut failed = Vec::new();
+    for (input, output) in arguments.input.iter().zip(&outputs) {
+        match one(input, output, arguments, &mut engine, &cancelled) {
+            Ok(report) => print(&report, arguments)?,
+            Err(Error::Interrupted) => return Err(Error::Interrupted.into()),
+            Err(error) => {
+                if arguments.format == Format::Json {
+                    console::json(&FailureReport { input: input.clone(), error: error.to_string() }, false)?;
+                }
+                console::error(&error.into());
+                failed.push(input);
+            }
+        }
+    }
+    summarise(&failed, arguments.input.len());
+    Ok(if failed.is_empty() { Status::Done } else { Status::Failed })
+}
+
+fn one(
+    input: &Path,
+    output: &Path,
+    arguments: &FoldArguments,
+    engine: &mut Engine,
+    cancelled: &AtomicBool,
+) -> Result<ModelReport, Error> {
+    let settings = Settings {
+        eps: settings::eps_settings(&arguments.planning, input),
+        plan: arguments.plan.as_deref(),
+        style: arguments.style.into(),
+        dtype: arguments.dtype.float(),
+        strict: arguments.strict,
+        replace: if arguments.force { Replace::Always } else { Replace::Never },
+        sync: !arguments.no_sync,
+    };
+    let bytes = std::fs::metadata(input).map_or(0, |metadata| metadata.len());
+    let name = input.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let bar = console::progress(bytes, &name, arguments.verbosity.quiet);
+    let options = FoldOptions {
+        verify: !arguments.no_verify,
+        allow_non_finite: arguments.allow_non_finite,
+        cancelled,
+        progress: &|done| bar.inc(done),
+    };
+    let report = fold_model(input, output, &settings, engine, options);
+    bar.finish_and_clear();
+    report
+}
+
+fn print(report: &ModelReport, arguments: &FoldArguments) -> anyhow::Result<()> {
+    if !arguments.verbosity.quiet {
+        for warning in &report.warnings {
+            console::warning(&format!("{}: {warning}", report.input.display()));
+        }
+    }
+    match arguments.format {
+        Format::Json => console::json(report, false),
+        Format::Human => {
+            let detail = if arguments.verbosity.verbose { report.details() } else { String::new() };
+            console::data(&format!("{report}\n{detail}"))
+        }
+    }
+}
+
+/// After several models: which ones failed.
+fn summarise(failed: &[&PathBuf], all: usize) {
+    if !failed.is_empty() && all > 1 {
+        let names = failed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        console::note(&format!("{} of {all} models failed: {names}", failed.len()));
+    }
+}

@@ -1,0 +1,67 @@
+//! What the user typed, and one file a command.
+//!
+//! In: the command line. Out: calls into the library, text on stdout (data) and stderr (everything else), a [`Status`].
+
+pub(crate) mod arguments;
+pub(crate) mod console;
+mod devices;
+mod fold;
+mod generate;
+mod plan;
+mod settings;
+mod verify;
+
+use std::process::ExitCode;
+
+pub(crate) use arguments::Cli;
+use arguments::Command;
+use bnfold_gpu::Error;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Everything was done; warnings included.
+    Done,
+    /// A model or a check failed.
+    Failed,
+    /// The command line cannot be followed.
+    Usage,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl Status {
+    /// The status that an error which ends the run stands for.
+    pub(crate) fn of(error: &anyhow::Error) -> Status {
+        if error.is::<settings::UsageError>() {
+            return Status::Usage;
+        }
+        match error.downcast_ref::<Error>() {
+            Some(Error::Interrupted) => Status::Interrupted,
+            _ => Status::Failed,
+        }
+    }
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(match status {
+            Status::Done => 0,
+            Status::Failed => 1,
+            Status::Usage => 2,
+            Status::Interrupted => 130,
+        })
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
+    match cli.command {
+        None => fold::run(&cli.fold),
+        Some(Command::Plan(arguments)) => plan::run(&arguments),
+        Some(Command::Verify(arguments)) => verify::run(&arguments),
+        Some(Command::Devices(arguments)) => devices::run(&arguments),
+        Some(Command::Completions { shell }) => generate::completions(shell),
+        Some(Command::Man) => generate::man(),
+    }
+}

@@ -1,0 +1,48 @@
+//! `bnfold-gpu plan`: what would be folded and why.
+
+use std::path::Path;
+
+use bnfold_gpu::checkpoint::Checkpoint;
+use bnfold_gpu::plan::{Planned, plan};
+use bnfold_gpu::report::human::PlanTable;
+
+use super::arguments::{Format, PlanArguments};
+use super::{Status, console, settings};
+
+pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
+    let mut plans = Vec::new();
+    let mut status = Status::Done;
+    for input in &arguments.input {
+        match one(input, arguments) {
+            Ok(planned) => {
+                if !arguments.verbosity.quiet {
+                    for warning in &planned.assumed {
+                        console::warning(&format!("{}: {warning}", input.display()));
+                    }
+                }
+                plans.push(planned.plan);
+            }
+            Err(error) => {
+                console::error(&error.into());
+                status = Status::Failed;
+            }
+        }
+    }
+    match (arguments.format, plans.as_slice()) {
+        (Format::Human, plans) => {
+            let all = arguments.verbosity.verbose;
+            let text = plans.iter().map(|plan| PlanTable { plan, all }.to_string()).collect::<Vec<_>>().join("\n");
+            console::data(&text)?;
+        }
+        (Format::Json, [plan]) if arguments.input.len() == 1 => console::json(plan, true)?,
+        // The only model failed: its error is all there is to say.
+        (Format::Json, []) if arguments.input.len() == 1 => {}
+        (Format::Json, plans) => console::json(&plans, true)?,
+    }
+    Ok(status)
+}
+
+fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
+    let eps = settings::eps_settings(&arguments.planning, input);
+    plan(&Checkpoint::open(input)?, &eps, arguments.plan.as_deref())
+}

@@ -1,0 +1,47 @@
+//! `bnfold-gpu verify`: a folded file against its original.
+
+use bnfold_gpu::checkpoint::Checkpoint;
+use bnfold_gpu::plan::plan;
+use bnfold_gpu::verify::{VerifyReport, verify};
+
+use super::arguments::{Format, VerifyArguments};
+use super::{Status, console, settings};
+
+pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
+    let original = Checkpoint::open(&arguments.original)?;
+    let folded = Checkpoint::open(&arguments.folded)?;
+    let eps = settings::eps_settings(&arguments.planning, &arguments.original);
+    let planned = plan(&original, &eps, arguments.plan.as_deref())?;
+    let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
+    let name = arguments.folded.display();
+    if !arguments.verbosity.quiet {
+        for warning in &planned.assumed {
+            console::warning(&format!("{}: {warning}", arguments.original.display()));
+        }
+        if report.left > 0 {
+            console::warning(&format!(
+                "{name}: {} norms could have been folded, but were left as they were",
+                report.left
+            ));
+        }
+    }
+    match arguments.format {
+        Format::Json => console::json(&report, false)?,
+        Format::Human => console::data(&format!("{}: {}\n", name, summary(&report)))?,
+    }
+    for problem in &report.problems {
+        console::error(&anyhow::anyhow!("{name}: {problem}"));
+    }
+    Ok(if report.ok { Status::Done } else { Status::Failed })
+}
+
+fn summary(report: &VerifyReport) -> String {
+    let VerifyReport { folded, elements, worst_ulp, worst_shift_ulp, same, problems, .. } = report;
+    match problems.len() {
+        0 => format!(
+            "ok, {folded} norms folded; {elements} values compared, weights within {worst_ulp:.2} ulp, biases within \
+             {worst_shift_ulp:.2} ulp of their largest addend; {same} other tensors are the same"
+        ),
+        count => format!("NOT the same network, {count} problems"),
+    }
+}

@@ -1,0 +1,273 @@
+//! Everything that can go wrong, for every stage: one enum, fields rather than strings.
+//!
+//! A message names the file, the layer or tensor, what was expected, what was found and what to do next. It is lower
+//! case and has no full stop, so that it can follow `error:`. Names that come out of a file are escaped before they
+//! reach a terminal.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::HeaderProblem;
+
+/// The library's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The path is not a regular file: a folder, a FIFO, a device.
+    #[error("{}: {found}, expected a regular file; {advice}", path.display())]
+    NotARegularFile {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The file does not hold what the safetensors format promises.
+    #[error("{}: not a valid safetensors file: {problem}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// The rule that is broken.
+        problem: HeaderProblem,
+    },
+    /// The file became shorter or changed while it was read.
+    #[error("{}: changed while it was read (expected {expected} bytes, found {found}); nothing was written", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Length when it was opened.
+        expected: u64,
+        /// Length now.
+        found: u64,
+    },
+    /// A tensor that a plan or another tensor names is not in the file.
+    #[error("{}: no tensor `{}`{context}", path.display(), shown(tensor))]
+    MissingTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The name that was looked for.
+        tensor: String,
+        /// Who asked for it, and the next step; begins with `,` or `;` or is empty.
+        context: String,
+    },
+    /// Norm parameters that no batch norm can have.
+    #[error(
+        "{}: norm `{}`, channel {channel}: {what} is {value}; a trained batch norm cannot hold that, so the file is \
+         damaged or was read wrongly; to fold the other layers, write a plan with `bnfold-gpu plan --format json`, \
+         change this norm's action to \"keep\" and pass it with --plan",
+        path.display(), shown(norm)
+    )]
+    NormValue {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm.
+        norm: String,
+        /// The first bad channel.
+        channel: usize,
+        /// Which value, for example `running variance` or `running variance + eps`.
+        what: &'static str,
+        /// What was found.
+        value: f64,
+    },
+    /// A folded value is not finite in the dtype it is stored in.
+    #[error(
+        "{}: layer `{}`, tensor `{}`, channel {channel}: folding gives {value}, which {dtype} cannot hold{hint}; \
+         keep this norm with a plan (bnfold-gpu plan --format json, action \"keep\"), widen with --dtype f32, or accept \
+         it with --allow-non-finite",
+        path.display(), shown(norm), shown(tensor)
+    )]
+    NonFinite {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm that is folded.
+        norm: String,
+        /// The weight or bias.
+        tensor: String,
+        /// Output channel.
+        channel: usize,
+        /// The value before it is rounded to `dtype`.
+        value: f64,
+        /// Output dtype.
+        dtype: &'static str,
+        /// More, for example that the stored weight is not finite itself; begins with ` (` or is empty.
+        hint: &'static str,
+    },
+    /// A value that another element type cannot hold (`--dtype`).
+    #[error(
+        "{}: tensor `{}`, element {element}: {value} does not fit into {dtype}; choose a wider --dtype, or accept \
+         infinities with --allow-non-finite",
+        path.display(), shown(tensor)
+    )]
+    Overflow {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Flat index.
+        element: u64,
+        /// The stored value.
+        value: f64,
+        /// The type it was to take.
+        dtype: &'static str,
+    },
+    /// A plan file is not JSON of the right form, or does not fit the checkpoint.
+    #[error("{}:{line}: {problem}", path.display())]
+    PlanFile {
+        /// The plan file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// A plan that was made by the planner does not fit its checkpoint: a fault of this program.
+    #[error("{}: norm `{}`: {problem}", path.display(), shown(norm))]
+    Layer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm.
+        norm: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
+    /// The output exists.
+    #[error("{}: exists already; pass --force to replace it, or another --output", path.display())]
+    OutputExists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output is the input.
+    #[error("{}: the output is the input itself; pass another --output (the original is never replaced)", path.display())]
+    OutputIsInput {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The folded model would hold two tensors of one name.
+    #[error(
+        "{}: folding norm `{}` needs a new tensor `{}`, but the checkpoint has one of that name already; keep this \
+         norm with a plan (bnfold-gpu plan --format json, action \"keep\")",
+        path.display(), shown(norm), shown(tensor)
+    )]
+    NameTaken {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm.
+        norm: String,
+        /// The name.
+        tensor: String,
+    },
+    /// The header of the output would be longer than readers accept.
+    #[error("{}: the output's header would take {bytes} bytes, and readers accept {limit} at most", path.display())]
+    HeaderTooLong {
+        /// The output.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// What readers accept.
+        limit: u64,
+    },
+    /// `--strict` and a norm that stays.
+    #[error(
+        "{}: {kept} of {all} norms cannot be folded and --strict was given; the first is `{}`: {reason}",
+        path.display(), shown(norm)
+    )]
+    Strict {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Norms that stay.
+        kept: usize,
+        /// All norms.
+        all: usize,
+        /// The first of those that stay.
+        norm: String,
+        /// Why it stays.
+        reason: String,
+    },
+    /// What was computed differs from the reference by more than the stated bound.
+    #[error(
+        "{}: verification failed: layer `{}`, tensor `{}`, element {element}: got {got}, expected {expected} \
+         ({ulp:.1} ulp, at most {bound} allowed); nothing was written: please report this with the model's name",
+        path.display(), shown(norm), shown(tensor)
+    )]
+    Verification {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm.
+        norm: String,
+        /// The tensor.
+        tensor: String,
+        /// Flat index.
+        element: u64,
+        /// The folded value.
+        got: f64,
+        /// The reference.
+        expected: f64,
+        /// Distance in units in the last place of the output dtype.
+        ulp: f64,
+        /// Allowed distance.
+        bound: f64,
+    },
+    /// No adapter answers to what was asked for.
+    #[error(
+        "no graphics adapter for --device {wanted}: {reason}; `bnfold-gpu devices` lists what there is, --device cpu needs none"
+    )]
+    NoAdapter {
+        /// The option's value.
+        wanted: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The graphics device failed; callers finish on the CPU.
+    #[error("graphics device failed: {reason}")]
+    Gpu {
+        /// What it said.
+        reason: String,
+    },
+    /// The user pressed Ctrl-C or the like; kept apart so that nothing is reported as broken.
+    #[error("interrupted; nothing was written")]
+    Interrupted,
+}
+
+impl Error {
+    /// An `Io` error's constructor, for `map_err`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
+        let path = path.to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+/// A name out of a file, safe to print: control characters are escaped, everything else is as it is.
+pub fn shown(name: &str) -> std::borrow::Cow<'_, str> {
+    if name.chars().any(char::is_control) {
+        name.chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+            .collect::<String>()
+            .into()
+    } else {
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_move_the_cursor() {
+        assert_eq!(shown("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(shown("layer1.0.卷积"), "layer1.0.卷积");
+    }
+}

@@ -1,0 +1,263 @@
+//! 3 FOLD, GPU: adapters, and a device whose every failure is an `Err`.
+//!
+//! In: which adapter is wanted. Out: an open [`Device`]. wgpu panics on errors that nobody catches, and reports a lost
+//! device as success (buffers are created, error scopes stay silent), so all work goes through [`Device::checked`]:
+//! error scopes for what wgpu says, a flag for what it says elsewhere, `catch_unwind` for what it does not foresee.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Which adapter to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The best hardware adapter.
+    Hardware,
+    /// The best adapter, a software one if there is no other.
+    Any,
+    /// The one of that number in [`adapters`].
+    Number(usize),
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Wanted::Hardware => f.write_str("auto"),
+            Wanted::Any => f.write_str("gpu"),
+            Wanted::Number(number) => write!(f, "gpu:{number}"),
+        }
+    }
+}
+
+/// What there is to know about an adapter, as reports show it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdapterSummary {
+    /// Its number for `--device gpu:N`.
+    pub number: usize,
+    /// Its name.
+    pub name: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub kind: &'static str,
+    /// The graphics interface it is reached through.
+    pub backend: String,
+    /// Driver and version.
+    pub driver: String,
+    /// Largest buffer, in bytes.
+    pub max_buffer_bytes: u64,
+    /// Largest storage binding, in bytes.
+    pub max_binding_bytes: u64,
+    /// Most workgroups per dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Whether it offers everything the shaders need.
+    pub usable: bool,
+}
+
+impl AdapterSummary {
+    fn new(number: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        AdapterSummary {
+            number,
+            name: info.name,
+            kind: match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => "discrete",
+                wgpu::DeviceType::IntegratedGpu => "integrated",
+                wgpu::DeviceType::VirtualGpu => "virtual",
+                wgpu::DeviceType::Cpu => "software",
+                wgpu::DeviceType::Other => "other",
+            },
+            backend: info.backend.to_string(),
+            driver: [info.driver, info.driver_info].join(" ").trim().to_owned(),
+            max_buffer_bytes: limits.max_buffer_size,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_workgroups: limits.max_compute_workgroups_per_dimension,
+            usable: wgpu::Limits::default().check_limits(&limits)
+                && adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS),
+        }
+    }
+
+    /// Whether it runs on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.kind == "software"
+    }
+
+    /// How good a choice it is; smaller is better.
+    fn rank(&self) -> usize {
+        ["discrete", "integrated", "virtual", "other", "software"]
+            .iter()
+            .position(|&kind| kind == self.kind)
+            .unwrap_or(9)
+    }
+}
+
+/// All adapters, in the driver's order: the numbers of `--device gpu:N`.
+pub fn adapters() -> Vec<AdapterSummary> {
+    open_adapters().iter().map(|(_, summary)| summary.clone()).collect()
+}
+
+/// The number of the adapter that `wanted` means, among `adapters`.
+pub fn pick(adapters: &[AdapterSummary], wanted: &Wanted) -> Result<usize> {
+    let refuse = |reason: String| Err(Error::NoAdapter { wanted: wanted.to_string(), reason });
+    let candidates = adapters.iter().filter(|adapter| adapter.usable);
+    let best = match wanted {
+        Wanted::Number(number) => {
+            let Some(adapter) = adapters.get(*number) else {
+                return refuse(format!("there are {} adapters, numbered from 0", adapters.len()));
+            };
+            if !adapter.usable {
+                return refuse(format!("`{}` lacks compute shaders or the default limits", adapter.name));
+            }
+            Some(adapter)
+        }
+        Wanted::Any => candidates.min_by_key(|adapter| adapter.rank()),
+        Wanted::Hardware => candidates.filter(|adapter| !adapter.is_software()).min_by_key(|adapter| adapter.rank()),
+    };
+    match best {
+        Some(adapter) => Ok(adapter.number),
+        None if adapters.is_empty() => refuse("no Vulkan, Metal or Direct3D 12 driver is installed".to_owned()),
+        None => refuse("none of the adapters can be used".to_owned()),
+    }
+}
+
+fn open_adapters() -> Vec<(wgpu::Adapter, AdapterSummary)> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    // A broken driver may panic while it is asked for its adapters; then there is none.
+    catch_unwind(|| {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = backends;
+        let instance = wgpu::Instance::new(descriptor);
+        pollster::block_on(instance.enumerate_adapters(backends))
+    })
+    .unwrap_or_default()
+    .into_iter()
+    .enumerate()
+    .map(|(number, adapter)| {
+        let summary = AdapterSummary::new(number, &adapter);
+        (adapter, summary)
+    })
+    .collect()
+}
+
+/// An open device.
+pub(super) struct Device {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    summary: AdapterSummary,
+    /// The first failure that was reported outside an error scope: a lost device, an uncaptured error.
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Device {
+    /// Opens the wanted adapter with the default limits: what fits into them runs everywhere.
+    pub(super) fn open(wanted: &Wanted) -> Result<Device> {
+        let mut all = open_adapters();
+        let summaries = all.iter().map(|(_, summary)| summary.clone()).collect::<Vec<_>>();
+        let (adapter, summary) = all.swap_remove(pick(&summaries, wanted)?);
+        let descriptor = wgpu::DeviceDescriptor { label: Some("bnfold-gpu"), ..wgpu::DeviceDescriptor::default() };
+        let (device, queue) =
+            catch_unwind(AssertUnwindSafe(|| pollster::block_on(adapter.request_device(&descriptor))))
+                .map_err(|panic| Error::Gpu {
+                    reason: format!("opening {} panicked: {}", summary.name, words(&panic)),
+                })?
+                .map_err(|error| Error::Gpu { reason: format!("{} cannot be opened: {error}", summary.name) })?;
+        let failure = Arc::new(Mutex::new(None));
+        let note = |failure: &Arc<Mutex<Option<String>>>| {
+            let failure = Arc::clone(failure);
+            move |reason: String| {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+            }
+        };
+        let lost = note(&failure);
+        device.set_device_lost_callback(move |reason, message| lost(format!("device lost ({reason:?}): {message}")));
+        let uncaptured = note(&failure);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured(error.to_string())));
+        Ok(Device { device, queue, summary, failure })
+    }
+
+    pub(super) fn summary(&self) -> &AdapterSummary {
+        &self.summary
+    }
+
+    /// Runs `work` with everything caught that can go wrong in it.
+    pub(super) fn checked<T>(&self, stage: &str, work: impl FnOnce(&wgpu::Device, &wgpu::Queue) -> T) -> Result<T> {
+        let fail = |reason: String| Error::Gpu { reason: format!("{stage} on {}: {reason}", self.summary.name) };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+            // Scopes are a stack: popped in reverse order.
+            let scopes = [Internal, OutOfMemory, Validation].map(|filter| self.device.push_error_scope(filter));
+            let done = work(&self.device, &self.queue);
+            let errors =
+                scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect::<Vec<_>>();
+            (done, errors)
+        }));
+        let (done, errors) = outcome.map_err(|panic| fail(format!("the driver panicked: {}", words(&panic))))?;
+        if let Some(error) = errors.first() {
+            return Err(fail(error.to_string()));
+        }
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(reason) => Err(fail(reason.clone())),
+            None => Ok(done),
+        }
+    }
+
+    /// Waits until `submission` is done.
+    pub(super) fn wait(&self, submission: &wgpu::SubmissionIndex, timeout: Duration) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(timeout) };
+        // `poll` panics on a really lost device.
+        let polled = self.checked("waiting", |device, _| device.poll(wait))?;
+        let reason = |error| format!("{} did not finish: {error}", self.summary.name);
+        polled.map(|_| ()).map_err(|error| Error::Gpu { reason: reason(error) })
+    }
+
+    pub(super) fn destroy(&self) {
+        self.device.destroy();
+    }
+}
+
+/// A panic's message.
+fn words(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("no message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter(number: usize, kind: &'static str) -> AdapterSummary {
+        AdapterSummary {
+            number,
+            name: format!("adapter {number}"),
+            kind,
+            backend: "vulkan".to_owned(),
+            driver: String::new(),
+            max_buffer_bytes: 1 << 28,
+            max_binding_bytes: 1 << 27,
+            max_workgroups: 65_535,
+            usable: true,
+        }
+    }
+
+    #[test]
+    fn software_is_taken_only_when_asked_for() {
+        let all = [adapter(0, "software"), adapter(1, "integrated"), adapter(2, "discrete")];
+        assert_eq!(pick(&all, &Wanted::Hardware).unwrap(), 2);
+        assert_eq!(pick(&all, &Wanted::Any).unwrap(), 2);
+        assert_eq!(pick(&all, &Wanted::Number(0)).unwrap(), 0);
+        assert_eq!(pick(&all[..1], &Wanted::Any).unwrap(), 0);
+        assert!(pick(&all[..1], &Wanted::Hardware).is_err());
+        assert!(pick(&all, &Wanted::Number(3)).unwrap_err().to_string().contains("there are 3 adapters"));
+        assert!(pick(&[], &Wanted::Any).unwrap_err().to_string().contains("no Vulkan"));
+    }
+
+    #[test]
+    fn an_adapter_that_lacks_something_is_never_picked() {
+        let mut all = [adapter(0, "discrete"), adapter(1, "software")];
+        all[0].usable = false;
+        assert_eq!(pick(&all, &Wanted::Any).unwrap(), 1);
+        assert!(pick(&all, &Wanted::Number(0)).is_err());
+    }
+}

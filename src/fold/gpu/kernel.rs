@@ -1,0 +1,234 @@
+//! 3 FOLD, GPU: the compute pipelines and the structs they share with `shaders/`.
+//!
+//! In: a device. Out: pipelines, made once, and the calls that record their dispatches. The Rust side of every binding
+//! is held against the WGSL by a test that parses the shaders.
+
+use crate::checkpoint::Float;
+
+const SCALE: &str = include_str!("../../../shaders/scale.wgsl");
+const SHIFT: &str = include_str!("../../../shaders/shift.wgsl");
+
+/// Lanes of a workgroup of the shift kernel.
+const SHIFT_LANES: usize = 256;
+
+/// A signalling NaN that no arithmetic gives; as halves, two NaNs too.
+pub(super) const POISON: u32 = 0x7fba_7fba;
+
+/// `Segment` of `shaders/scale.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Segment {
+    pub(super) first_word: u32,
+    pub(super) elements: u32,
+    pub(super) first_element: u32,
+    pub(super) inner: u32,
+    pub(super) row: u32,
+    pub(super) block: u32,
+    pub(super) first_scale: u32,
+    pub(super) padding: u32,
+}
+
+/// All pipelines.
+pub(super) struct Kernels {
+    scale_bindings: wgpu::BindGroupLayout,
+    scale_f32: wgpu::ComputePipeline,
+    scale_f16: wgpu::ComputePipeline,
+    scale_bf16: wgpu::ComputePipeline,
+    shift_bindings: wgpu::BindGroupLayout,
+    shift: wgpu::ComputePipeline,
+}
+
+impl Kernels {
+    pub(super) fn new(device: &wgpu::Device) -> Kernels {
+        let scale_bindings = layout(device, "scale", &[true, false, true, true, true]);
+        let shift_bindings = layout(device, "shift", &[true, true, false]);
+        let scale = module(device, "scale.wgsl", SCALE);
+        let shift = module(device, "shift.wgsl", SHIFT);
+        Kernels {
+            scale_f32: pipeline(device, &scale_bindings, &scale, "scale_f32"),
+            scale_f16: pipeline(device, &scale_bindings, &scale, "scale_f16"),
+            scale_bf16: pipeline(device, &scale_bindings, &scale, "scale_bf16"),
+            shift: pipeline(device, &shift_bindings, &shift, "shift"),
+            scale_bindings,
+            shift_bindings,
+        }
+    }
+
+    pub(super) fn bind_scale(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 5]) -> wgpu::BindGroup {
+        bind(device, "scale", &self.scale_bindings, &buffers)
+    }
+
+    pub(super) fn bind_shift(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 3]) -> wgpu::BindGroup {
+        bind(device, "shift", &self.shift_bindings, &buffers)
+    }
+
+    /// Records the scaling of `tiles` tiles.
+    ///
+    /// # Panics
+    ///
+    /// For f64, which has no kernel: WGSL has no such type.
+    pub(super) fn scale(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        float: Float,
+        bindings: &wgpu::BindGroup,
+        tiles: usize,
+    ) {
+        let pipeline = match float {
+            Float::F32 => &self.scale_f32,
+            Float::F16 => &self.scale_f16,
+            Float::Bf16 => &self.scale_bf16,
+            Float::F64 => unreachable!("f64 is folded on the CPU"),
+        };
+        dispatch(encoder, "scale", pipeline, bindings, tiles);
+    }
+
+    /// Records the shift of `channels` channels.
+    pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, channels: usize) {
+        dispatch(encoder, "shift", &self.shift, bindings, channels.div_ceil(SHIFT_LANES));
+    }
+}
+
+fn dispatch(
+    encoder: &mut wgpu::CommandEncoder,
+    label: &str,
+    pipeline: &wgpu::ComputePipeline,
+    bindings: &wgpu::BindGroup,
+    workgroups: usize,
+) {
+    let mut pass =
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
+    pass.set_pipeline(pipeline);
+    pass.set_bind_group(0, bindings, &[]);
+    // A batch has far fewer tiles than the default limit of 65,535; beyond it wgpu reports an error.
+    pass.dispatch_workgroups(u32::try_from(workgroups).unwrap_or(u32::MAX), 1, 1);
+}
+
+/// Storage bindings 0, 1, ...; each read-only or not.
+fn layout(device: &wgpu::Device, label: &str, read_only: &[bool]) -> wgpu::BindGroupLayout {
+    let entries = (0..)
+        .zip(read_only)
+        .map(|(binding, &read_only)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect::<Vec<_>>();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
+}
+
+fn bind(
+    device: &wgpu::Device,
+    label: &str,
+    layout: &wgpu::BindGroupLayout,
+    buffers: &[&wgpu::Buffer],
+) -> wgpu::BindGroup {
+    let entries = (0..)
+        .zip(buffers)
+        .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+        .collect::<Vec<_>>();
+    device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries })
+}
+
+fn module(device: &wgpu::Device, label: &str, source: &str) -> wgpu::ShaderModule {
+    device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(label),
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    })
+}
+
+fn pipeline(
+    device: &wgpu::Device,
+    bindings: &wgpu::BindGroupLayout,
+    module: &wgpu::ShaderModule,
+    entry_point: &str,
+) -> wgpu::ComputePipeline {
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(entry_point),
+        bind_group_layouts: &[Some(bindings)],
+        immediate_size: 0,
+    });
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(entry_point),
+        layout: Some(&layout),
+        module,
+        entry_point: Some(entry_point),
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use crate::fold::TILE_BYTES;
+
+    use super::*;
+
+    fn parse(source: &str) -> naga::Module {
+        let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
+        let mut validator =
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+        validator.validate(&module).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
+        module
+    }
+
+    #[test]
+    fn every_shader_file_is_known_here_and_valid() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        assert_eq!(files.len(), 2, "a new shader file needs a pipeline and a twin: {files:?}");
+        for file in files {
+            let source = std::fs::read_to_string(&file).unwrap();
+            assert!([SCALE, SHIFT].contains(&source.as_str()), "{} is not the one built in", file.display());
+            assert!(!parse(&source).entry_points.is_empty(), "{} has no entry point", file.display());
+        }
+    }
+
+    #[test]
+    fn segment_has_the_layout_that_wgsl_gives_it() {
+        let module = parse(SCALE);
+        let (_, segment) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Segment")).unwrap();
+        let naga::TypeInner::Struct { members, span } = &segment.inner else { panic!("Segment is a struct") };
+        assert_eq!(*span as usize, size_of::<Segment>());
+        let ours = [
+            ("first_word", offset_of!(Segment, first_word)),
+            ("elements", offset_of!(Segment, elements)),
+            ("first_element", offset_of!(Segment, first_element)),
+            ("inner", offset_of!(Segment, inner)),
+            ("row", offset_of!(Segment, row)),
+            ("block", offset_of!(Segment, block)),
+            ("first_scale", offset_of!(Segment, first_scale)),
+            ("padding", offset_of!(Segment, padding)),
+        ];
+        let theirs = members.iter().map(|m| (m.name.as_deref().unwrap(), m.offset as usize)).collect::<Vec<_>>();
+        assert_eq!(theirs, ours);
+    }
+
+    #[test]
+    fn workgroups_are_as_large_as_the_host_counts_on() {
+        for entry in parse(SCALE).entry_points {
+            // Four words a lane, four bytes a word.
+            assert_eq!(entry.workgroup_size.map(|n| n as usize), [TILE_BYTES / 16, 1, 1], "{}", entry.name);
+        }
+        assert_eq!(parse(SHIFT).entry_points[0].workgroup_size, [256, 1, 1]);
+        assert_eq!(SHIFT_LANES, 256);
+    }
+
+    #[test]
+    fn the_poison_is_not_a_number_in_any_type() {
+        assert!(f32::from_bits(POISON).is_nan());
+        for half in [POISON >> 16, POISON & 0xffff] {
+            let half = u16::try_from(half).unwrap();
+            assert!(half::f16::from_bits(half).is_nan() || half::bf16::from_bits(half).is_nan());
+            assert!(half::f16::from_bits(half).is_nan(), "{half:#x}");
+            assert!(half::bf16::from_bits(half).is_nan(), "{half:#x}");
+        }
+    }
+}

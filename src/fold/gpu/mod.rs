@@ -1,0 +1,249 @@
+//! 3 FOLD, GPU: the engine that runs `shaders/` through wgpu.
+//!
+//! In: batches of weights and the scales of their channels. Out: the folded batches, in the order they came. Up to
+//! [`SLOTS`] batches are under way at once, so that reading, the shader and checking overlap. Every failure of the
+//! device, also a silent one, is an `Err`; the caller then takes all batches back and finishes on the CPU.
+
+mod device;
+mod kernel;
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+pub use device::{AdapterSummary, Wanted, adapters, pick};
+use kernel::{Kernels, POISON, Segment};
+
+use super::{BATCH_BYTES, Batch, BatchScales, TILE_BYTES};
+use crate::error::{Error, Result};
+use device::Device;
+
+/// Batches under way at once.
+const SLOTS: usize = 3;
+
+/// A dispatch of one batch takes milliseconds; a device that needs longer than this is taken for hung.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Layers whose indices a shader's 32 bits cannot hold, or whose scales would not fit into a batch, go to the CPU.
+pub fn can_fold(elements: u64, channels: u64) -> bool {
+    u32::try_from(elements).is_ok() && channels <= BatchScales::CAPACITY as u64
+}
+
+/// The GPU engine.
+pub struct GpuEngine {
+    device: Device,
+    kernels: Kernels,
+    /// What result buffers are filled with before a dispatch: a NaN no arithmetic gives, so that a dispatch that never
+    /// ran cannot pass for a result.
+    poison: wgpu::Buffer,
+    free: Vec<Slot>,
+    under_way: VecDeque<UnderWay>,
+}
+
+/// A batch that the device did not take.
+pub struct Refused {
+    /// The batch, as it was.
+    pub batch: Batch,
+    /// Why.
+    pub error: Error,
+}
+
+/// The buffers of one batch, used again and again.
+struct Slot {
+    stored: wgpu::Buffer,
+    folded: wgpu::Buffer,
+    scales: wgpu::Buffer,
+    segments: wgpu::Buffer,
+    tiles: wgpu::Buffer,
+    readback: wgpu::Buffer,
+    bindings: wgpu::BindGroup,
+}
+
+struct UnderWay {
+    batch: Batch,
+    slot: Slot,
+    submission: wgpu::SubmissionIndex,
+    mapped: Receiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl GpuEngine {
+    /// Opens the wanted adapter and builds pipelines and buffers.
+    pub fn open(wanted: &Wanted) -> Result<GpuEngine> {
+        let device = Device::open(wanted)?;
+        let (kernels, poison, free) = device.checked("set-up", |device, queue| {
+            let kernels = Kernels::new(device);
+            let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            let poison = buffer(device, "poison", BATCH_BYTES, usage);
+            queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(BATCH_BYTES / 4));
+            let free = (0..SLOTS).map(|_| Slot::new(device, &kernels)).collect();
+            (kernels, poison, free)
+        })?;
+        Ok(GpuEngine { device, kernels, poison, free, under_way: VecDeque::new() })
+    }
+
+    /// Which adapter it runs on.
+    pub fn adapter(&self) -> &AdapterSummary {
+        self.device.summary()
+    }
+
+    /// Whether another batch can be submitted before one is collected.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Uploads a batch and starts its dispatch. A batch that could not be started comes back with the error.
+    pub fn submit(&mut self, batch: Batch, scales: &BatchScales) -> Result<(), Refused> {
+        let Some(slot) = self.free.pop() else {
+            let reason = "more batches were submitted than there are slots".to_owned();
+            return Err(Refused { batch, error: Error::Gpu { reason } });
+        };
+        let (segments, tiles) = segments(&batch, scales);
+        let bytes = batch.stored.len() as u64;
+        let (sender, mapped) = channel();
+        let started = self.device.checked("dispatch", |device, queue| {
+            queue.write_buffer(&slot.stored, 0, &batch.stored);
+            queue.write_buffer(&slot.scales, 0, bytemuck::cast_slice(scales.values()));
+            queue.write_buffer(&slot.segments, 0, bytemuck::cast_slice(&segments));
+            queue.write_buffer(&slot.tiles, 0, bytemuck::cast_slice(&tiles));
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("batch") });
+            encoder.copy_buffer_to_buffer(&self.poison, 0, &slot.folded, 0, bytes);
+            self.kernels.scale(&mut encoder, batch.float, &slot.bindings, tiles.len());
+            encoder.copy_buffer_to_buffer(&slot.folded, 0, &slot.readback, 0, bytes);
+            let submission = queue.submit([encoder.finish()]);
+            slot.readback.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+                // The receiver is gone only if the engine was given up.
+                let _ = sender.send(result);
+            });
+            submission
+        });
+        match started {
+            Ok(submission) => {
+                self.under_way.push_back(UnderWay { batch, slot, submission, mapped });
+                Ok(())
+            }
+            Err(error) => Err(Refused { batch, error }),
+        }
+    }
+
+    /// Waits for the oldest batch; `None` if there is none. Returns it with the folded bytes.
+    pub fn collect(&mut self) -> Result<Option<(Batch, Vec<u8>)>> {
+        let Some(oldest) = self.under_way.front() else { return Ok(None) };
+        self.device.wait(&oldest.submission, TIMEOUT)?;
+        match oldest.mapped.recv_timeout(TIMEOUT) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Error::Gpu { reason: format!("the result cannot be mapped: {error}") }),
+            Err(error) => return Err(Error::Gpu { reason: format!("the result never came: {error}") }),
+        }
+        let bytes = oldest.batch.stored.len() as u64;
+        let folded = self.device.checked("readback", |_, _| {
+            let view = oldest.slot.readback.get_mapped_range(0..bytes).map(|view| view.to_vec());
+            oldest.slot.readback.unmap();
+            view
+        })?;
+        let folded = folded.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })?;
+        Ok(self.under_way.pop_front().map(|UnderWay { batch, slot, .. }| {
+            self.free.push(slot);
+            (batch, folded)
+        }))
+    }
+
+    /// Gives the device up; returns the batches that were under way, oldest first.
+    pub fn abandon(self) -> Vec<Batch> {
+        self.under_way.into_iter().map(|under_way| under_way.batch).collect()
+    }
+
+    /// The shift of all channels: twin of [`super::cpu::shift`].
+    pub fn shift(&mut self, moved: &[f32], beta: &[f32]) -> Result<Vec<f32>> {
+        let mut shifted = Vec::with_capacity(moved.len());
+        for (moved, beta) in moved.chunks(BATCH_BYTES / 4).zip(beta.chunks(BATCH_BYTES / 4)) {
+            shifted.extend(self.shift_chunk(moved, beta)?);
+        }
+        Ok(shifted)
+    }
+
+    fn shift_chunk(&mut self, moved: &[f32], beta: &[f32]) -> Result<Vec<f32>> {
+        let bytes = moved.len() * 4;
+        let (sender, mapped) = channel();
+        let (readback, submission) = self.device.checked("shift", |device, queue| {
+            use wgpu::BufferUsages as Usage;
+            let input = |label, values: &[f32]| {
+                let buffer = buffer(device, label, bytes, Usage::STORAGE | Usage::COPY_DST);
+                queue.write_buffer(&buffer, 0, bytemuck::cast_slice(values));
+                buffer
+            };
+            let (moved, beta) = (input("moved", moved), input("beta", beta));
+            let shifted = buffer(device, "shifted", bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST);
+            let readback = buffer(device, "shift readback", bytes, Usage::MAP_READ | Usage::COPY_DST);
+            let bindings = self.kernels.bind_shift(device, [&moved, &beta, &shifted]);
+            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("shift") });
+            encoder.copy_buffer_to_buffer(&self.poison, 0, &shifted, 0, bytes as u64);
+            self.kernels.shift(&mut encoder, &bindings, bytes / 4);
+            encoder.copy_buffer_to_buffer(&shifted, 0, &readback, 0, bytes as u64);
+            let submission = queue.submit([encoder.finish()]);
+            readback.map_async(wgpu::MapMode::Read, .., move |result| {
+                let _ = sender.send(result);
+            });
+            (readback, submission)
+        })?;
+        self.device.wait(&submission, TIMEOUT)?;
+        match mapped.recv_timeout(TIMEOUT) {
+            Ok(Ok(())) => {}
+            _ => return Err(Error::Gpu { reason: "the shifts cannot be mapped".to_owned() }),
+        }
+        let view = readback.get_mapped_range(..);
+        let view = view.map_err(|error| Error::Gpu { reason: format!("the shifts cannot be read: {error}") })?;
+        Ok(view.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect())
+    }
+
+    /// Destroys the device under way, as a driver reset would: the test of what happens then.
+    #[doc(hidden)]
+    pub fn lose_device(&self) {
+        self.device.destroy();
+    }
+}
+
+impl Slot {
+    fn new(device: &wgpu::Device, kernels: &Kernels) -> Slot {
+        use wgpu::BufferUsages as Usage;
+        let input = Usage::STORAGE | Usage::COPY_DST;
+        let tiles = BATCH_BYTES / TILE_BYTES;
+        let stored = buffer(device, "stored", BATCH_BYTES, input);
+        let folded = buffer(device, "folded", BATCH_BYTES, input | Usage::COPY_SRC);
+        let scales = buffer(device, "scales", BatchScales::CAPACITY * 4, input);
+        let segments = buffer(device, "segments", tiles * size_of::<Segment>(), input);
+        let tiles = buffer(device, "tiles", tiles * 4, input);
+        let readback = buffer(device, "readback", BATCH_BYTES, Usage::MAP_READ | Usage::COPY_DST);
+        let bindings = kernels.bind_scale(device, [&stored, &folded, &scales, &segments, &tiles]);
+        Slot { stored, folded, scales, segments, tiles, readback, bindings }
+    }
+}
+
+fn buffer(device: &wgpu::Device, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes as u64,
+        usage,
+        mapped_at_creation: false,
+    })
+}
+
+/// The batch's pieces in the shader's terms, and which of them every tile belongs to.
+#[expect(clippy::cast_possible_truncation, reason = "can_fold admitted only layers whose numbers fit into 32 bits")]
+fn segments(batch: &Batch, scales: &BatchScales) -> (Vec<Segment>, Vec<u32>) {
+    let mut tiles = Vec::with_capacity(batch.stored.len() / TILE_BYTES);
+    let segments = batch.pieces.iter().zip(scales.offsets()).enumerate().map(|(index, (piece, &first_scale))| {
+        let bytes = piece.elements * batch.float.bytes();
+        tiles.extend(std::iter::repeat_n(index as u32, bytes.div_ceil(TILE_BYTES)));
+        Segment {
+            first_word: (piece.at / 4) as u32,
+            elements: piece.elements as u32,
+            first_element: piece.first as u32,
+            inner: piece.map.inner as u32,
+            row: piece.map.row as u32,
+            block: (piece.map.inner * piece.map.row * piece.map.repeats) as u32,
+            first_scale: first_scale as u32,
+            padding: 0,
+        }
+    });
+    (segments.collect(), tiles)
+}

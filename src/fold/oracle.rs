@@ -1,0 +1,172 @@
+//! 3 FOLD: the reference in f64, written for clarity; what the CPU path and the GPU path both answer to.
+//!
+//! In: a stored weight, its layout in words, a norm's parameters. Out: what every folded element should be, and how far
+//! a result is from it. It shares no arithmetic and no channel map with the paths it judges: channels come from the
+//! element's coordinates.
+
+use super::layout::Axis;
+use crate::checkpoint::Float;
+
+/// A weight as the oracle sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Geometry<'a> {
+    /// Where the output channels lie.
+    pub axis: Axis,
+    /// Dimensions.
+    pub shape: &'a [u64],
+    /// Number of output channels.
+    pub channels: u64,
+}
+
+/// gamma / sqrt(var + eps).
+pub fn scale(gamma: f64, var: f64, eps: f64) -> f64 {
+    gamma / (var + eps).sqrt()
+}
+
+/// (bias - mean) * scale + beta, and the largest of the three numbers that it adds up: what its error is measured by,
+/// since the sum itself may cancel to nothing.
+pub fn shift(bias: f64, mean: f64, scale: f64, beta: f64) -> (f64, f64) {
+    let largest = (bias * scale).abs().max((mean * scale).abs()).max(beta.abs());
+    ((bias - mean) * scale + beta, largest)
+}
+
+/// The largest error that a shift may have, in ulp of the largest addend: the product and the sum are rounded once each,
+/// and beta where it is wider than f32.
+pub const SHIFT_BOUND: f64 = 2.0;
+
+/// The furthest that folded elements were from the reference.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Worst {
+    /// Distance in units in the last place of the stored type, at the reference.
+    pub ulp: f64,
+    /// Flat index in the weight.
+    pub element: u64,
+    /// What was found.
+    pub got: f64,
+    /// What it should be.
+    pub expected: f64,
+}
+
+impl Worst {
+    /// Takes `other` if it is worse.
+    pub fn merge(&mut self, other: Worst) {
+        // Written so that a NaN distance wins.
+        if !(other.ulp <= self.ulp) {
+            *self = other;
+        }
+    }
+}
+
+/// The largest error that `float` results of the paths may have, in ulp at the reference.
+///
+/// Two roundings: that of the scale moves the product by one ulp at most, that of the product by half of one. Half types
+/// go through an f32 product, whose 1.5 ulp are 2^-13 (f16) or 2^-16 (bf16) of theirs, and are then rounded once.
+pub const fn bound(float: Float) -> f64 {
+    match float {
+        Float::F32 | Float::F64 => 1.5,
+        Float::F16 | Float::Bf16 => 0.501,
+    }
+}
+
+/// Compares `folded` (elements of type `to`) with `stored` (elements of type `from`) times the reference scale of their
+/// channel; both begin at flat index `first`.
+pub fn compare(
+    geometry: Geometry<'_>,
+    scales: &[f64],
+    first: u64,
+    (from, stored): (Float, &[u8]),
+    (to, folded): (Float, &[u8]),
+) -> Worst {
+    let mut worst = Worst::default();
+    let elements = stored.chunks_exact(from.bytes()).zip(folded.chunks_exact(to.bytes()));
+    for ((element, channel), (stored, folded)) in (first..).zip(Channels::new(geometry, first)).zip(elements) {
+        let expected = from.widen(stored) * scales[usize::try_from(channel).unwrap_or(usize::MAX)];
+        let got = to.widen(folded);
+        let ulp = distance(to, got, expected);
+        worst.merge(Worst { ulp, element, got, expected });
+    }
+    worst
+}
+
+/// How far `got` is from `expected`, in ulp of `float`; equal infinities and two NaNs are no distance apart.
+pub fn distance(float: Float, got: f64, expected: f64) -> f64 {
+    if got == expected || (got.is_nan() && expected.is_nan()) || (got.is_infinite() && float.round(expected) == got) {
+        0.0
+    } else {
+        (got - expected).abs() / float.ulp(expected)
+    }
+}
+
+/// Output channels of consecutive elements, from their coordinates.
+struct Channels<'a> {
+    geometry: Geometry<'a>,
+    at: Vec<u64>,
+}
+
+impl<'a> Channels<'a> {
+    fn new(geometry: Geometry<'a>, first: u64) -> Channels<'a> {
+        let mut rest = first;
+        let mut at = vec![0; geometry.shape.len()];
+        for (coordinate, &dim) in at.iter_mut().zip(geometry.shape).rev() {
+            (*coordinate, rest) = (rest % dim.max(1), rest / dim.max(1));
+        }
+        Channels { geometry, at }
+    }
+
+    /// The table of layouts, word for word.
+    fn channel(&self) -> u64 {
+        let (at, shape, n) = (&self.at, self.geometry.shape, self.at.len());
+        match self.geometry.axis {
+            Axis::First => at[0],
+            Axis::SecondGrouped => {
+                let per_group = shape[1];
+                let groups = self.geometry.channels / per_group;
+                let group = at[0] / (shape[0] / groups);
+                group * per_group + at[1]
+            }
+            Axis::Last => at[n - 1],
+            Axis::LastTwo => at[n - 2] * shape[n - 1] + at[n - 1],
+            Axis::SecondLast => at[n - 2],
+        }
+    }
+}
+
+impl Iterator for Channels<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let channel = self.channel();
+        for (coordinate, &dim) in self.at.iter_mut().zip(self.geometry.shape).rev() {
+            *coordinate += 1;
+            if *coordinate < dim {
+                break;
+            }
+            *coordinate = 0;
+        }
+        Some(channel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_divides_by_the_square_root_and_not_by_the_variance() {
+        assert_eq!(scale(3.0, 3.75, 0.25), 1.5);
+        assert_eq!(scale(-1.0, 0.0, 0.01), -10.0);
+        assert_eq!(scale(0.0, 4.0, 0.0), 0.0);
+    }
+
+    #[test]
+    fn distances_are_in_ulp_of_the_stored_type() {
+        let next = f64::from(f32::from_bits(1.0f32.to_bits() + 3));
+        assert_eq!(distance(Float::F32, next, 1.0), 3.0);
+        assert_eq!(distance(Float::F16, f64::NAN, f64::NAN), 0.0);
+        assert_eq!(distance(Float::F16, f64::INFINITY, 70000.0), 0.0, "70000 rounds to infinity in f16");
+        assert!(distance(Float::F32, f64::NAN, 1.0).is_nan());
+        let mut worst = Worst { ulp: 5.0, ..Worst::default() };
+        worst.merge(Worst { ulp: f64::NAN, ..Worst::default() });
+        assert!(worst.ulp.is_nan(), "a NaN is the worst of all");
+    }
+}

@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # A tour of the crate
+//!
+//! The stages of the pipeline are the modules:
+//!
+//! 1. [`checkpoint`] reads a header and hands out bytes,
+//! 2. [`plan`] decides which norm goes into which weight,
+//! 3. [`fold`] multiplies, on the GPU or the CPU, and checks,
+//! 4. [`output`] writes the file, whole or not at all,
+//! 5. [`verify`] compares a folded file with its original,
+//! 6. [`report`] says what happened.
+//!
+//! [`model`] strings them together for one model.
+
+pub mod checkpoint;
+pub mod error;
+pub mod fold;
+pub mod model;
+pub mod output;
+pub mod plan;
+pub mod report;
+pub mod verify;
+
+pub use error::{Error, Result};

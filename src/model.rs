@@ -1,0 +1,346 @@
+//! One model, from file to file: the pipeline, stage by stage.
+//!
+//! In: the path of a checkpoint, where the result goes, an engine. Out: the folded checkpoint and a [`ModelReport`], or
+//! an error and nothing on disk.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::{Checkpoint, Float};
+use crate::error::{Error, Result, shown};
+use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, fold, oracle};
+use crate::output::{Content, Layout, NormPlan, Replace, Style, Target, header_bytes, style_norms};
+use crate::plan::{EpsSettings, Fold, Planned, plan};
+use crate::report::{Layers, ModelReport, Seconds, Verification};
+
+/// Bytes converted at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// How a model is folded: the resolved command line.
+#[derive(Debug, Clone)]
+pub struct Settings<'a> {
+    /// What is known about eps.
+    pub eps: EpsSettings,
+    /// A plan to follow instead of the planner's.
+    pub plan: Option<&'a Path>,
+    /// How folded norms are stored.
+    pub style: Style,
+    /// The float type of the output; `None` keeps every tensor's.
+    pub dtype: Option<Float>,
+    /// Fail if a norm stays.
+    pub strict: bool,
+    /// Replace an existing output.
+    pub replace: Replace,
+    /// Flush to disk before the file gets its name.
+    pub sync: bool,
+}
+
+/// Folds the checkpoint at `input` into `output`.
+pub fn fold_model(
+    input: &Path,
+    output: &Path,
+    settings: &Settings<'_>,
+    engine: &mut Engine,
+    options: FoldOptions<'_>,
+) -> Result<ModelReport> {
+    let started = Instant::now();
+    let device = engine.device();
+    let adapter = engine.adapter();
+
+    let checkpoint = Checkpoint::open(input)?;
+    let planned = plan(&checkpoint, &settings.eps, settings.plan)?;
+    check_strict(&checkpoint, &planned, settings.strict)?;
+    let plan_seconds = started.elapsed();
+
+    let stored_as = |float| settings.dtype.unwrap_or(float);
+    let plans = style_norms(&checkpoint, &planned.folds, settings.style, stored_as)?;
+    let mut shifts = Shifts::compute(&plans, engine);
+    shifts.check(&checkpoint, &planned.folds, &plans, options)?;
+    let layout = Layout::new(&checkpoint, &planned.folds, &plans, &shifts.values, stored_as)?;
+
+    let target = Target::create(output, settings.replace, &checkpoint)?;
+    let header = header_bytes(output, layout.metadata.as_ref(), &layout.entries)?;
+    let data = header.len() as u64;
+    let bytes_out = data + layout.entries.last().map_or(0, |entry| entry.begin + entry.bytes);
+    target.set_len(bytes_out)?;
+    target.write_at(0, &header)?;
+
+    let mut write_time = Duration::ZERO;
+    let timed = Instant::now();
+    write_unfolded(&checkpoint, &layout, data, &target, options)?;
+    let copy_time = timed.elapsed();
+
+    let jobs = jobs(&planned.folds, &plans, stored_as);
+    let places = places(&layout, jobs.len());
+    let stats = fold(&checkpoint, &jobs, engine, options, &mut |job, first, folded| {
+        let timed = Instant::now();
+        let written = target.write_at(data + places[job] + first * jobs[job].to.bytes() as u64, folded);
+        write_time += timed.elapsed();
+        written
+    })?;
+
+    let timed = Instant::now();
+    checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
+    options.check_cancelled()?;
+    target.commit(bytes_out, settings.sync)?;
+    write_time += timed.elapsed();
+
+    let mut warnings = warnings(&checkpoint, &planned, settings);
+    warnings.append(&mut shifts.warnings);
+    warnings.extend(stats.warnings.iter().cloned());
+    if stats.non_finite + shifts.non_finite > 0 {
+        let count = stats.non_finite + shifts.non_finite;
+        warnings.push(format!("{count} folded values are not finite, as --allow-non-finite accepts"));
+    }
+    let (folded, kept) = planned.plan.counts();
+    Ok(ModelReport {
+        input: input.to_owned(),
+        output: output.to_owned(),
+        device,
+        adapter,
+        style: settings.style,
+        layers: Layers { folded, kept },
+        kept: planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.to_owned())).collect(),
+        bytes_in: checkpoint.shards().iter().map(|shard| shard.file.bytes()).sum(),
+        bytes_out,
+        seconds: seconds(&stats, plan_seconds, copy_time, write_time, started.elapsed()),
+        verification: options.verify.then(|| verification(&stats, &shifts)),
+        warnings,
+    })
+}
+
+fn check_strict(checkpoint: &Checkpoint, planned: &Planned, strict: bool) -> Result<()> {
+    let (folded, kept) = planned.plan.counts();
+    match planned.plan.kept().next() {
+        Some((norm, reason)) if strict => Err(Error::Strict {
+            path: checkpoint.path().to_owned(),
+            kept,
+            all: folded + kept,
+            norm: norm.to_owned(),
+            reason: reason.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The weights to fold, in the order of the input file: reading goes forward.
+fn jobs<'a>(folds: &'a [Fold], plans: &[NormPlan], stored_as: impl Fn(Float) -> Float) -> Vec<Job<'a>> {
+    let job = |(fold, plan): (&'a Fold, &NormPlan)| Job {
+        fold,
+        scales: Scales::new(plan.scales()),
+        reference: plan.reference(),
+        to: stored_as(fold.float),
+    };
+    folds.iter().zip(plans).map(job).collect()
+}
+
+/// Where in the data section every folded weight begins.
+fn places(layout: &Layout, folds: usize) -> Vec<u64> {
+    let mut places = vec![0; folds];
+    for entry in &layout.entries {
+        if let Content::Folded { fold } = entry.content {
+            places[fold] = entry.begin;
+        }
+    }
+    places
+}
+
+/// Writes everything that needs no folding.
+fn write_unfolded(
+    checkpoint: &Checkpoint,
+    layout: &Layout,
+    data: u64,
+    target: &Target,
+    options: FoldOptions<'_>,
+) -> Result<()> {
+    for entry in &layout.entries {
+        options.check_cancelled()?;
+        let to = data + entry.begin;
+        match &entry.content {
+            Content::Folded { .. } => {}
+            Content::Bytes(bytes) => target.write_at(to, bytes)?,
+            Content::Copy => {
+                let tensor = checkpoint.tensor(&entry.name)?;
+                let input = &checkpoint.shards()[tensor.shard].file;
+                target.copy_from(input, tensor.offset, tensor.bytes, to)?;
+                (options.progress)(tensor.bytes);
+            }
+            &Content::Convert { from, to: float } => {
+                convert(checkpoint, &entry.name, (from, float), to, target, options)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Converts a tensor that is not folded between float types, rounding once.
+fn convert(
+    checkpoint: &Checkpoint,
+    name: &str,
+    (from, float): (Float, Float),
+    to: u64,
+    target: &Target,
+    options: FoldOptions<'_>,
+) -> Result<()> {
+    let tensor = checkpoint.tensor(name)?;
+    let mut done = 0;
+    while done < tensor.bytes {
+        let bytes = usize::try_from(tensor.bytes - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let mut stored = vec![0; bytes];
+        checkpoint.read(tensor, done, &mut stored)?;
+        let values = from.widen_all(&stored);
+        let first = done / from.bytes() as u64;
+        let overflows = |value: &f64| value.is_finite() && !float.round(*value).is_finite();
+        if let Some(index) = values.iter().position(overflows).filter(|_| !options.allow_non_finite) {
+            return Err(Error::Overflow {
+                path: checkpoint.path().to_owned(),
+                tensor: name.to_owned(),
+                element: first + index as u64,
+                value: values[index],
+                dtype: float.name(),
+            });
+        }
+        target.write_at(to + first * float.bytes() as u64, &float.narrow_all(&values))?;
+        (options.progress)(bytes as u64);
+        done += bytes as u64;
+    }
+    Ok(())
+}
+
+/// The shifts of all folds, as they are stored.
+struct Shifts {
+    values: Vec<Vec<f64>>,
+    warnings: Vec<String>,
+    compared: u64,
+    worst_ulp: f64,
+    non_finite: u64,
+}
+
+impl Shifts {
+    /// One vector a fold: f64 ones on the CPU, all others in one go on the engine.
+    fn compute(plans: &[NormPlan], engine: &mut Engine) -> Shifts {
+        let mut warnings = Vec::new();
+        let (mut moved, mut beta) = (Vec::new(), Vec::new());
+        for plan in plans.iter().filter(|plan| plan.shift_float != Float::F64) {
+            moved.extend(to_f32(&plan.affine.moved(plan.bias.as_deref())));
+            beta.extend(to_f32(&plan.affine.beta));
+        }
+        let mut shifted = engine.shift(&moved, &beta, &mut warnings).into_iter().map(f64::from);
+        let values = plans.iter().map(|plan| {
+            let shift: Vec<f64> = match plan.shift_float {
+                Float::F64 => {
+                    let moved = plan.affine.moved(plan.bias.as_deref());
+                    moved.iter().zip(&plan.affine.beta).map(|(moved, beta)| moved + beta).collect()
+                }
+                _ => shifted.by_ref().take(plan.affine.beta.len()).collect(),
+            };
+            shift.iter().map(|shift| plan.shift_float.round(shift * plan.shift_sign)).collect()
+        });
+        Shifts { values: values.collect(), warnings, compared: 0, worst_ulp: 0.0, non_finite: 0 }
+    }
+
+    /// Every shift must be finite and, with verification, as near to the reference as is promised.
+    fn check(
+        &mut self,
+        checkpoint: &Checkpoint,
+        folds: &[Fold],
+        plans: &[NormPlan],
+        options: FoldOptions<'_>,
+    ) -> Result<()> {
+        for ((fold, plan), values) in folds.iter().zip(plans).zip(&self.values) {
+            let scales = plan.affine.gamma.iter().zip(&plan.affine.var);
+            let scales = scales.map(|(&gamma, &var)| oracle::scale(gamma, var, plan.affine.eps));
+            for (channel, (&got, scale)) in values.iter().zip(scales).enumerate() {
+                let bias = plan.bias.as_ref().map_or(0.0, |bias| bias[channel]);
+                let (shift, largest) = oracle::shift(bias, plan.affine.mean[channel], scale, plan.affine.beta[channel]);
+                let (expected, largest) = (shift * plan.shift_sign, largest * plan.shift_sign.abs());
+                if !got.is_finite() && !options.allow_non_finite {
+                    return Err(Error::NonFinite {
+                        path: checkpoint.path().to_owned(),
+                        norm: fold.norm.name.clone(),
+                        tensor: plan.shift_into.clone(),
+                        channel,
+                        value: expected,
+                        dtype: plan.shift_float.name(),
+                        hint: if bias.is_finite() { "" } else { " (the stored bias is not finite itself)" },
+                    });
+                }
+                if !got.is_finite() {
+                    self.non_finite += 1;
+                    continue;
+                }
+                let ulp = (got - expected).abs() / plan.shift_float.ulp(largest);
+                // Written so that a NaN distance fails.
+                if options.verify && !(ulp <= oracle::SHIFT_BOUND) {
+                    return Err(Error::Verification {
+                        path: checkpoint.path().to_owned(),
+                        norm: fold.norm.name.clone(),
+                        tensor: plan.shift_into.clone(),
+                        element: channel as u64,
+                        got,
+                        expected,
+                        ulp,
+                        bound: oracle::SHIFT_BOUND,
+                    });
+                }
+                self.worst_ulp = self.worst_ulp.max(ulp);
+                self.compared += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
+fn to_f32(values: &[f64]) -> impl Iterator<Item = f32> {
+    values.iter().map(|&value| value as f32)
+}
+
+fn verification(stats: &FoldStats, shifts: &Shifts) -> Verification {
+    Verification {
+        elements: stats.compared + shifts.compared,
+        differ: stats.differ,
+        worst_ulp: stats.worst.ulp,
+        worst_shift_ulp: shifts.worst_ulp,
+    }
+}
+
+fn seconds(stats: &FoldStats, plan: Duration, copy: Duration, write: Duration, total: Duration) -> Seconds {
+    Seconds {
+        plan: plan.as_secs_f64(),
+        read: stats.read.as_secs_f64(),
+        copy: copy.as_secs_f64(),
+        fold: stats.compute.as_secs_f64(),
+        verify: stats.verify.as_secs_f64(),
+        write: write.as_secs_f64(),
+        total: total.as_secs_f64(),
+    }
+}
+
+/// What the user should know about the result.
+fn warnings(checkpoint: &Checkpoint, planned: &Planned, settings: &Settings<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (folded, kept) = planned.plan.counts();
+    if folded + kept == 0 {
+        warnings.push("no batch norm found; the tensors were copied as they are".to_owned());
+    } else if kept > 0 {
+        let (norm, reason) = planned.plan.kept().next().unwrap_or_default();
+        let norm = shown(norm);
+        warnings.push(format!(
+            "{kept} of {} norms were kept as they are; the first is `{norm}`: {reason} (`bnfold-gpu plan` lists all)",
+            folded + kept
+        ));
+    }
+    warnings.extend(planned.assumed.iter().map(ToString::to_string));
+    let class = settings.eps.config.as_ref().and_then(|config| {
+        config.get("architectures")?.get(0)?.as_str().or_else(|| config.get("architecture")?.as_str())
+    });
+    if folded > 0 && settings.style == Style::Strip && checkpoint.shards().len() == 1 && settings.eps.config.is_some() {
+        let class = class.map(|class| format!(" of `{}`", shown(class))).unwrap_or_default();
+        warnings.push(format!(
+            "the config.json beside the input names a model class: unmodified code{class} has no place for the new \
+             biases and may load this file wrongly without failing; use --style drop-in for it"
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,203 @@
+//! 2 PLAN: how each framework names and lays out its tensors, as data.
+//!
+//! In: nothing. Out: the table [`DIALECTS`]. To add a framework, add a row; nothing else knows a framework by name.
+//! Patterns are matched against the end of a tensor's name, whole segments at a time, after the decorations in
+//! [`SUFFIXES`] and the collections in [`COLLECTIONS`] were taken off; `/` in a pattern matches `/` and `.`.
+
+use crate::fold::layout::Axis;
+
+/// One framework's conventions.
+#[derive(Debug, PartialEq)]
+pub struct Dialect {
+    /// What plans call it.
+    pub name: &'static str,
+    /// The `format` that the header's `__metadata__` must give, where names alone do not tell this dialect from another.
+    pub format: Option<&'static str>,
+    /// Running mean of a norm; with the running variance, what makes a module a batch norm.
+    pub mean: &'static [&'static str],
+    /// Running variance of a norm.
+    pub var: &'static [&'static str],
+    /// Scale of a norm.
+    pub gamma: &'static [&'static str],
+    /// Shift of a norm.
+    pub beta: &'static [&'static str],
+    /// Other tensors of a norm, of no use once it is folded.
+    pub spare: &'static [&'static str],
+    /// Whether mean and variance alone make a norm, or gamma or beta must stand beside them (bare `mean` and `var` are
+    /// names that other modules use too).
+    pub affine_required: bool,
+    /// Weights that may feed a norm.
+    pub weights: &'static [WeightName],
+    /// The eps of a norm that sets none.
+    pub eps: f64,
+}
+
+/// A weight's name and what it can be.
+#[derive(Debug, PartialEq)]
+pub struct WeightName {
+    /// The weight.
+    pub name: &'static str,
+    /// The bias that stands, or would stand, beside it.
+    pub bias: &'static str,
+    /// Output channels of a linear (dense) layer's weight; `None` if this name is never a linear's.
+    pub linear: Option<Axis>,
+    /// Output channels of a convolution's weight.
+    pub conv: Option<Axis>,
+    /// Output channels of a transposed convolution's weight.
+    pub conv_transpose: Option<Axis>,
+    /// Output channels of a depthwise convolution's weight, where it is laid out unlike other convolutions'.
+    pub depthwise: Option<Axis>,
+}
+
+/// What exporters append to a whole name, without meaning for the model.
+pub const SUFFIXES: &[&str] = &[":0", "/.ATTRIBUTES/VARIABLE_VALUE"];
+
+/// Top-level folders of a variable tree (Flax) that split one module's tensors.
+pub const COLLECTIONS: &[&str] = &["params", "batch_stats"];
+
+const TORCH_WEIGHT: WeightName = WeightName {
+    name: "weight",
+    bias: "bias",
+    linear: Some(Axis::First),
+    conv: Some(Axis::First),
+    conv_transpose: Some(Axis::SecondGrouped),
+    depthwise: None,
+};
+
+/// Keras, TF and Flax store the output channel last.
+const KERNEL: WeightName = WeightName {
+    name: "kernel",
+    bias: "bias",
+    linear: Some(Axis::Last),
+    conv: Some(Axis::Last),
+    conv_transpose: Some(Axis::SecondLast),
+    depthwise: Some(Axis::LastTwo),
+};
+
+/// All dialects, more particular ones first.
+pub const DIALECTS: &[Dialect] = &[
+    // MLX takes PyTorch's names but stores every convolution's output channel first, transposed ones too
+    // (mlx.nn.ConvTranspose2d: weight [O, kH, kW, I]).
+    Dialect {
+        name: "mlx",
+        format: Some("mlx"),
+        mean: &["running_mean"],
+        var: &["running_var"],
+        gamma: &["weight"],
+        beta: &["bias"],
+        spare: &[],
+        affine_required: false,
+        weights: &[WeightName { conv_transpose: Some(Axis::First), ..TORCH_WEIGHT }],
+        eps: 1e-5,
+    },
+    // PyTorch and candle. torch.nn.BatchNorm2d: eps=1e-5.
+    Dialect {
+        name: "pytorch",
+        format: None,
+        mean: &["running_mean"],
+        var: &["running_var"],
+        gamma: &["weight"],
+        beta: &["bias"],
+        spare: &["num_batches_tracked"],
+        affine_required: false,
+        weights: &[TORCH_WEIGHT],
+        eps: 1e-5,
+    },
+    // burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear).
+    Dialect {
+        name: "burn",
+        format: None,
+        mean: &["running_mean"],
+        var: &["running_var"],
+        gamma: &["gamma"],
+        beta: &["beta"],
+        spare: &[],
+        affine_required: true,
+        weights: &[WeightName { linear: Some(Axis::Last), ..TORCH_WEIGHT }],
+        eps: 1e-5,
+    },
+    // Keras and TF-slim. keras.layers.BatchNormalization: epsilon=1e-3; slim.batch_norm: epsilon=0.001.
+    Dialect {
+        name: "keras",
+        format: None,
+        mean: &["moving_mean"],
+        var: &["moving_variance"],
+        gamma: &["gamma"],
+        beta: &["beta"],
+        spare: &[],
+        affine_required: false,
+        weights: &[
+            KERNEL,
+            WeightName { name: "depthwise_kernel", linear: None, conv: None, conv_transpose: None, ..KERNEL },
+            WeightName { name: "pointwise_kernel", linear: None, conv_transpose: None, depthwise: None, ..KERNEL },
+            WeightName { name: "weights", bias: "biases", ..KERNEL },
+            WeightName {
+                name: "depthwise_weights",
+                bias: "biases",
+                linear: None,
+                conv: None,
+                conv_transpose: None,
+                ..KERNEL
+            },
+            WeightName {
+                name: "pointwise_weights",
+                bias: "biases",
+                linear: None,
+                conv_transpose: None,
+                depthwise: None,
+                ..KERNEL
+            },
+        ],
+        eps: 1e-3,
+    },
+    // Haiku. hk.BatchNorm: eps=1e-5; moving averages live in hk.ExponentialMovingAverage submodules.
+    Dialect {
+        name: "haiku",
+        format: None,
+        mean: &["~/mean_ema/average", "mean_ema/average"],
+        var: &["~/var_ema/average", "var_ema/average"],
+        gamma: &["scale"],
+        beta: &["offset"],
+        spare: &[
+            "~/mean_ema/hidden",
+            "~/mean_ema/counter",
+            "~/var_ema/hidden",
+            "~/var_ema/counter",
+            "mean_ema/hidden",
+            "mean_ema/counter",
+            "var_ema/hidden",
+            "var_ema/counter",
+        ],
+        affine_required: false,
+        weights: &[WeightName { name: "w", bias: "b", depthwise: None, ..KERNEL }],
+        eps: 1e-5,
+    },
+    // Flax. flax.linen.BatchNorm: epsilon=1e-5. Its transposed kernels are [k.., I, O] by default and [k.., O, I] with
+    // transpose_kernel=True: two layouts under one name, so a transposed one is taken only where its shape tells.
+    Dialect {
+        name: "flax",
+        format: None,
+        mean: &["mean"],
+        var: &["var"],
+        gamma: &["scale"],
+        beta: &["bias"],
+        spare: &[],
+        affine_required: true,
+        weights: &[WeightName { depthwise: None, ..KERNEL }],
+        eps: 1e-5,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_complete_and_named_once() {
+        for (index, dialect) in DIALECTS.iter().enumerate() {
+            assert!(!dialect.mean.is_empty() && !dialect.var.is_empty() && !dialect.weights.is_empty(), "{dialect:?}");
+            assert!(dialect.eps > 0.0, "{dialect:?}");
+            assert!(DIALECTS[..index].iter().all(|other| other.name != dialect.name), "{dialect:?}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! 2 PLAN: the plan's JSON form, as users edit it.
+//!
+//! In: the text of a plan file. Out: a [`Plan`], with what a line may leave out filled in from the checkpoint, and for
+//! every layer the line it stands on. What is not understood is refused: a key that is skipped could be the one that
+//! mattered.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::eps::{EpsLookup, is_eps};
+use super::{Action, FoldLine, Inventory, Layer, Misfit, Norm, Op, Plan, VERSION, Weight};
+use crate::error::{Error, Result};
+
+/// A plan file that was read: the plan and where its layers stand.
+#[derive(Debug)]
+pub(super) struct PlanFile {
+    /// The plan.
+    pub(super) plan: Plan,
+    lines: Vec<usize>,
+    path: std::path::PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlan<'a> {
+    version: u32,
+    input: Option<String>,
+    #[serde(default)]
+    dialect: Option<String>,
+    #[serde(default)]
+    architecture: Option<String>,
+    #[serde(borrow)]
+    layers: Vec<&'a RawValue>,
+}
+
+/// A layer as users may write it: everything but `norm`, `action` and a fold's `weight` can be left out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLayer {
+    norm: String,
+    action: RawAction,
+    reason: Option<String>,
+    op: Option<Op>,
+    weight: Option<String>,
+    bias: Option<String>,
+    bias_exists: Option<bool>,
+    channels: Option<u64>,
+    groups: Option<u64>,
+    dtype: Option<String>,
+    eps: Option<f64>,
+    eps_source: Option<String>,
+    #[serde(default)]
+    evidence: Vec<String>,
+    direction: Option<String>,
+    sources: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum RawAction {
+    Fold,
+    Keep,
+}
+
+impl PlanFile {
+    /// Reads the plan at `path` for the checkpoint at `input`; of a file with several plans (a JSON array, as `plan`
+    /// prints it for several models) the one whose `input` is that checkpoint.
+    pub(super) fn read(path: &Path, input: &Path, inventory: &Inventory, eps: &EpsLookup) -> Result<PlanFile> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read the plan", path))?;
+        let refuse = |line, problem| Error::PlanFile { path: path.to_owned(), line, problem };
+        let syntax = |error: serde_json::Error| refuse(error.line(), format!("not a plan: {error}"));
+        let plans = match text.trim_start().starts_with('[') {
+            true => serde_json::from_str::<Vec<RawPlan<'_>>>(&text).map_err(syntax)?,
+            false => vec![serde_json::from_str::<RawPlan<'_>>(&text).map_err(syntax)?],
+        };
+        let raw = match plans.len() {
+            1 => plans.into_iter().next(),
+            _ => plans.into_iter().find(|plan| plan.input.as_deref() == Some(&*input.to_string_lossy())),
+        };
+        let Some(raw) = raw else {
+            return Err(refuse(1, format!("none of its plans has \"input\": \"{}\"", input.display())));
+        };
+        if raw.version != VERSION {
+            let found = raw.version;
+            return Err(refuse(1, format!("a plan of version {found}, and this program reads version {VERSION}")));
+        }
+        // A raw value is a slice of the text, so its place in the text is known.
+        let line_of = |raw: &RawValue| {
+            let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+            text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
+        };
+        let (mut layers, mut lines) = (Vec::new(), Vec::new());
+        for layer in raw.layers {
+            let line = line_of(layer);
+            let raw: RawLayer = serde_json::from_str(layer.get())
+                .map_err(|error| refuse(line + error.line() - 1, format!("not a layer of a plan: {error}")))?;
+            layers.push(layer_of(raw, inventory, eps).map_err(|problem| refuse(line, problem))?);
+            lines.push(line);
+        }
+        let plan = Plan {
+            version: VERSION,
+            input: input.to_string_lossy().into_owned(),
+            dialect: raw.dialect,
+            architecture: raw.architecture,
+            layers,
+        };
+        Ok(PlanFile { plan, lines, path: path.to_owned() })
+    }
+
+    /// The error for a line that does not fit the checkpoint.
+    pub(super) fn misfit(&self, misfit: Misfit) -> Error {
+        let line = self.lines.get(misfit.layer).copied().unwrap_or(1);
+        let norm = self.plan.layers.get(misfit.layer).map_or("", |layer| &layer.norm);
+        let problem = format!("the plan does not fit the checkpoint: norm `{norm}`: {}", misfit.problem);
+        Error::PlanFile { path: self.path.clone(), line, problem }
+    }
+}
+
+/// Fills in what a line leaves out.
+fn layer_of(raw: RawLayer, inventory: &Inventory, eps: &EpsLookup) -> Result<Layer, String> {
+    if raw.direction.as_deref().is_some_and(|direction| direction != "backward") || raw.sources.is_some() {
+        return Err(format!(
+            "norm `{}`: folding forward or into several sources is not supported; set its action to \"keep\"",
+            raw.norm
+        ));
+    }
+    if raw.action == RawAction::Keep {
+        let reason = raw.reason.unwrap_or_else(|| "the plan keeps it".to_owned());
+        return Ok(Layer { norm: raw.norm, action: Action::Keep { reason } });
+    }
+    let missing = |what: &str| format!("norm `{}`: {what}", raw.norm);
+    let Some(tensor) = raw.weight.clone() else {
+        return Err(missing("a fold needs a \"weight\""));
+    };
+    let norm = inventory.norms.iter().find(|norm| norm.name == raw.norm);
+    let norm = norm.ok_or_else(|| missing("the checkpoint has no such norm"))?;
+    let weight = inventory.weights.iter().find(|weight| weight.tensor == tensor);
+    let weight =
+        weight.ok_or_else(|| missing(&format!("the checkpoint has no weight `{tensor}` that feeds a norm")))?;
+    let channels = raw.channels.unwrap_or(norm.channels);
+    let op = match raw.op {
+        Some(op) => op,
+        None => only_op(norm, weight).map_err(|problem| missing(&problem))?,
+    };
+    let groups =
+        weight.producers(norm.channels).iter().find(|(found, _)| *found == op).map_or(1, |(_, map)| map.groups);
+    let sourced = eps.eps(norm);
+    let (eps, eps_source) = match raw.eps {
+        Some(eps) if is_eps(&eps) => (eps, raw.eps_source.unwrap_or_else(|| "plan".to_owned())),
+        Some(eps) => return Err(missing(&format!("eps {eps} is not a finite number of at least 0"))),
+        None => (sourced.value, sourced.source),
+    };
+    let bias = raw.bias.unwrap_or_else(|| weight.bias.clone());
+    let line = FoldLine {
+        op,
+        bias_exists: raw.bias_exists.unwrap_or(if bias == weight.bias { weight.bias_exists } else { false }),
+        bias,
+        weight: tensor,
+        channels,
+        groups: raw.groups.unwrap_or(groups),
+        dtype: raw.dtype.unwrap_or_else(|| weight.dtype.to_string()),
+        eps,
+        eps_source,
+        evidence: raw.evidence,
+    };
+    Ok(Layer { norm: raw.norm, action: Action::Fold(line) })
+}
+
+/// The only kind of layer that the weight can be, with the norm's channels.
+fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, String> {
+    match weight.producers(norm.channels).as_slice() {
+        [(op, _)] => Ok(*op),
+        [] => Err(format!(
+            "weight `{}` of shape {:?} has no {} output channels",
+            weight.tensor, weight.shape, norm.channels
+        )),
+        several => {
+            let ops = several.iter().map(|(op, _)| op.name()).collect::<Vec<_>>().join(" or ");
+            Err(format!("weight `{}` of shape {:?} can be {ops}: add an \"op\"", weight.tensor, weight.shape))
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! 2 PLAN: what the planner sees of a checkpoint: its norms and the weights that could feed them.
+//!
+//! In: names, dtypes and shapes. Out: an [`Inventory`]. Recognition is by name alone, through the dialect table; whether
+//! a weight really feeds a norm is the pairing's business.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Op;
+use super::dialect::{COLLECTIONS, DIALECTS, Dialect, SUFFIXES, WeightName};
+use crate::checkpoint::{Checkpoint, Dtype, Metadata, Tensor};
+use crate::fold::layout::{Axis, ChannelMap};
+
+/// A batch norm: a module that holds a running mean and a running variance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Norm {
+    /// The module's path, as the file spells it.
+    pub name: String,
+    /// Whose conventions it follows.
+    pub dialect: &'static Dialect,
+    /// Length of the running variance.
+    pub channels: u64,
+    /// Tensor of the scale, if there is one.
+    pub gamma: Option<String>,
+    /// Tensor of the shift, if there is one.
+    pub beta: Option<String>,
+    /// Tensor of the running mean.
+    pub mean: String,
+    /// Tensor of the running variance.
+    pub var: String,
+    /// Other tensors of the norm that go with it.
+    pub spare: Vec<String>,
+    /// Why it can never be folded, whatever feeds it.
+    pub defect: Option<String>,
+}
+
+impl Norm {
+    /// Every tensor that belongs to the norm.
+    pub fn tensors(&self) -> impl Iterator<Item = &str> {
+        [self.gamma.as_ref(), self.beta.as_ref(), Some(&self.mean), Some(&self.var)]
+            .into_iter()
+            .flatten()
+            .chain(&self.spare)
+            .map(String::as_str)
+    }
+}
+
+/// A weight of two or more dimensions that could feed a norm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weight {
+    /// The tensor.
+    pub tensor: String,
+    /// The module's path, as the file spells it.
+    pub module: String,
+    /// Which row of the dialect table it matched.
+    pub kind: &'static WeightName,
+    /// Whose conventions it follows.
+    pub dialect: &'static Dialect,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Dimensions.
+    pub shape: Vec<u64>,
+    /// The bias tensor beside it, existing or to be created.
+    pub bias: String,
+    /// Whether that tensor exists.
+    pub bias_exists: bool,
+    /// Whether `__metadata__` says that other names mean this very tensor.
+    pub aliased: bool,
+}
+
+impl Weight {
+    /// Where the output channels lie if the weight is an `op`.
+    pub fn axis(&self, op: Op) -> Option<Axis> {
+        match op {
+            Op::Linear => self.kind.linear,
+            Op::Conv => self.kind.conv,
+            Op::ConvTranspose => self.kind.conv_transpose,
+            Op::Depthwise => self.kind.depthwise,
+        }
+    }
+
+    /// Every kind of layer that this weight can be if it puts out `channels` channels, with its channel map.
+    pub fn producers(&self, channels: u64) -> Vec<(Op, ChannelMap)> {
+        let ops: &[Op] = match self.shape.len() {
+            2 => &[Op::Linear],
+            _ => &[Op::Depthwise, Op::Conv, Op::ConvTranspose],
+        };
+        ops.iter().filter_map(|&op| Some((op, ChannelMap::new(self.axis(op)?, &self.shape, channels)?))).collect()
+    }
+}
+
+/// Everything the pairing looks at. Order is by name, so that equal files give equal plans.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// All norms.
+    pub norms: Vec<Norm>,
+    /// All weights that could feed one.
+    pub weights: Vec<Weight>,
+}
+
+impl Inventory {
+    /// Lists the norms and weights of a checkpoint.
+    pub fn of(checkpoint: &Checkpoint) -> Inventory {
+        let metadata = checkpoint.shards().iter().filter_map(|shard| shard.metadata.as_ref()).collect::<Vec<_>>();
+        Inventory::new(checkpoint.tensors(), &metadata)
+    }
+
+    /// The dialect most of the norms follow; `None` without norms.
+    pub fn dialect(&self) -> Option<&'static str> {
+        dialects_of(&self.norms).first().map(|dialect| dialect.name)
+    }
+
+    /// The same from a table of tensors: a pure function of names, dtypes, shapes and metadata.
+    pub fn new(tensors: &BTreeMap<String, Tensor>, metadata: &[&Metadata]) -> Inventory {
+        let format = metadata.iter().find_map(|m| m.get("format")).map(String::as_str);
+        let names = Names::new(tensors);
+        let norms = names.norms(tensors, format);
+        let taken = norms.iter().flat_map(Norm::tensors).collect::<BTreeSet<_>>();
+        // safetensors' `save_model` drops all but one of the tensors that share memory and records `dropped = kept`.
+        let aliased = metadata
+            .iter()
+            .flat_map(|m| m.iter())
+            .filter(|(alias, kept)| !tensors.contains_key(*alias) && tensors.contains_key(*kept))
+            .map(|(_, kept)| kept.as_str())
+            .collect::<BTreeSet<_>>();
+        let dialects = dialects_of(&norms);
+        let weights = tensors
+            .iter()
+            .filter(|(name, tensor)| tensor.shape.len() >= 2 && !taken.contains(name.as_str()))
+            .filter_map(|(name, tensor)| {
+                let (dialect, kind, module) = dialects.iter().find_map(|dialect| {
+                    let (kind, module) =
+                        dialect.weights.iter().find_map(|kind| Some((kind, split(name, kind.name)?)))?;
+                    Some((*dialect, kind, module))
+                })?;
+                let bias = rename(name, kind.name, kind.bias)?;
+                Some(Weight {
+                    tensor: name.clone(),
+                    module,
+                    kind,
+                    dialect,
+                    dtype: tensor.dtype.clone(),
+                    shape: tensor.shape.clone(),
+                    bias_exists: tensors.contains_key(&bias),
+                    bias,
+                    aliased: aliased.contains(name.as_str()),
+                })
+            })
+            .collect();
+        Inventory { norms, weights }
+    }
+}
+
+/// The dialects that occur, most frequent first.
+fn dialects_of(norms: &[Norm]) -> Vec<&'static Dialect> {
+    let count = |dialect: &Dialect| norms.iter().filter(|norm| norm.dialect.name == dialect.name).count();
+    let mut found = DIALECTS.iter().filter(|dialect| count(dialect) > 0).collect::<Vec<_>>();
+    found.sort_by_key(|dialect| std::cmp::Reverse(count(dialect)));
+    found
+}
+
+/// A tensor's name without decorations and collection, `/` between segments: equal for all tensors of one module.
+fn plain(name: &str) -> String {
+    let bare = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name));
+    let bare = COLLECTIONS
+        .iter()
+        .find_map(|collection| bare.strip_prefix(collection)?.strip_prefix(['/', '.']))
+        .unwrap_or(bare);
+    bare.replace('.', "/")
+}
+
+/// The module's path as the file spells it, if `name` ends in `pattern`.
+fn split(name: &str, pattern: &str) -> Option<String> {
+    let (begin, end) = find(name, pattern)?;
+    let path = name[..begin].strip_suffix(['/', '.']).unwrap_or(&name[..begin]);
+    debug_assert!(end <= name.len(), "a match lies within the name");
+    Some(
+        COLLECTIONS
+            .iter()
+            .find_map(|collection| path.strip_prefix(collection)?.strip_prefix(['/', '.']))
+            .unwrap_or(path)
+            .to_owned(),
+    )
+}
+
+/// `name` with `pattern` at its end replaced, decorations kept.
+fn rename(name: &str, pattern: &str, with: &str) -> Option<String> {
+    let (begin, end) = find(name, pattern)?;
+    Some(format!("{}{with}{}", &name[..begin], &name[end..]))
+}
+
+/// Where `pattern` stands in `name`: at its end but for decorations, as whole segments.
+fn find(name: &str, pattern: &str) -> Option<(usize, usize)> {
+    let end = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name)).len();
+    let begin = end.checked_sub(pattern.len())?;
+    let tail = name.get(begin..end)?;
+    let same = tail.chars().zip(pattern.chars()).all(|(a, b)| a == b || (b == '/' && a == '.'));
+    let whole = begin == 0 || name[..begin].ends_with(['/', '.']);
+    (same && whole).then_some((begin, end))
+}
+
+/// Tensor names by their plain form.
+struct Names<'a> {
+    by_plain: HashMap<String, &'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn new(tensors: &'a BTreeMap<String, Tensor>) -> Names<'a> {
+        Names { by_plain: tensors.keys().map(|name| (plain(name), name.as_str())).collect() }
+    }
+
+    fn norms(&self, tensors: &BTreeMap<String, Tensor>, format: Option<&str>) -> Vec<Norm> {
+        let mut norms = tensors
+            .keys()
+            .filter_map(|var| {
+                DIALECTS
+                    .iter()
+                    .filter(|dialect| dialect.format.is_none() || dialect.format == format)
+                    .find_map(|dialect| self.norm(tensors, dialect, var))
+            })
+            .collect::<Vec<_>>();
+        norms.sort_by(|a, b| a.name.cmp(&b.name));
+        norms
+    }
+
+    /// The norm whose running variance is `var`, if it is one in this dialect.
+    fn norm(&self, tensors: &BTreeMap<String, Tensor>, dialect: &'static Dialect, var: &str) -> Option<Norm> {
+        let name = dialect.var.iter().find_map(|pattern| split(var, pattern))?;
+        let scope = dialect.var.iter().find_map(|pattern| plain(var).strip_suffix(pattern).map(str::to_owned))?;
+        let one = |pattern: &&str| self.by_plain.get(&format!("{scope}{pattern}")).map(|&name| name.to_owned());
+        let mean = dialect.mean.iter().find_map(one)?;
+        let gamma = dialect.gamma.iter().find_map(one);
+        let beta = dialect.beta.iter().find_map(one);
+        if dialect.affine_required && gamma.is_none() && beta.is_none() {
+            return None;
+        }
+        let spare = dialect.spare.iter().filter_map(one).collect::<Vec<_>>();
+        let shape = &tensors[var].shape;
+        let defect = [Some(&mean), gamma.as_ref(), beta.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|other| &tensors[*other].shape != shape)
+            .map(|other| {
+                let found = &tensors[other].shape;
+                format!("`{other}` has shape {found:?}, but its running variance has {shape:?}")
+            })
+            .or_else(|| (shape.len() != 1).then(|| format!("its running variance has shape {shape:?}, not one axis")))
+            .or_else(|| {
+                [Some(&mean), Some(&var.to_owned()), gamma.as_ref(), beta.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .find(|name| tensors[*name].dtype.float().is_none())
+                    .map(|name| format!("`{name}` is stored as {}, which is not a float type", tensors[name].dtype))
+            });
+        Some(Norm {
+            name,
+            dialect,
+            channels: shape.first().copied().unwrap_or(0),
+            gamma,
+            beta,
+            mean,
+            var: var.to_owned(),
+            spare,
+            defect,
+        })
+    }
+}

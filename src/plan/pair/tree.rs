@@ -1,0 +1,173 @@
+//! Pairing, stage 1: the module tree.
+//!
+//! In: the inventory's paths. Out: a [`Tree`] of scopes, with the norms and weights at its leaves, a template for every
+//! path (numbers replaced by `#`: all instances of a repeated block share it), and for every module its *end*: the weight
+//! whose output is the module's output, where names and shapes tell.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::shape::{Takes, takes};
+use super::words::{Words, template};
+use crate::plan::Inventory;
+
+/// Index of a node.
+pub(super) type Id = usize;
+
+/// The tree's root.
+pub(super) const ROOT: Id = 0;
+
+/// A module: a scope, a norm or a layer with weights.
+pub(super) struct Node<'a> {
+    pub(super) name: &'a str,
+    pub(super) words: Words,
+    pub(super) parent: Id,
+    pub(super) children: BTreeMap<&'a str, Id>,
+    /// Index into the inventory's norms.
+    pub(super) norm: Option<usize>,
+    /// Indices into the inventory's weights.
+    pub(super) weights: Vec<usize>,
+    /// Equal for all paths that differ in numbers only.
+    pub(super) template: usize,
+    /// Equal for all paths that differ in numbers only, and not in the last segment.
+    pub(super) slot: usize,
+    /// The weight whose output leaves this module.
+    pub(super) end: Option<usize>,
+    /// Norms in this module and below.
+    pub(super) norms_below: usize,
+}
+
+/// All modules of a checkpoint.
+pub(super) struct Tree<'a> {
+    pub(super) nodes: Vec<Node<'a>>,
+    /// Node of every norm.
+    pub(super) norm_nodes: Vec<Id>,
+}
+
+impl<'a> Tree<'a> {
+    pub(super) fn new(inventory: &'a Inventory) -> Tree<'a> {
+        let mut tree = Tree { nodes: vec![node("", ROOT, 0, 0)], norm_nodes: Vec::new() };
+        let mut templates = HashMap::new();
+        for (index, weight) in inventory.weights.iter().enumerate() {
+            let id = tree.insert(&weight.module, &mut templates);
+            tree.nodes[id].weights.push(index);
+        }
+        for (index, norm) in inventory.norms.iter().enumerate() {
+            let id = tree.insert(&norm.name, &mut templates);
+            tree.nodes[id].norm = Some(index);
+            tree.norm_nodes.push(id);
+        }
+        // Children have larger ids than their parents.
+        for id in (0..tree.nodes.len()).rev() {
+            tree.nodes[id].norms_below = usize::from(tree.nodes[id].norm.is_some())
+                + tree.nodes[id].children.values().map(|&child| tree.nodes[child].norms_below).sum::<usize>();
+            tree.nodes[id].end = tree.find_end(inventory, id);
+        }
+        tree
+    }
+
+    pub(super) fn child(&self, id: Id, name: &str) -> Option<Id> {
+        self.nodes[id].children.get(name).copied()
+    }
+
+    /// The other modules in the scope of `id`, by name.
+    pub(super) fn siblings(&self, id: Id) -> impl Iterator<Item = Id> + '_ {
+        self.nodes[self.nodes[id].parent].children.values().copied().filter(move |&other| other != id)
+    }
+
+    /// The norm's module without shells: scopes that hold this norm and nothing else (`norm.norm`, `post_activ.bn`).
+    pub(super) fn site(&self, norm: usize) -> Id {
+        let mut id = self.norm_nodes[norm];
+        loop {
+            let parent = self.nodes[id].parent;
+            let shell =
+                parent != ROOT && self.nodes[parent].children.len() == 1 && self.nodes[parent].weights.is_empty();
+            match shell {
+                true => id = parent,
+                false => return id,
+            }
+        }
+    }
+
+    fn insert(&mut self, path: &'a str, templates: &mut HashMap<(usize, String), usize>) -> Id {
+        let mut id = ROOT;
+        for name in path.split(['/', '.']).filter(|name| !name.is_empty()) {
+            id = match self.child(id, name) {
+                Some(child) => child,
+                None => {
+                    let mut intern = |name: String| {
+                        let next = templates.len() + 1;
+                        *templates.entry((self.nodes[id].template, name)).or_insert(next)
+                    };
+                    // A mark that no path holds keeps slots apart from templates.
+                    let (template, slot) = (intern(template(name)), intern(format!("={name}")));
+                    let child = self.nodes.len();
+                    self.nodes.push(node(name, id, template, slot));
+                    self.nodes[id].children.insert(name, child);
+                    child
+                }
+            };
+        }
+        id
+    }
+
+    fn find_end(&self, inventory: &Inventory, id: Id) -> Option<usize> {
+        let node = &self.nodes[id];
+        match (node.norm, &node.weights[..], node.children.len()) {
+            (None, &[weight], 0) => Some(weight),
+            // Keras' SeparableConv: the pointwise kernel comes last.
+            (None, weights @ [_, _], 0) => {
+                weights.iter().copied().find(|&w| inventory.weights[w].kind.depthwise.is_none())
+            }
+            (None, [], 1) => node.children.values().find_map(|&child| self.nodes[child].end),
+            (None, [], _) => self.last_of_sequence(id).or_else(|| self.separable(inventory, id)),
+            _ => None,
+        }
+    }
+
+    /// The last module of an `nn.Sequential`, if it is a weight and not simply the last of a list of parallel ones, which
+    /// follow each other without a gap for the activation.
+    fn last_of_sequence(&self, id: Id) -> Option<usize> {
+        let children = self.nodes[id].children.values().copied();
+        let mut numbered =
+            children.map(|child| Some((self.nodes[child].words.index?, child))).collect::<Option<Vec<_>>>()?;
+        numbered.sort_unstable();
+        let [.., (before, previous), (last, module)] = numbered[..] else { return None };
+        let listed = before + 1 == last && self.nodes[previous].norms_below == 0;
+        if listed { None } else { self.nodes[module].end }
+    }
+
+    /// A depthwise convolution and the pointwise one that it feeds, in a scope of their own.
+    fn separable(&self, inventory: &Inventory, id: Id) -> Option<usize> {
+        if self.nodes[id].norms_below > 0 {
+            return None;
+        }
+        let ends = self.nodes[id].children.values().map(|&child| self.nodes[child].end).collect::<Option<Vec<_>>>()?;
+        let &[a, b] = &ends[..] else { return None };
+        let weight = |index: usize| &inventory.weights[index];
+        let feeds = |from: usize, to: usize| {
+            let (from, to) = (weight(from), weight(to));
+            let channels = from.shape.first().copied().unwrap_or(0);
+            from.shape.get(1) == Some(&1) && to.shape.get(1) != Some(&1) && takes(to, channels) == Takes::Plain
+        };
+        match (feeds(a, b), feeds(b, a)) {
+            (true, false) => Some(b),
+            (false, true) => Some(a),
+            _ => None,
+        }
+    }
+}
+
+fn node(name: &str, parent: Id, template: usize, slot: usize) -> Node<'_> {
+    Node {
+        name,
+        words: Words::read(name),
+        parent,
+        children: BTreeMap::new(),
+        norm: None,
+        weights: Vec::new(),
+        template,
+        slot,
+        end: None,
+        norms_below: 0,
+    }
+}

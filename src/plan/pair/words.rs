@@ -1,0 +1,161 @@
+//! Pairing, stage 1a: what a path segment says.
+//!
+//! In: one segment of a module path. Out: [`Words`], its tokens sorted into what it is (a norm, a weight) and which one it
+//! is (the key). `bn1`, `conv1` and `conv1_bn` share the key `1`; `block1a_expand_conv` and `block1a_expand_bn` share
+//! `block.1.a.expand`. Nothing here knows an architecture: only the words in which people say "batch norm" and "layer
+//! with weights".
+
+use std::cmp::Ordering;
+
+/// Words for a batch norm.
+const NORM_WORDS: &[&str] =
+    &["bn", "norm", "batchnorm", "bnorm", "batchnormalization", "batchnormalisation", "normalization", "normalisation"];
+
+/// Words for a layer with weights.
+const WEIGHT_WORDS: &[&str] = &["conv", "convolution", "convolutional", "linear", "lin", "fc", "dense"];
+
+/// Words of a norm that stands before its layer, or of a module that stands between a layer and its norm.
+const BEFORE_WORDS: &[&str] = &["pre", "preact", "preactiv", "preactivation", "early"];
+
+/// A path segment, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Words {
+    /// Tokens that tell this module from its siblings, joined by dots.
+    pub(super) key: String,
+    /// Whether it says that it is a norm.
+    pub(super) norm: bool,
+    /// Whether it says that it comes before something.
+    pub(super) before: bool,
+    /// The whole segment as a number, as in `nn.Sequential`.
+    pub(super) index: Option<u64>,
+}
+
+impl Words {
+    pub(super) fn read(segment: &str) -> Words {
+        let tokens = tokens(segment);
+        let is = |token: &String, words: &[&str]| words.contains(&token.as_str());
+        let norm = tokens.iter().any(|token| is(token, NORM_WORDS));
+        let key = tokens
+            .iter()
+            .enumerate()
+            .filter(|(index, token)| {
+                let batch = *token == "batch" && tokens.get(index + 1).is_some_and(|next| is(next, NORM_WORDS));
+                !batch && !is(token, NORM_WORDS) && !is(token, WEIGHT_WORDS)
+            })
+            .map(|(_, token)| token.as_str())
+            .collect::<Vec<_>>()
+            .join(".");
+        let before = tokens.iter().any(|token| is(token, BEFORE_WORDS));
+        Words { key, norm, before, index: segment.parse().ok() }
+    }
+
+    /// Whether every token of this key is also in `other`'s, in order: `2` in `2.kxk`.
+    pub(super) fn within(&self, other: &Words) -> bool {
+        let mut rest = other.key.split('.');
+        !self.key.is_empty() && self.key.split('.').all(|token| rest.any(|candidate| candidate == token))
+    }
+}
+
+/// A segment with every run of digits replaced by `#`: equal for all instances of a template.
+pub(super) fn template(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len());
+    for c in segment.chars() {
+        match (c.is_ascii_digit(), out.ends_with('#')) {
+            (true, true) => {}
+            (true, false) => out.push('#'),
+            (false, _) => out.push(c),
+        }
+    }
+    out
+}
+
+/// Order of names with numbers compared as numbers: `conv2` before `conv10`.
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
+    let key = |name: &str| {
+        let digits = name.chars().filter(char::is_ascii_digit).collect::<String>();
+        (template(name), digits.len(), digits)
+    };
+    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+}
+
+/// Lower-case tokens: split at punctuation, at `aB`, between letters and digits; `convs` singular, `dwconv` and `skipbn`
+/// taken apart, `conv2d` without its rank.
+fn tokens(segment: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    let mut last = None::<char>;
+    for c in segment.chars() {
+        let joins = last.is_some_and(|last| {
+            last.is_alphanumeric()
+                && last.is_ascii_digit() == c.is_ascii_digit()
+                && !(last.is_lowercase() && c.is_uppercase())
+        });
+        if c.is_alphanumeric() {
+            match tokens.last_mut() {
+                Some(token) if joins => token.extend(c.to_lowercase()),
+                _ => tokens.push(c.to_lowercase().collect()),
+            }
+        }
+        last = Some(c);
+    }
+    without_rank(tokens.into_iter().flat_map(|token| take_apart(&token)).collect())
+}
+
+/// `dwconv` is `dw` and `conv`, `skipbn` is `skip` and `bn`.
+fn take_apart(token: &str) -> Vec<String> {
+    let is_word = |token: &str| NORM_WORDS.contains(&token) || WEIGHT_WORDS.contains(&token);
+    let token = token.strip_suffix('s').filter(|singular| is_word(singular)).unwrap_or(token);
+    if is_word(token) {
+        return vec![token.to_owned()];
+    }
+    ["batchnorm", "norm", "bn", "conv"]
+        .iter()
+        .find_map(|word| Some(vec![token.strip_suffix(word)?.to_owned(), (*word).to_owned()]))
+        .unwrap_or_else(|| vec![token.to_owned()])
+}
+
+/// Drops the `2` and `d` of `conv2d`, `batchnorm1d`: they say a rank, not which one.
+fn without_rank(tokens: Vec<String>) -> Vec<String> {
+    let ranked = |at: usize| {
+        let word = |i: usize| tokens.get(i).map_or("", String::as_str);
+        (NORM_WORDS.contains(&word(at)) || WEIGHT_WORDS.contains(&word(at)))
+            && matches!(word(at + 1), "1" | "2" | "3")
+            && word(at + 2) == "d"
+    };
+    let keep = |i: usize| !(i >= 1 && ranked(i - 1) || i >= 2 && ranked(i - 2));
+    (0..tokens.len()).filter(|&i| keep(i)).map(|i| tokens[i].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twins_share_a_key() {
+        for (weight, norm) in [
+            ("conv1", "bn1"),
+            ("conv1", "conv1_bn"),
+            ("conv1_conv", "conv1_bn"),
+            ("_depthwise_conv", "_depthwise_bn"),
+            ("block1a_expand_conv", "block1a_expand_bn"),
+            ("Conv_0", "BatchNorm_0"),
+            ("conv2d_12", "batch_normalization_12"),
+            ("convolution", "normalization"),
+            ("skip", "skipbn"),
+            ("convs", "bns"),
+            ("compress_conv1", "compress_bn1"),
+            ("linear", "batch_norm"),
+        ] {
+            assert_eq!(Words::read(weight).key, Words::read(norm).key, "{weight} {norm}");
+            assert!(Words::read(norm).norm && !Words::read(weight).norm, "{weight} {norm}");
+        }
+    }
+
+    #[test]
+    fn others_do_not() {
+        for (weight, norm) in [("conv1", "bn2"), ("conv_pw", "bn1"), ("conv2_kxk", "norm2"), ("dwconv", "bn")] {
+            assert_ne!(Words::read(weight).key, Words::read(norm).key, "{weight} {norm}");
+        }
+        assert!(Words::read("norm2").within(&Words::read("conv2_kxk")));
+        assert!(!Words::read("bn").within(&Words::read("conv2_kxk")), "an empty key says nothing");
+    }
+}

@@ -1,0 +1,164 @@
+//! 2 PLAN: a plan held against its checkpoint: every line becomes a [`Fold`] that can be carried out, or a complaint.
+//!
+//! In: a plan, made by the planner or edited by a user, and the checkpoint's inventory. Out: folds in plan order. What a
+//! line leaves out is filled in; what it states must be true.
+
+use std::collections::HashMap;
+
+use super::{Action, FoldLine, Inventory, Norm, Op, Plan, Weight};
+use crate::checkpoint::{Checkpoint, Float};
+use crate::fold::layout::{Axis, ChannelMap};
+
+/// One norm and the layer it goes into, checked against the checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fold {
+    /// The norm.
+    pub norm: Norm,
+    /// The weight's tensor.
+    pub weight: String,
+    /// Its dimensions.
+    pub shape: Vec<u64>,
+    /// Its number of elements.
+    pub elements: u64,
+    /// Its element type.
+    pub float: Float,
+    /// Kind of the layer.
+    pub op: Op,
+    /// Where its output channels lie.
+    pub axis: Axis,
+    /// The same for the arithmetic.
+    pub map: ChannelMap,
+    /// Output channels.
+    pub channels: u64,
+    /// The bias's tensor, existing or to be created.
+    pub bias: String,
+    /// Element type of the existing bias.
+    pub bias_float: Option<Float>,
+    /// The norm's eps.
+    pub eps: f64,
+}
+
+/// A plan's line that does not fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Misfit {
+    /// Index into [`Plan::layers`].
+    pub layer: usize,
+    /// What is wrong, what was expected, what was found.
+    pub problem: String,
+}
+
+/// Checks every line of `plan` and turns the folds among them into [`Fold`]s.
+pub fn resolve(plan: &Plan, inventory: &Inventory, checkpoint: &Checkpoint) -> Result<Vec<Fold>, Misfit> {
+    let norms = inventory.norms.iter().map(|norm| (norm.name.as_str(), norm)).collect::<HashMap<_, _>>();
+    let weights = inventory.weights.iter().map(|weight| (weight.tensor.as_str(), weight)).collect::<HashMap<_, _>>();
+    let mut planned = HashMap::new();
+    let mut fed = HashMap::new();
+    let mut created = HashMap::new();
+    let mut folds = Vec::new();
+    for (layer, line) in plan.layers.iter().enumerate() {
+        let misfit = |problem| Misfit { layer, problem };
+        let Some(&norm) = norms.get(line.norm.as_str()) else {
+            return Err(misfit(format!("the checkpoint has no norm `{}`", line.norm)));
+        };
+        if planned.insert(line.norm.as_str(), layer).is_some() {
+            return Err(misfit(format!("norm `{}` has two lines", line.norm)));
+        }
+        let Action::Fold(line) = &line.action else { continue };
+        let Some(&weight) = weights.get(line.weight.as_str()) else {
+            let what = match checkpoint.tensors().get(&line.weight) {
+                None => "the checkpoint has no tensor of that name".to_owned(),
+                Some(tensor) => {
+                    format!("a {} of shape {:?} is no weight that feeds a norm", tensor.dtype, tensor.shape)
+                }
+            };
+            return Err(misfit(format!("weight `{}`: {what}", line.weight)));
+        };
+        if let Some(other) = fed.insert(line.weight.as_str(), &norm.name) {
+            return Err(misfit(format!("weight `{}` feeds norm `{other}` already", line.weight)));
+        }
+        let fold = fold(line, norm, weight, checkpoint).map_err(misfit)?;
+        if fold.bias_float.is_none()
+            && let Some(other) = created.insert(fold.bias.clone(), norm.name.clone())
+        {
+            return Err(misfit(format!("bias `{}` would be created for norm `{other}` too", fold.bias)));
+        }
+        folds.push(fold);
+    }
+    Ok(folds)
+}
+
+/// One line, checked.
+pub(super) fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) -> Result<Fold, String> {
+    if let Some(defect) = &norm.defect {
+        return Err(defect.clone());
+    }
+    if weight.aliased {
+        return Err(format!("weight `{}` is shared: `__metadata__` lists other names for it", weight.tensor));
+    }
+    let Some(float) = weight.dtype.float() else {
+        return Err(format!("weight `{}` is stored as {}, which cannot be scaled", weight.tensor, weight.dtype));
+    };
+    let channels = norm.channels;
+    if line.channels != channels {
+        return Err(format!("{} channels are planned, but the norm has {channels}", line.channels));
+    }
+    if line.dtype != weight.dtype.to_string() {
+        return Err(format!("dtype {} is planned, but the weight is {}", line.dtype, weight.dtype));
+    }
+    let producers = weight.producers(channels);
+    let found = producers.iter().find(|(op, _)| *op == line.op).and_then(|&(op, map)| Some((weight.axis(op)?, map)));
+    let Some((axis, map)) = found else {
+        let can = producers.iter().map(|(op, _)| op.name()).collect::<Vec<_>>();
+        let can = if can.is_empty() { "nothing".to_owned() } else { can.join(" or ") };
+        let (op, shape) = (line.op.name(), &weight.shape);
+        return Err(format!("a weight of shape {shape:?} with {channels} output channels can be {can}, not {op}"));
+    };
+    if line.groups != map.groups {
+        return Err(format!("{} groups are planned, but the shapes give {}", line.groups, map.groups));
+    }
+    if !super::eps::is_eps(&line.eps) {
+        return Err(format!("eps {} is not a finite number of at least 0", line.eps));
+    }
+    let bias = checkpoint.tensors().get(&line.bias);
+    if bias.is_some() != line.bias_exists {
+        let (is, says) = if bias.is_some() { ("exists", "does not") } else { ("does not exist", "does") };
+        return Err(format!("bias `{}` {is}, but the plan says it {says}", line.bias));
+    }
+    if line.bias == "__metadata__" || norm.tensors().any(|tensor| tensor == line.bias) || line.bias == weight.tensor {
+        return Err(format!("`{}` cannot be the layer's bias", line.bias));
+    }
+    let bias_float = match bias {
+        None => None,
+        Some(tensor) if tensor.shape == [channels] && tensor.dtype.float().is_some() => tensor.dtype.float(),
+        Some(tensor) => {
+            let (name, dtype, shape) = (&line.bias, &tensor.dtype, &tensor.shape);
+            return Err(format!("bias `{name}` is {dtype} of shape {shape:?}, not floats of shape [{channels}]"));
+        }
+    };
+    Ok(Fold {
+        norm: norm.clone(),
+        weight: weight.tensor.clone(),
+        shape: weight.shape.clone(),
+        elements: weight.shape.iter().product(),
+        float,
+        op: line.op,
+        axis,
+        map,
+        channels,
+        bias: line.bias.clone(),
+        bias_float,
+        eps: line.eps,
+    })
+}
+
+impl Op {
+    /// Its name in a plan.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Conv => "conv",
+            Op::ConvTranspose => "conv_transpose",
+            Op::Linear => "linear",
+            Op::Depthwise => "depthwise",
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! 6 REPORT: text for people.
+//!
+//! In: the data of a report or a plan. Out: text without colour codes or control characters out of files.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+use super::{ModelReport, Seconds, Verification};
+use crate::error::shown;
+use crate::output::Style;
+use crate::plan::{Action, FoldLine, Plan};
+
+/// Bytes with a decimal unit.
+pub fn bytes(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}
+
+impl Display for ModelReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (folded, all) = (self.layers.folded, self.layers.folded + self.layers.kept);
+        let style = match self.style {
+            Style::Strip => "strip",
+            Style::DropIn => "drop-in",
+        };
+        writeln!(f, "{} -> {}", self.input.display(), self.output.display())?;
+        writeln!(f, "  {folded} of {all} norms folded, style {style}")?;
+        match &self.adapter {
+            Some(adapter) => writeln!(f, "  on the GPU: {adapter}")?,
+            None => writeln!(f, "  on the CPU")?,
+        }
+        match &self.verification {
+            None => writeln!(f, "  not verified (--no-verify)")?,
+            Some(Verification { elements, differ, worst_ulp, worst_shift_ulp }) => {
+                writeln!(
+                    f,
+                    "  verified: {elements} values, weights within {worst_ulp:.2} ulp of the f64 reference, biases \
+                     within {worst_shift_ulp:.2} ulp of their largest addend"
+                )?;
+                if *differ > 0 {
+                    writeln!(f, "  {differ} values that the GPU flushed to zero were taken from the CPU")?;
+                }
+            }
+        }
+        let total = self.seconds.total;
+        write!(f, "  {} -> {} in {total:.3} s", bytes(self.bytes_in), bytes(self.bytes_out))
+    }
+}
+
+impl ModelReport {
+    /// The norms that stay and the seconds by stage: what `-v` adds.
+    pub fn details(&self) -> String {
+        let kept = self.kept.iter().map(|(norm, reason)| format!("  kept {}: {}\n", shown(norm), shown(reason)));
+        let Seconds { plan, read, copy, fold, verify, write, .. } = self.seconds;
+        let stages = format!(
+            "  seconds: plan {plan:.3}, copy {copy:.3}, read {read:.3}, fold {fold:.3}, verify {verify:.3}, write {write:.3}\n"
+        );
+        kept.chain([stages]).collect()
+    }
+}
+
+/// A plan for people: a line a template (module paths with their numbers taken out), or a line a norm.
+pub struct PlanTable<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// A line a norm.
+    pub all: bool,
+}
+
+impl Display for PlanTable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.plan;
+        let (folded, kept) = plan.counts();
+        let dialect = plan.dialect.as_deref().unwrap_or("none");
+        let architecture =
+            plan.architecture.as_deref().map(|name| format!(", architecture {name}")).unwrap_or_default();
+        writeln!(f, "{}: dialect {dialect}{architecture}, {folded} norms to fold, {kept} to keep", plan.input)?;
+        let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+        for layer in &plan.layers {
+            let norm = self.name(&layer.norm);
+            let row = match &layer.action {
+                Action::Fold(line) => {
+                    let FoldLine { op, weight, eps, eps_source, .. } = line;
+                    let detail = match self.all {
+                        true => format!(", {} channels, {}: {}", line.channels, line.dtype, line.evidence.join("; ")),
+                        false => String::new(),
+                    };
+                    format!("fold  {norm} <- {} ({}), eps {eps:e} ({eps_source}){detail}", self.name(weight), op.name())
+                }
+                Action::Keep { reason } => {
+                    format!("keep  {norm}: {}", if self.all { reason.clone() } else { template(reason) })
+                }
+            };
+            *rows.entry(row).or_default() += 1;
+        }
+        for (row, count) in rows {
+            let times = if count > 1 { format!("{count:>5} x ") } else { " ".repeat(8) };
+            writeln!(f, "{times}{}", shown(&row))?;
+        }
+        Ok(())
+    }
+}
+
+impl PlanTable<'_> {
+    fn name(&self, path: &str) -> String {
+        if self.all { path.to_owned() } else { template(path) }
+    }
+}
+
+/// `text` with every number replaced by `#`.
+fn template(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match (c.is_ascii_digit(), out.ends_with('#')) {
+            (true, true) => {}
+            (true, false) => out.push('#'),
+            (false, _) => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_replace_whole_numbers() {
+        assert_eq!(template("layer10.2.conv1"), "layer#.#.conv#");
+    }
+}

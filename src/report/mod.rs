@@ -1,0 +1,103 @@
+//! 6 REPORT: what happened, as data; printers stand beside it.
+//!
+//! In: the figures of a model. Out: JSON lines or text for people. Units are in the names.
+
+pub mod human;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
+
+use crate::output::Style;
+
+/// One folded model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelReport {
+    /// The original.
+    pub input: PathBuf,
+    /// The result.
+    pub output: PathBuf,
+    /// `cpu` or `gpu`: what the work began on.
+    pub device: &'static str,
+    /// The adapter's name, with `gpu`.
+    pub adapter: Option<String>,
+    /// How folded norms are stored.
+    pub style: Style,
+    /// How many norms were folded and how many stay.
+    pub layers: Layers,
+    /// The norms that stay, with the reason.
+    #[serde(serialize_with = "kept_norms")]
+    pub kept: Vec<(String, String)>,
+    /// Size of the original.
+    pub bytes_in: u64,
+    /// Size of the result.
+    pub bytes_out: u64,
+    /// Seconds by stage; stages overlap on a GPU, so they need not add up.
+    pub seconds: Seconds,
+    /// What was checked; `null` with `--no-verify`.
+    pub verification: Option<Verification>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Counts of norms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Layers {
+    /// Folded.
+    pub folded: usize,
+    /// Kept as they are.
+    pub kept: usize,
+}
+
+/// Seconds by stage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Seconds {
+    /// Header and plan.
+    pub plan: f64,
+    /// Reading weights.
+    pub read: f64,
+    /// Copying what is not folded.
+    pub copy: f64,
+    /// Multiplying, transfers to and from a GPU included.
+    pub fold: f64,
+    /// Comparing with the references.
+    pub verify: f64,
+    /// Writing, flushing and renaming.
+    pub write: f64,
+    /// All of it.
+    pub total: f64,
+}
+
+/// What verification found.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Verification {
+    /// Weights and biases compared with the f64 reference.
+    pub elements: u64,
+    /// GPU results whose bits were not the CPU's (flushed subnormals); the CPU's were written.
+    pub differ: u64,
+    /// Largest error of a weight, in units in the last place of its type.
+    pub worst_ulp: f64,
+    /// Largest error of a bias, in units in the last place of the largest number it is the sum of.
+    pub worst_shift_ulp: f64,
+}
+
+/// A model that failed, as a JSON line.
+#[derive(Debug, Serialize)]
+pub struct FailureReport {
+    /// The original.
+    pub input: PathBuf,
+    /// Why there is no result.
+    pub error: String,
+}
+
+fn kept_norms<S: Serializer>(kept: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Kept<'a> {
+        norm: &'a str,
+        reason: &'a str,
+    }
+    let mut seq = serializer.serialize_seq(Some(kept.len()))?;
+    kept.iter().try_for_each(|(norm, reason)| seq.serialize_element(&Kept { norm, reason }))?;
+    seq.end()
+}
