@@ -65,6 +65,9 @@ pub struct Weight {
     pub bias_exists: bool,
     /// Whether `__metadata__` says that other names mean this very tensor.
     pub aliased: bool,
+    /// Another tensor of the same module, or of the scope around it, that takes part in the computation in a way that is
+    /// not known: a mask, an index of channels, the factors of a computed weight.
+    pub companion: Option<String>,
 }
 
 impl Weight {
@@ -123,6 +126,7 @@ impl Inventory {
             .map(|(_, kept)| kept.as_str())
             .collect::<BTreeSet<_>>();
         let dialects = dialects_of(&norms);
+        let companions = companions(tensors, &taken, &dialects);
         let weights = tensors
             .iter()
             .filter(|(name, tensor)| tensor.shape.len() >= 2 && !taken.contains(name.as_str()))
@@ -143,11 +147,48 @@ impl Inventory {
                     bias_exists: tensors.contains_key(&bias),
                     bias,
                     aliased: aliased.contains(name.as_str()),
+                    companion: companion(&companions, name),
                 })
             })
             .collect();
         Inventory { norms, weights }
     }
+}
+
+/// Tensors that are neither a norm's nor a layer's weight or bias, by the path they lie in; per path an integer one, if
+/// there is any.
+fn companions<'a>(
+    tensors: &'a BTreeMap<String, Tensor>,
+    taken: &BTreeSet<&str>,
+    dialects: &[&'static Dialect],
+) -> BTreeMap<String, (&'a str, bool)> {
+    let ordinary = |name: &str| {
+        let mut kinds = dialects.iter().flat_map(|dialect| dialect.weights);
+        kinds.any(|kind| find(name, kind.name).is_some() || find(name, kind.bias).is_some())
+    };
+    let mut companions = BTreeMap::new();
+    for (name, tensor) in tensors.iter().filter(|(name, _)| !taken.contains(name.as_str()) && !ordinary(name)) {
+        let integer = tensor.dtype.float().is_none();
+        let entry = companions.entry(parent(&plain(name)).to_owned()).or_insert((name.as_str(), integer));
+        if integer && !entry.1 {
+            *entry = (name, true);
+        }
+    }
+    companions
+}
+
+/// The companion of the weight `name`: any in its own module, an integer one in the scope around it.
+fn companion(companions: &BTreeMap<String, (&str, bool)>, name: &str) -> Option<String> {
+    let plain = plain(name);
+    let module = parent(&plain);
+    let inside = [module, plain.as_str()].into_iter().find_map(|path| companions.get(path));
+    let around = companions.get(parent(module)).filter(|(_, integer)| *integer);
+    inside.or(around).map(|(name, _)| (*name).to_owned())
+}
+
+/// A plain path without its last segment.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 /// The dialects that occur, most frequent first.

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs every test: unit, property, snapshot, integration and doc tests, on the CPU path and on the GPU path.
+#
+# In: a checkout on a Debian-like machine with Rust. Out: exit status 0 if everything passed. What the tests need and the
+# machine lacks is installed first: a software Vulkan driver (GPU tests are never skipped) and Python with pip (two real
+# checkpoints are fetched and converted).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+install() {
+    if ! command -v apt-get >/dev/null; then
+        echo "error: $1 is missing and there is no apt-get; install it and run this script again" >&2
+        exit 1
+    fi
+    echo "installing $1"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
+}
+
+has_vulkan() {
+    ldconfig -p | grep -q 'libvulkan\.so\.1' &&
+        { [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ] ||
+            compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null ||
+            compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null; }
+}
+
+has_vulkan || install mesa-vulkan-drivers
+command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || install python3 python3-pip
+
+# A layer of Mesa prints an error to stderr where this is unset, as on build machines.
+export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
+
+python3 scripts/fetch_models.py --out target/models
+cargo test --locked
+cargo test --locked --no-default-features --lib
