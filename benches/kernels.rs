@@ -1,1 +1,77 @@
-fn main() {}
+//! Criterion benches of the stages, with throughput in bytes.
+//!
+//! In: synthetic weights and headers. Out: time of the CPU kernel by type and layout, of the GPU engine where there is an
+//! adapter, of the header and of the planner. `cargo bench`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::Path;
+
+use bnfold_gpu::checkpoint::{Checkpoint, Dtype, Float, Tensor};
+use bnfold_gpu::fold::layout::{Axis, ChannelMap};
+use bnfold_gpu::fold::{Scales, cpu};
+use bnfold_gpu::plan::{Inventory, pair};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+/// A weight of a ResNet's last stage, a depthwise one, and a Keras one.
+const LAYOUTS: [(&str, Axis, &[u64], u64); 3] = [
+    ("rows of 4608", Axis::First, &[512, 512, 3, 3], 512),
+    ("rows of 9", Axis::First, &[262_144, 1, 3, 3], 262_144),
+    ("last axis", Axis::Last, &[3, 3, 512, 512], 512),
+];
+
+fn cpu_scale(criterion: &mut Criterion) {
+    for float in Float::ALL {
+        let mut group = criterion.benchmark_group(format!("cpu scale {}", float.name()));
+        for (name, axis, shape, channels) in LAYOUTS {
+            let map = ChannelMap::new(axis, shape, channels).expect("the shape fits");
+            let scales = Scales::new((0..channels).map(|c| 0.5 + c as f64 / channels as f64).collect());
+            let elements = shape.iter().product::<u64>() as usize;
+            let stored = float.narrow_all(&vec![0.75; elements]);
+            let mut out = vec![0; stored.len()];
+            group.throughput(Throughput::Bytes(stored.len() as u64));
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| cpu::scale(map, &scales, 0, (float, black_box(&stored)), (float, &mut out)));
+            });
+        }
+    }
+}
+
+/// A table of `blocks` residual blocks.
+fn table(blocks: usize) -> BTreeMap<String, Tensor> {
+    let mut tensors = BTreeMap::new();
+    let mut add = |name: String, shape: &[u64]| {
+        let bytes = shape.iter().product::<u64>() * 4;
+        tensors.insert(name, Tensor { dtype: Dtype::parse("F32"), shape: shape.to_vec(), shard: 0, offset: 0, bytes });
+    };
+    for block in 0..blocks {
+        for n in 1..=2 {
+            add(format!("layer.{block}.conv{n}.weight"), &[64, 64, 3, 3]);
+            for part in ["weight", "bias", "running_mean", "running_var"] {
+                add(format!("layer.{block}.bn{n}.{part}"), &[64]);
+            }
+        }
+    }
+    tensors
+}
+
+fn planner(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("planner");
+    for blocks in [100, 10_000] {
+        let tensors = table(blocks);
+        group.throughput(Throughput::Elements(tensors.len() as u64));
+        group.bench_function(format!("{} tensors", tensors.len()), |bencher| {
+            bencher.iter(|| pair(&Inventory::new(black_box(&tensors), &[])));
+        });
+    }
+}
+
+fn header(criterion: &mut Criterion) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/digits-resnet.safetensors");
+    criterion.bench_function("open digits-resnet", |bencher| {
+        bencher.iter(|| Checkpoint::open(black_box(&path)).expect("the file is in the repository"));
+    });
+}
+
+criterion_group!(benches, cpu_scale, planner, header);
+criterion_main!(benches);

@@ -84,10 +84,14 @@ impl Display for PlanTable<'_> {
                         true => format!(", {} channels, {}: {}", line.channels, line.dtype, line.evidence.join("; ")),
                         false => String::new(),
                     };
-                    format!("fold  {norm} <- {} ({}), eps {eps:e} ({eps_source}){detail}", self.name(weight), op.name())
+                    format!(
+                        "fold  {norm} <- {} ({}), eps {eps:e} ({eps_source}){detail}",
+                        self.tensor(weight),
+                        op.name()
+                    )
                 }
                 Action::Keep { reason } => {
-                    format!("keep  {norm}: {}", if self.all { reason.clone() } else { template(reason) })
+                    format!("keep  {norm}: {}", if self.all { reason.clone() } else { without_numbers(reason) })
                 }
             };
             *rows.entry(row).or_default() += 1;
@@ -104,10 +108,27 @@ impl PlanTable<'_> {
     fn name(&self, path: &str) -> String {
         if self.all { path.to_owned() } else { template(path) }
     }
+
+    /// A tensor's name: a module's path and a last segment of its own.
+    fn tensor(&self, name: &str) -> String {
+        match name.rsplit_once(['.', '/']) {
+            Some((module, leaf)) => format!("{}{}", self.name(module), &name[name.len() - leaf.len() - 1..]),
+            None => self.name(name),
+        }
+    }
+}
+
+/// A module's path with the numbers of the scopes around it replaced by `#`; its own name keeps them, since `bn1` and
+/// `bn2` of a block are different things. In a flat name list there are no scopes, and every number goes.
+fn template(path: &str) -> String {
+    match path.rfind(['.', '/']) {
+        Some(end) => without_numbers(&path[..end]) + &path[end..],
+        None => without_numbers(path),
+    }
 }
 
 /// `text` with every number replaced by `#`.
-fn template(text: &str) -> String {
+fn without_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match (c.is_ascii_digit(), out.ends_with('#')) {
@@ -125,6 +146,8 @@ mod tests {
 
     #[test]
     fn templates_replace_whole_numbers() {
-        assert_eq!(template("layer10.2.conv1"), "layer#.#.conv#");
+        assert_eq!(template("layer10.2.conv1"), "layer#.#.conv1");
+        assert_eq!(template("features.18.1"), "features.#.1");
+        assert_eq!(template("conv2d_12"), "conv#d_#");
     }
 }

@@ -5,5 +5,9 @@
 
 // A trained network keeps its logits and its accuracy.
 mod digits;
+// README and docs/ say what is true.
+mod docs;
 // Files for the other modules, and ways to run the program.
 mod fixture;
+// Networks that others trained.
+mod real_models;
