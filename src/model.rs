@@ -65,25 +65,21 @@ pub fn fold_model(
     target.set_len(bytes_out)?;
     target.write_at(0, &header)?;
 
-    let mut write_time = Duration::ZERO;
     let timed = Instant::now();
     write_unfolded(&checkpoint, &layout, data, &target, options)?;
     let copy_time = timed.elapsed();
 
     let jobs = jobs(&planned.folds, &plans, stored_as);
     let places = places(&layout, jobs.len());
-    let stats = fold(&checkpoint, &jobs, engine, options, &mut |job, first, folded| {
-        let timed = Instant::now();
-        let written = target.write_at(data + places[job] + first * jobs[job].to.bytes() as u64, folded);
-        write_time += timed.elapsed();
-        written
+    let stats = fold(&checkpoint, &jobs, engine, options, &|job, first, folded| {
+        target.write_at(data + places[job] + first * jobs[job].to.bytes() as u64, folded)
     })?;
 
     let timed = Instant::now();
     checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
     options.check_cancelled()?;
     target.commit(bytes_out, settings.sync)?;
-    write_time += timed.elapsed();
+    let commit_time = timed.elapsed();
 
     let mut warnings = warnings(&checkpoint, &planned, settings);
     warnings.append(&mut shifts.warnings);
@@ -103,7 +99,7 @@ pub fn fold_model(
         kept: planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.to_owned())).collect(),
         bytes_in: checkpoint.shards().iter().map(|shard| shard.file.bytes()).sum(),
         bytes_out,
-        seconds: seconds(&stats, plan_seconds, copy_time, write_time, started.elapsed()),
+        seconds: seconds(&stats, plan_seconds, copy_time, commit_time, started.elapsed()),
         verification: options.verify.then(|| verification(&stats, &shifts)),
         warnings,
     })
@@ -300,19 +296,20 @@ fn verification(stats: &FoldStats, shifts: &Shifts) -> Verification {
     Verification {
         elements: stats.compared + shifts.compared,
         differ: stats.differ,
-        worst_ulp: stats.worst.ulp,
+        worst_ulp: stats.worst_ulp,
         worst_shift_ulp: shifts.worst_ulp,
     }
 }
 
-fn seconds(stats: &FoldStats, plan: Duration, copy: Duration, write: Duration, total: Duration) -> Seconds {
+fn seconds(stats: &FoldStats, plan: Duration, copy: Duration, commit: Duration, total: Duration) -> Seconds {
     Seconds {
         plan: plan.as_secs_f64(),
         read: stats.read.as_secs_f64(),
         copy: copy.as_secs_f64(),
         fold: stats.compute.as_secs_f64(),
         verify: stats.verify.as_secs_f64(),
-        write: write.as_secs_f64(),
+        write: stats.write.as_secs_f64(),
+        commit: commit.as_secs_f64(),
         total: total.as_secs_f64(),
     }
 }

@@ -103,7 +103,7 @@ impl Float {
     }
 
     /// Explicitly stored significand bits.
-    const fn mantissa_bits(self) -> i32 {
+    pub(crate) const fn mantissa_bits(self) -> i32 {
         match self {
             Float::F16 => 10,
             Float::Bf16 => 7,
@@ -113,7 +113,7 @@ impl Float {
     }
 
     /// Exponent of the smallest normal number.
-    const fn min_exponent(self) -> i32 {
+    pub(crate) const fn min_exponent(self) -> i32 {
         match self {
             Float::F16 => -14,
             Float::Bf16 | Float::F32 => -126,

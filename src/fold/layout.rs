@@ -84,8 +84,6 @@ impl ChannelMap {
             (index, left) = (index + len as u64, left - len);
             (len > 0).then_some(Run { channel, len, moving: self.inner == 1 })
         })
-        .take_while(|run| run.len > 0)
-        .fuse()
     }
 }
 

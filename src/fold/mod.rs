@@ -1,14 +1,16 @@
 //! 3 FOLD: multiplies every weight by its norm's scale, on the GPU or on the CPU, and checks the result.
 //!
 //! In: a checkpoint and one [`Job`] a weight. Out: folded elements, handed to a sink piece by piece as they are done.
-//! Memory does not grow with the model: weights travel in batches of [`BATCH_BYTES`], small ones together, large ones in
-//! pieces.
+//! Memory does not grow with the model: weights travel in pieces of [`PIECE_BYTES`], which stay in a processor's cache
+//! from the read to the write, or by the batch to the GPU.
 //!
 //! ```text
-//! pread ─ Batch ─▶ engine (GPU: upload, shader, readback │ CPU: scale) ─▶ settle (compare, check) ─▶ sink
+//! pieces ─┬─ GPU: read ─ upload ─ shader ─ readback ─┐
+//!         └─ CPU: read ─ scale ──────────────────────┴─ settle: compare, check ─ sink
 //! ```
 
 pub mod affine;
+mod check;
 pub mod cpu;
 pub mod engine;
 #[cfg(feature = "gpu")]
@@ -16,22 +18,22 @@ pub mod gpu;
 pub mod layout;
 pub mod oracle;
 mod settle;
+mod workers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 use crate::plan::Fold;
 pub use engine::Engine;
-use layout::ChannelMap;
-use oracle::Worst;
 
-/// Bytes of weights in a batch.
-pub const BATCH_BYTES: usize = 8 << 20;
+#[cfg(target_endian = "big")]
+compile_error!("element bytes are used in the order of the file, which is little-endian");
 
-/// Every piece of a batch begins on a multiple of this: what one workgroup of the shader works on.
-pub const TILE_BYTES: usize = 4096;
+/// Bytes of a weight that are worked on at a time: small enough to stay in a core's own cache, large enough to make
+/// system calls cheap.
+pub const PIECE_BYTES: usize = 256 << 10;
 
 /// Per-channel scales, as the arithmetic needs them.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,13 +42,16 @@ pub struct Scales {
     pub f32: Vec<f32>,
     /// For f64 weights, and for channels whose scale is subnormal in f32.
     pub f64: Vec<f64>,
+    /// Whether any scale is subnormal in f32.
+    pub subnormal: bool,
 }
 
 impl Scales {
     /// From scales in f64.
     #[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
     pub fn new(f64: Vec<f64>) -> Scales {
-        Scales { f32: f64.iter().map(|&scale| scale as f32).collect(), f64 }
+        let f32 = f64.iter().map(|&scale| scale as f32).collect::<Vec<_>>();
+        Scales { subnormal: f32.iter().any(|scale| scale.is_subnormal()), f32, f64 }
     }
 }
 
@@ -63,8 +68,8 @@ pub struct Job<'a> {
     pub to: Float,
 }
 
-/// A stretch of one weight within a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A stretch of one weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// Index of the job.
     pub job: usize,
@@ -72,58 +77,33 @@ pub struct Piece {
     pub first: u64,
     /// Number of elements.
     pub elements: usize,
-    /// Where it begins in the batch, in bytes.
-    pub at: usize,
-    /// The weight's channel map.
-    pub map: ChannelMap,
 }
 
-/// Weights of one element type on their way through an engine.
-#[derive(Debug)]
-pub struct Batch {
-    /// Their element type.
-    pub float: Float,
-    /// What it holds, in order.
-    pub pieces: Vec<Piece>,
-    /// The stored elements; a multiple of [`TILE_BYTES`].
-    pub stored: Vec<u8>,
-}
-
-/// The scales of a batch's pieces, one layer after the other.
-#[derive(Debug, Default)]
-pub struct BatchScales {
-    values: Vec<f32>,
-    offsets: Vec<usize>,
-}
-
-impl BatchScales {
-    /// The most scales that a batch may need.
-    pub const CAPACITY: usize = 1 << 20;
-
-    /// Collects the scales that `batch` needs.
-    pub fn of(batch: &Batch, jobs: &[Job<'_>]) -> BatchScales {
-        let mut scales = BatchScales::default();
-        let mut last = None;
-        for piece in &batch.pieces {
-            if last != Some(piece.job) {
-                scales.values.extend_from_slice(&jobs[piece.job].scales.f32);
-                last = Some(piece.job);
-            }
-            scales.offsets.push(scales.values.len() - jobs[piece.job].scales.f32.len());
-        }
-        scales
+impl Piece {
+    /// All weights, piece by piece, in order. Pieces have an even number of elements, but for a weight's last.
+    fn all(jobs: &[Job<'_>]) -> Vec<Piece> {
+        let pieces = |(index, job): (usize, &Job<'_>)| {
+            let most = PIECE_BYTES / job.fold.float.bytes();
+            let (elements, whole) = (job.fold.elements, most as u64);
+            (0..elements.div_ceil(whole)).map(move |n| {
+                let first = n * whole;
+                let elements = usize::try_from(elements - first).unwrap_or(most).min(most);
+                Piece { job: index, first, elements }
+            })
+        };
+        jobs.iter().enumerate().flat_map(pieces).collect()
     }
 
-    /// All scales.
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// Where each piece's layer begins.
-    pub fn offsets(&self) -> &[usize] {
-        &self.offsets
+    /// Reads its stored elements into `buffer`, which has their size.
+    fn read(&self, checkpoint: &Checkpoint, jobs: &[Job<'_>], buffer: &mut [u8]) -> Result<()> {
+        let fold = jobs[self.job].fold;
+        checkpoint.read(checkpoint.tensor(&fold.weight)?, self.first * fold.float.bytes() as u64, buffer)
     }
 }
+
+/// Where folded elements go: the job's index, the flat index of the first element, the bytes. Called from several
+/// threads, in any order.
+pub type Sink<'a> = dyn Fn(usize, u64, &[u8]) -> Result<()> + Sync + 'a;
 
 /// How to fold.
 #[derive(Clone, Copy)]
@@ -132,10 +112,12 @@ pub struct FoldOptions<'a> {
     pub verify: bool,
     /// Write results that are not finite.
     pub allow_non_finite: bool,
+    /// Threads to use.
+    pub threads: usize,
     /// Set from outside to stop.
     pub cancelled: &'a AtomicBool,
     /// Told how many bytes were done.
-    pub progress: &'a dyn Fn(u64),
+    pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
 impl FoldOptions<'_> {
@@ -145,7 +127,7 @@ impl FoldOptions<'_> {
     }
 }
 
-/// What folding found out about itself.
+/// What folding found out about itself. Times are those of all threads, added up and divided by their number.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FoldStats {
     /// Elements folded.
@@ -154,8 +136,8 @@ pub struct FoldStats {
     pub compared: u64,
     /// GPU results whose bits were not the CPU's; the CPU's were taken.
     pub differ: u64,
-    /// The furthest from the f64 reference, among compared elements.
-    pub worst: Worst,
+    /// The furthest from the f64 reference, in ulp, among compared elements.
+    pub worst_ulp: f64,
     /// Results that are not finite (only with `allow_non_finite`).
     pub non_finite: u64,
     /// Time spent reading.
@@ -164,87 +146,49 @@ pub struct FoldStats {
     pub compute: Duration,
     /// Time spent comparing.
     pub verify: Duration,
+    /// Time spent in the sink.
+    pub write: Duration,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
 
-/// Folds all `jobs`; `sink` gets the job's index, the flat index of the first element, and the folded bytes.
+impl FoldStats {
+    /// Adds what another thread found.
+    fn merge(&mut self, other: FoldStats) {
+        self.elements += other.elements;
+        self.compared += other.compared;
+        self.differ += other.differ;
+        self.worst_ulp = self.worst_ulp.max(other.worst_ulp);
+        self.non_finite += other.non_finite;
+        self.read += other.read;
+        self.compute += other.compute;
+        self.verify += other.verify;
+        self.write += other.write;
+        self.warnings.extend(other.warnings);
+    }
+
+    /// Turns the sum of the threads' times into a time on the clock.
+    fn per_thread(mut self, threads: usize) -> FoldStats {
+        let threads = u32::try_from(threads.max(1)).unwrap_or(1);
+        for time in [&mut self.read, &mut self.compute, &mut self.verify, &mut self.write] {
+            *time /= threads;
+        }
+        self
+    }
+}
+
+/// Folds all `jobs` into `sink`.
 pub fn fold(
     checkpoint: &Checkpoint,
     jobs: &[Job<'_>],
     engine: &mut Engine,
     options: FoldOptions<'_>,
-    sink: &mut dyn FnMut(usize, u64, &[u8]) -> Result<()>,
+    sink: &Sink<'_>,
 ) -> Result<FoldStats> {
-    let mut settle = settle::Settle::new(checkpoint, jobs, options, sink);
-    let mut batch = Batch::empty(Float::F32);
-    for (index, job) in jobs.iter().enumerate() {
-        let tensor = checkpoint.tensor(&job.fold.weight)?;
-        let size = job.fold.float.bytes();
-        let mut first = 0;
-        while first < tensor.elements() {
-            options.check_cancelled()?;
-            let elements = batch.room_for(job, jobs, tensor.elements() - first);
-            if elements == 0 {
-                let full = std::mem::replace(&mut batch, Batch::empty(job.fold.float));
-                engine.run(full, jobs, &mut settle)?;
-                continue;
-            }
-            let started = Instant::now();
-            let into = batch.add(Piece { job: index, first, elements, at: 0, map: job.fold.map });
-            checkpoint.read(tensor, first * size as u64, into)?;
-            settle.stats.read += started.elapsed();
-            first += elements as u64;
-        }
-    }
-    engine.run(batch, jobs, &mut settle)?;
-    engine.finish(jobs, &mut settle)?;
-    Ok(settle.stats)
-}
-
-impl Batch {
-    fn empty(float: Float) -> Batch {
-        Batch { float, pieces: Vec::new(), stored: Vec::new() }
-    }
-
-    /// How many of the `left` elements of `job` can be added; 0 if the batch must go first.
-    fn room_for(&mut self, job: &Job<'_>, jobs: &[Job<'_>], left: u64) -> usize {
-        if self.pieces.is_empty() {
-            self.float = job.fold.float;
-        }
-        // All of a batch goes to one engine, and one kernel.
-        let kin = self.float == job.fold.float
-            && self.pieces.first().is_none_or(|piece| jobs[piece.job].on_gpu() == job.on_gpu());
-        let channels = |job: &Job<'_>| job.scales.f32.len();
-        let scales = self.pieces.iter().map(|piece| channels(&jobs[piece.job])).sum::<usize>() + channels(job);
-        let crowded = !self.pieces.is_empty() && scales > BatchScales::CAPACITY;
-        let room = BATCH_BYTES.saturating_sub(self.stored.len()) / self.float.bytes();
-        if kin && !crowded { room.min(usize::try_from(left).unwrap_or(usize::MAX)) } else { 0 }
-    }
-
-    /// Adds a piece; returns where its stored elements go.
-    fn add(&mut self, mut piece: Piece) -> &mut [u8] {
-        let bytes = piece.elements * self.float.bytes();
-        piece.at = self.stored.len();
-        let at = piece.at;
-        self.pieces.push(piece);
-        self.stored.resize((at + bytes).next_multiple_of(TILE_BYTES), 0);
-        &mut self.stored[at..at + bytes]
-    }
-
-    /// Whether the GPU may take it.
-    fn on_gpu(&self, jobs: &[Job<'_>]) -> bool {
-        self.pieces.first().is_some_and(|piece| jobs[piece.job].on_gpu())
-    }
-}
-
-impl Job<'_> {
-    /// Whether a kernel exists for it: no f64, no change of type, indices within 32 bits.
-    fn on_gpu(&self) -> bool {
-        #[cfg(feature = "gpu")]
-        let fits = gpu::can_fold(self.fold.elements, self.fold.channels);
-        #[cfg(not(feature = "gpu"))]
-        let fits = false;
-        fits && self.to == self.fold.float && self.to != Float::F64
-    }
+    let settle = settle::Settle::new(checkpoint, jobs, options, sink);
+    let mut stats = FoldStats::default();
+    let pieces = engine.fold_on_gpu(Piece::all(jobs), &settle, &mut stats)?;
+    let on_cpu = workers::run(&pieces, options.threads, |worker, piece| settle.fold_on_cpu(worker, piece))?;
+    stats.merge(on_cpu.per_thread(options.threads));
+    Ok(stats)
 }

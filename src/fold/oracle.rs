@@ -78,12 +78,13 @@ pub fn compare(
     (to, folded): (Float, &[u8]),
 ) -> Worst {
     let mut worst = Worst::default();
-    let elements = stored.chunks_exact(from.bytes()).zip(folded.chunks_exact(to.bytes()));
-    for ((element, channel), (stored, folded)) in (first..).zip(Channels::new(geometry, first)).zip(elements) {
-        let expected = from.widen(stored) * scales[usize::try_from(channel).unwrap_or(usize::MAX)];
-        let got = to.widen(folded);
-        let ulp = distance(to, got, expected);
-        worst.merge(Worst { ulp, element, got, expected });
+    let mut elements = stored.chunks_exact(from.bytes()).zip(folded.chunks_exact(to.bytes())).zip(first..);
+    for Row { channel, len, moving } in geometry.rows(first, stored.len() / from.bytes()) {
+        for (step, ((stored, folded), element)) in elements.by_ref().take(len).enumerate() {
+            let expected = from.widen(stored) * scales[channel + if moving { step } else { 0 }];
+            let got = to.widen(folded);
+            worst.merge(Worst { ulp: distance(to, got, expected), element, got, expected });
+        }
     }
     worst
 }
@@ -97,53 +98,77 @@ pub fn distance(float: Float, got: f64, expected: f64) -> f64 {
     }
 }
 
-/// Output channels of consecutive elements, from their coordinates.
-struct Channels<'a> {
-    geometry: Geometry<'a>,
-    at: Vec<u64>,
+/// Neighbouring elements that share a channel, or whose channels follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Channel of the first element.
+    pub channel: usize,
+    /// Number of elements.
+    pub len: usize,
+    /// Whether the channel grows by one with each element.
+    pub moving: bool,
 }
 
-impl<'a> Channels<'a> {
-    fn new(geometry: Geometry<'a>, first: u64) -> Channels<'a> {
-        let mut rest = first;
-        let mut at = vec![0; geometry.shape.len()];
-        for (coordinate, &dim) in at.iter_mut().zip(geometry.shape).rev() {
-            (*coordinate, rest) = (rest % dim.max(1), rest / dim.max(1));
-        }
-        Channels { geometry, at }
+impl<'a> Geometry<'a> {
+    /// The elements `first .. first + elements` as rows. A row runs along the axes behind those that tell the channel, or
+    /// along those that are the channel themselves.
+    pub fn rows(self, first: u64, elements: usize) -> impl Iterator<Item = Row> + use<'a> {
+        let axes = self.shape.len();
+        let (leading, moving) = match self.axis {
+            Axis::First => (1, false),
+            Axis::SecondGrouped => (2, false),
+            Axis::SecondLast => (axes.saturating_sub(1), false),
+            Axis::Last => (axes.saturating_sub(1), true),
+            Axis::LastTwo => (axes.saturating_sub(2), true),
+        };
+        let (outer, row) = self.shape.split_at(leading.min(axes));
+        let row = row.iter().product::<u64>().max(1);
+        let mut at = coordinates(outer, first / row);
+        let (mut begin, mut left) = (first % row, elements);
+        std::iter::from_fn(move || {
+            let len = left.min(usize::try_from(row - begin).unwrap_or(usize::MAX));
+            let channel = self.channel(&at) + if moving { begin } else { 0 };
+            advance(outer, &mut at);
+            (begin, left) = (0, left - len);
+            (len > 0).then_some(Row { channel: usize::try_from(channel).unwrap_or(usize::MAX), len, moving })
+        })
     }
 
-    /// The table of layouts, word for word.
-    fn channel(&self) -> u64 {
-        let (at, shape, n) = (&self.at, self.geometry.shape, self.at.len());
-        match self.geometry.axis {
+    /// The channel that the leading coordinates tell: the table of layouts, word for word.
+    fn channel(&self, at: &[u64]) -> u64 {
+        let (shape, last) = (self.shape, at.last().copied().unwrap_or(0));
+        match self.axis {
             Axis::First => at[0],
             Axis::SecondGrouped => {
                 let per_group = shape[1];
-                let groups = self.geometry.channels / per_group;
+                let groups = self.channels / per_group;
                 let group = at[0] / (shape[0] / groups);
                 group * per_group + at[1]
             }
-            Axis::Last => at[n - 1],
-            Axis::LastTwo => at[n - 2] * shape[n - 1] + at[n - 1],
-            Axis::SecondLast => at[n - 2],
+            Axis::SecondLast => last,
+            Axis::Last | Axis::LastTwo => 0,
         }
     }
 }
 
-impl Iterator for Channels<'_> {
-    type Item = u64;
+/// Coordinates of the element at flat index `index`.
+fn coordinates(shape: &[u64], index: u64) -> Vec<u64> {
+    let mut rest = index;
+    let mut at = vec![0; shape.len()];
+    for (coordinate, &dim) in at.iter_mut().zip(shape).rev() {
+        (*coordinate, rest) = (rest % dim.max(1), rest / dim.max(1));
+    }
+    at
+}
 
-    fn next(&mut self) -> Option<u64> {
-        let channel = self.channel();
-        for (coordinate, &dim) in self.at.iter_mut().zip(self.geometry.shape).rev() {
-            *coordinate += 1;
-            if *coordinate < dim {
-                break;
-            }
-            *coordinate = 0;
+/// The next element's coordinates.
+fn advance(shape: &[u64], at: &mut [u64]) {
+    for (coordinate, &dim) in at.iter_mut().zip(shape).rev() {
+        *coordinate += 1;
+        if *coordinate < dim {
+            return;
         }
-        Some(channel)
+        *coordinate = 0;
     }
 }
 

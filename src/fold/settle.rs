@@ -6,19 +6,17 @@
 use std::time::Instant;
 
 use super::oracle::{self, Geometry};
-#[cfg(feature = "gpu")]
-use super::{Batch, Scales};
-use super::{FoldOptions, FoldStats, Job, Piece, cpu};
-use crate::checkpoint::{Checkpoint, Float};
+use super::workers::Worker;
+use super::{FoldOptions, FoldStats, Job, Piece, Sink, check, cpu};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
-/// The settling stage of one model.
+/// The settling stage of one model; shared by all threads.
 pub(super) struct Settle<'a> {
-    checkpoint: &'a Checkpoint,
-    jobs: &'a [Job<'a>],
-    options: FoldOptions<'a>,
-    sink: &'a mut dyn FnMut(usize, u64, &[u8]) -> Result<()>,
-    pub(super) stats: FoldStats,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) jobs: &'a [Job<'a>],
+    pub(super) options: FoldOptions<'a>,
+    sink: &'a Sink<'a>,
 }
 
 impl<'a> Settle<'a> {
@@ -26,58 +24,60 @@ impl<'a> Settle<'a> {
         checkpoint: &'a Checkpoint,
         jobs: &'a [Job<'a>],
         options: FoldOptions<'a>,
-        sink: &'a mut dyn FnMut(usize, u64, &[u8]) -> Result<()>,
+        sink: &'a Sink<'a>,
     ) -> Settle<'a> {
-        Settle { checkpoint, jobs, options, sink, stats: FoldStats::default() }
+        Settle { checkpoint, jobs, options, sink }
     }
 
-    /// A piece whose result is the CPU's.
-    pub(super) fn piece(&mut self, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<()> {
+    /// A piece from the file to the sink, on the CPU.
+    pub(super) fn fold_on_cpu(&self, worker: &mut Worker, piece: &Piece) -> Result<()> {
+        self.options.check_cancelled()?;
         let job = &self.jobs[piece.job];
-        self.check_finite(job, piece, stored, folded)?;
-        if self.options.verify {
-            let started = Instant::now();
-            let worst = oracle::compare(
-                Geometry { axis: job.fold.axis, shape: &job.fold.shape, channels: job.fold.channels },
-                &job.reference,
-                piece.first,
-                (job.fold.float, stored),
-                (job.to, folded),
-            );
-            self.stats.verify += started.elapsed();
-            self.stats.compared += piece.elements as u64;
-            self.stats.worst.merge(worst);
-            let bound = oracle::bound(job.to);
-            // Written so that a NaN distance fails.
-            if !(worst.ulp <= bound) {
-                return Err(Error::Verification {
-                    path: self.checkpoint.path().to_owned(),
-                    norm: job.fold.norm.name.clone(),
-                    tensor: job.fold.weight.clone(),
-                    element: worst.element,
-                    got: worst.got,
-                    expected: worst.expected,
-                    ulp: worst.ulp,
-                    bound,
-                });
+        let (from, to) = (job.fold.float, job.to);
+        let (stored, folded, stats) = worker.buffers(piece.elements * from.bytes(), piece.elements * to.bytes());
+        let started = Instant::now();
+        piece.read(self.checkpoint, self.jobs, stored)?;
+        stats.read += started.elapsed();
+        let started = Instant::now();
+        cpu::scale(job.fold.map, &job.scales, piece.first, (from, stored), (to, folded));
+        stats.compute += started.elapsed();
+        self.piece(piece, stored, folded, stats)
+    }
+
+    /// A piece whose result is the CPU's: checked, then handed on.
+    fn piece(&self, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
+        let job = &self.jobs[piece.job];
+        let started = Instant::now();
+        if let Some(index) = check::first_non_finite(job.to, folded) {
+            if !self.options.allow_non_finite {
+                return Err(self.non_finite(job, piece, stored, index));
             }
+            stats.non_finite += check::count_non_finite(job.to, folded);
         }
+        if self.options.verify {
+            let geometry = Geometry { axis: job.fold.axis, shape: &job.fold.shape, channels: job.fold.channels };
+            let ulp =
+                check::worst_ulp(geometry, &job.reference, piece.first, (job.fold.float, stored), (job.to, folded));
+            // Written so that a NaN distance fails.
+            if !(ulp <= oracle::bound(job.to)) {
+                return Err(self.out_of_bound(job, geometry, piece, stored, folded));
+            }
+            stats.compared += piece.elements as u64;
+            stats.worst_ulp = stats.worst_ulp.max(ulp);
+        }
+        stats.verify += started.elapsed();
+        let started = Instant::now();
         (self.sink)(piece.job, piece.first, folded)?;
-        self.stats.elements += piece.elements as u64;
+        stats.write += started.elapsed();
+        stats.elements += piece.elements as u64;
         (self.options.progress)(stored.len() as u64);
         Ok(())
     }
 
-    /// Finds the first result that is not finite, and refuses it unless the user accepts such.
-    fn check_finite(&mut self, job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<()> {
-        let Some(index) = first_non_finite(job.to, folded) else { return Ok(()) };
-        if self.options.allow_non_finite {
-            self.stats.non_finite += count_non_finite(job.to, folded);
-            return Ok(());
-        }
+    fn non_finite(&self, job: &Job<'_>, piece: &Piece, stored: &[u8], index: usize) -> Error {
         let channel = usize::try_from(job.fold.map.channel(piece.first + index as u64)).unwrap_or(usize::MAX);
         let weight = job.fold.float.widen(&stored[index * job.fold.float.bytes()..]);
-        Err(Error::NonFinite {
+        Error::NonFinite {
             path: self.checkpoint.path().to_owned(),
             norm: job.fold.norm.name.clone(),
             tensor: job.fold.weight.clone(),
@@ -85,39 +85,56 @@ impl<'a> Settle<'a> {
             value: weight * job.scales.f64[channel],
             dtype: job.to.name(),
             hint: if weight.is_finite() { "" } else { " (the stored weight is not finite itself)" },
-        })
+        }
+    }
+
+    /// The oracle finds the element that the quick check complained of.
+    fn out_of_bound(
+        &self,
+        job: &Job<'_>,
+        geometry: Geometry<'_>,
+        piece: &Piece,
+        stored: &[u8],
+        folded: &[u8],
+    ) -> Error {
+        let worst = oracle::compare(geometry, &job.reference, piece.first, (job.fold.float, stored), (job.to, folded));
+        Error::Verification {
+            path: self.checkpoint.path().to_owned(),
+            norm: job.fold.norm.name.clone(),
+            tensor: job.fold.weight.clone(),
+            element: worst.element,
+            got: worst.got,
+            expected: worst.expected,
+            ulp: worst.ulp,
+            bound: oracle::bound(job.to),
+        }
     }
 }
 
 #[cfg(feature = "gpu")]
 impl Settle<'_> {
-    /// A batch that the GPU folded. Where its bits are not the CPU's, the CPU's are taken: a GPU may flush subnormals,
-    /// and a NaN has no fixed bits. `false` if some difference has no such excuse, and the GPU must not be trusted.
+    /// A piece that the GPU folded. Where its bits are not the CPU's, the CPU's are taken: a GPU may flush subnormals, and
+    /// a NaN has no fixed bits. `false` if some difference has no such excuse, and the GPU must not be trusted.
     ///
-    /// Without verification only pieces with a suspicious element (zero, subnormal, infinite, NaN: all that a flush or
-    /// a dispatch that never ran can leave) are computed again.
-    pub(super) fn gpu_batch(&mut self, batch: &Batch, folded: &[u8]) -> Result<bool> {
-        let mut trusted = true;
-        for piece in &batch.pieces {
-            let job = &self.jobs[piece.job];
-            let range = piece.at..piece.at + piece.elements * batch.float.bytes();
-            let (stored, folded) = (&batch.stored[range.clone()], &folded[range]);
-            if !self.options.verify && !has_suspicious(batch.float, folded) {
-                self.piece(piece, stored, folded)?;
-                continue;
-            }
-            let started = Instant::now();
-            let mut twin = vec![0; folded.len()];
-            cpu::scale(piece.map, &job.scales, piece.first, (batch.float, stored), (batch.float, &mut twin));
-            if twin != folded {
-                let (differ, excused) = differences(job, piece, stored, folded, &twin);
-                self.stats.differ += differ;
-                trusted &= excused;
-            }
-            self.stats.verify += started.elapsed();
-            self.piece(piece, stored, &twin)?;
+    /// Without verification only pieces with a suspicious element (zero, subnormal, infinite, NaN: all that a flush or a
+    /// dispatch that never ran can leave) are computed again.
+    pub(super) fn from_gpu(&self, worker: &mut Worker, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<bool> {
+        let job = &self.jobs[piece.job];
+        let (_, twin, stats) = worker.buffers(0, folded.len());
+        if !self.options.verify && !check::has_extreme(job.to, folded) {
+            self.piece(piece, stored, folded, stats)?;
+            return Ok(true);
         }
-        Ok(trusted)
+        let started = Instant::now();
+        cpu::scale(job.fold.map, &job.scales, piece.first, (job.fold.float, stored), (job.to, twin));
+        let (differ, excused) = match twin == folded {
+            true => (0, true),
+            false => differences(job, piece, stored, folded, twin),
+        };
+        stats.differ += differ;
+        stats.verify += started.elapsed();
+        self.piece(piece, stored, twin, stats)?;
+        Ok(excused)
     }
 }
 
@@ -125,50 +142,16 @@ impl Settle<'_> {
 #[cfg(feature = "gpu")]
 fn differences(job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], twin: &[u8]) -> (u64, bool) {
     let (float, size) = (job.fold.float, job.fold.float.bytes());
-    let scale = |index: usize, scales: &Scales| {
-        let channel = piece.map.channel(piece.first + index as u64);
-        scales.f32[usize::try_from(channel).unwrap_or(usize::MAX)]
-    };
     let tiny = |value: f64| value.abs() < f64::from(f32::MIN_POSITIVE);
-    let mut differ = 0;
-    let mut excused = true;
-    for (index, ((stored, folded), twin)) in
-        stored.chunks_exact(size).zip(folded.chunks_exact(size)).zip(twin.chunks_exact(size)).enumerate()
-    {
+    let (mut differ, mut excused) = (0, true);
+    let elements = stored.chunks_exact(size).zip(folded.chunks_exact(size)).zip(twin.chunks_exact(size));
+    for (index, ((stored, folded), twin)) in (piece.first..).zip(elements) {
         if folded != twin {
             differ += 1;
-            let (stored, twin) = (float.widen(stored), float.widen(twin));
-            let scale = f64::from(scale(index, &job.scales));
+            let channel = usize::try_from(job.fold.map.channel(index)).unwrap_or(usize::MAX);
+            let (stored, twin, scale) = (float.widen(stored), float.widen(twin), f64::from(job.scales.f32[channel]));
             excused &= tiny(stored) || tiny(scale) || tiny(stored * scale) || twin.is_nan();
         }
     }
     (differ, excused)
-}
-
-/// Whether any element has an exponent of all zeros or all ones.
-#[cfg(feature = "gpu")]
-fn has_suspicious(float: Float, folded: &[u8]) -> bool {
-    let extreme = |bits: u32, mask: u32| bits & mask == 0 || bits & mask == mask;
-    let half =
-        |mask: u16| folded.as_chunks::<2>().0.iter().any(|&h| extreme(u16::from_le_bytes(h).into(), mask.into()));
-    match float {
-        Float::F32 => folded.as_chunks::<4>().0.iter().any(|&w| extreme(u32::from_le_bytes(w), 0x7f80_0000)),
-        Float::F16 => half(0x7c00),
-        Float::Bf16 => half(0x7f80),
-        Float::F64 => true,
-    }
-}
-
-/// Index of the first infinity or NaN.
-fn first_non_finite(float: Float, bytes: &[u8]) -> Option<usize> {
-    match float {
-        Float::F32 => bytes.as_chunks().0.iter().position(|&w| !f32::from_le_bytes(w).is_finite()),
-        Float::F64 => bytes.as_chunks().0.iter().position(|&w| !f64::from_le_bytes(w).is_finite()),
-        Float::F16 => bytes.as_chunks().0.iter().position(|&w| !half::f16::from_le_bytes(w).is_finite()),
-        Float::Bf16 => bytes.as_chunks().0.iter().position(|&w| !half::bf16::from_le_bytes(w).is_finite()),
-    }
-}
-
-fn count_non_finite(float: Float, bytes: &[u8]) -> u64 {
-    bytes.chunks_exact(float.bytes()).filter(|element| !float.widen(element).is_finite()).count() as u64
 }

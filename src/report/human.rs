@@ -50,9 +50,9 @@ impl ModelReport {
     /// The norms that stay and the seconds by stage: what `-v` adds.
     pub fn details(&self) -> String {
         let kept = self.kept.iter().map(|(norm, reason)| format!("  kept {}: {}\n", shown(norm), shown(reason)));
-        let Seconds { plan, read, copy, fold, verify, write, .. } = self.seconds;
+        let Seconds { plan, read, copy, fold, verify, write, commit, .. } = self.seconds;
         let stages = format!(
-            "  seconds: plan {plan:.3}, copy {copy:.3}, read {read:.3}, fold {fold:.3}, verify {verify:.3}, write {write:.3}\n"
+            "  seconds: plan {plan:.3}, copy {copy:.3}, read {read:.3}, fold {fold:.3}, verify {verify:.3}, write {write:.3}, commit {commit:.3}\n"
         );
         kept.chain([stages]).collect()
     }

@@ -63,8 +63,10 @@ pub struct Seconds {
     pub fold: f64,
     /// Comparing with the references.
     pub verify: f64,
-    /// Writing, flushing and renaming.
+    /// Writing folded weights.
     pub write: f64,
+    /// Flushing to disk, reading the header back, renaming.
+    pub commit: f64,
     /// All of it.
     pub total: f64,
 }

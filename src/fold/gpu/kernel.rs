@@ -167,7 +167,7 @@ fn pipeline(
 mod tests {
     use std::mem::offset_of;
 
-    use crate::fold::TILE_BYTES;
+    use crate::fold::gpu::TILE_BYTES;
 
     use super::*;
 

@@ -4,6 +4,7 @@
 //! [`SLOTS`] batches are under way at once, so that reading, the shader and checking overlap. Every failure of the
 //! device, also a silent one, is an `Err`; the caller then takes all batches back and finishes on the CPU.
 
+mod batch;
 mod device;
 mod kernel;
 
@@ -11,10 +12,12 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use batch::MAX_SCALES;
+pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
 pub use device::{AdapterSummary, Wanted, adapters, pick};
 use kernel::{Kernels, POISON, Segment};
 
-use super::{BATCH_BYTES, Batch, BatchScales, TILE_BYTES};
+use super::{Job, Piece};
 use crate::error::{Error, Result};
 use device::Device;
 
@@ -23,11 +26,6 @@ const SLOTS: usize = 3;
 
 /// A dispatch of one batch takes milliseconds; a device that needs longer than this is taken for hung.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Layers whose indices a shader's 32 bits cannot hold, or whose scales would not fit into a batch, go to the CPU.
-pub fn can_fold(elements: u64, channels: u64) -> bool {
-    u32::try_from(elements).is_ok() && channels <= BatchScales::CAPACITY as u64
-}
 
 /// The GPU engine.
 pub struct GpuEngine {
@@ -38,6 +36,28 @@ pub struct GpuEngine {
     poison: wgpu::Buffer,
     free: Vec<Slot>,
     under_way: VecDeque<UnderWay>,
+}
+
+/// A batch's result, aligned for every element type.
+pub struct Folded {
+    words: Vec<u64>,
+}
+
+impl Folded {
+    /// A copy of `bytes`, whose length is a multiple of eight as that of every batch is.
+    fn new(bytes: &[u8]) -> Folded {
+        let mut words = vec![0; bytes.len() / 8];
+        bytemuck::cast_slice_mut(&mut words).copy_from_slice(&bytes[..bytes.len() / 8 * 8]);
+        Folded { words }
+    }
+}
+
+impl std::ops::Deref for Folded {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.words)
+    }
 }
 
 /// A batch that the device did not take.
@@ -92,22 +112,22 @@ impl GpuEngine {
     }
 
     /// Uploads a batch and starts its dispatch. A batch that could not be started comes back with the error.
-    pub fn submit(&mut self, batch: Batch, scales: &BatchScales) -> Result<(), Refused> {
+    pub fn submit(&mut self, batch: Batch, jobs: &[Job<'_>]) -> Result<(), Refused> {
         let Some(slot) = self.free.pop() else {
             let reason = "more batches were submitted than there are slots".to_owned();
             return Err(Refused { batch, error: Error::Gpu { reason } });
         };
-        let (segments, tiles) = segments(&batch, scales);
-        let bytes = batch.stored.len() as u64;
+        let (segments, tiles, scales) = batch.tables(jobs);
+        let bytes = batch.stored().len() as u64;
         let (sender, mapped) = channel();
         let started = self.device.checked("dispatch", |device, queue| {
-            queue.write_buffer(&slot.stored, 0, &batch.stored);
-            queue.write_buffer(&slot.scales, 0, bytemuck::cast_slice(scales.values()));
+            queue.write_buffer(&slot.stored, 0, batch.stored());
+            queue.write_buffer(&slot.scales, 0, bytemuck::cast_slice(&scales));
             queue.write_buffer(&slot.segments, 0, bytemuck::cast_slice(&segments));
             queue.write_buffer(&slot.tiles, 0, bytemuck::cast_slice(&tiles));
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("batch") });
             encoder.copy_buffer_to_buffer(&self.poison, 0, &slot.folded, 0, bytes);
-            self.kernels.scale(&mut encoder, batch.float, &slot.bindings, tiles.len());
+            self.kernels.scale(&mut encoder, batch.float(), &slot.bindings, tiles.len());
             encoder.copy_buffer_to_buffer(&slot.folded, 0, &slot.readback, 0, bytes);
             let submission = queue.submit([encoder.finish()]);
             slot.readback.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
@@ -126,7 +146,7 @@ impl GpuEngine {
     }
 
     /// Waits for the oldest batch; `None` if there is none. Returns it with the folded bytes.
-    pub fn collect(&mut self) -> Result<Option<(Batch, Vec<u8>)>> {
+    pub fn collect(&mut self) -> Result<Option<(Batch, Folded)>> {
         let Some(oldest) = self.under_way.front() else { return Ok(None) };
         self.device.wait(&oldest.submission, TIMEOUT)?;
         match oldest.mapped.recv_timeout(TIMEOUT) {
@@ -134,9 +154,9 @@ impl GpuEngine {
             Ok(Err(error)) => return Err(Error::Gpu { reason: format!("the result cannot be mapped: {error}") }),
             Err(error) => return Err(Error::Gpu { reason: format!("the result never came: {error}") }),
         }
-        let bytes = oldest.batch.stored.len() as u64;
+        let bytes = oldest.batch.stored().len() as u64;
         let folded = self.device.checked("readback", |_, _| {
-            let view = oldest.slot.readback.get_mapped_range(0..bytes).map(|view| view.to_vec());
+            let view = oldest.slot.readback.get_mapped_range(0..bytes).map(|view| Folded::new(&view));
             oldest.slot.readback.unmap();
             view
         })?;
@@ -147,9 +167,18 @@ impl GpuEngine {
         }))
     }
 
-    /// Gives the device up; returns the batches that were under way, oldest first.
-    pub fn abandon(self) -> Vec<Batch> {
-        self.under_way.into_iter().map(|under_way| under_way.batch).collect()
+    /// Gives the device up; returns the pieces that were under way.
+    pub fn abandon(self) -> Vec<Piece> {
+        let GpuEngine { device, kernels, poison, free, under_way } = self;
+        let mut pieces = Vec::new();
+        let mut slots = free;
+        for UnderWay { batch, slot, .. } in under_way {
+            pieces.extend(batch.into_pieces());
+            slots.push(slot);
+        }
+        // Dropping what belongs to a broken device may panic in its driver.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop((slots, poison, kernels, device))));
+        pieces
     }
 
     /// The shift of all channels: twin of [`super::cpu::shift`].
@@ -209,7 +238,7 @@ impl Slot {
         let tiles = BATCH_BYTES / TILE_BYTES;
         let stored = buffer(device, "stored", BATCH_BYTES, input);
         let folded = buffer(device, "folded", BATCH_BYTES, input | Usage::COPY_SRC);
-        let scales = buffer(device, "scales", BatchScales::CAPACITY * 4, input);
+        let scales = buffer(device, "scales", MAX_SCALES * 4, input);
         let segments = buffer(device, "segments", tiles * size_of::<Segment>(), input);
         let tiles = buffer(device, "tiles", tiles * 4, input);
         let readback = buffer(device, "readback", BATCH_BYTES, Usage::MAP_READ | Usage::COPY_DST);
@@ -225,25 +254,4 @@ fn buffer(device: &wgpu::Device, label: &str, bytes: usize, usage: wgpu::BufferU
         usage,
         mapped_at_creation: false,
     })
-}
-
-/// The batch's pieces in the shader's terms, and which of them every tile belongs to.
-#[expect(clippy::cast_possible_truncation, reason = "can_fold admitted only layers whose numbers fit into 32 bits")]
-fn segments(batch: &Batch, scales: &BatchScales) -> (Vec<Segment>, Vec<u32>) {
-    let mut tiles = Vec::with_capacity(batch.stored.len() / TILE_BYTES);
-    let segments = batch.pieces.iter().zip(scales.offsets()).enumerate().map(|(index, (piece, &first_scale))| {
-        let bytes = piece.elements * batch.float.bytes();
-        tiles.extend(std::iter::repeat_n(index as u32, bytes.div_ceil(TILE_BYTES)));
-        Segment {
-            first_word: (piece.at / 4) as u32,
-            elements: piece.elements as u32,
-            first_element: piece.first as u32,
-            inner: piece.map.inner as u32,
-            row: piece.map.row as u32,
-            block: (piece.map.inner * piece.map.row * piece.map.repeats) as u32,
-            first_scale: first_scale as u32,
-            padding: 0,
-        }
-    });
-    (segments.collect(), tiles)
 }

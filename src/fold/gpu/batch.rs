@@ -1,0 +1,127 @@
+//! 3 FOLD, GPU: many pieces of weights that travel together.
+//!
+//! In: pieces, and the file they are read from. Out: one upload's bytes, every piece on a tile boundary, and the tables
+//! that tell the shader what is where.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::kernel::Segment;
+use crate::checkpoint::Float;
+use crate::error::Result;
+use crate::fold::settle::Settle;
+use crate::fold::{FoldStats, Job, Piece};
+
+/// Bytes of a batch: large enough to hide the cost of a submission, far below the default limit of 128 MiB a binding.
+pub const BATCH_BYTES: usize = 8 << 20;
+
+/// Every piece begins on a multiple of this: what one workgroup of the shader works on.
+pub const TILE_BYTES: usize = 4096;
+
+/// The most scales that a batch may need.
+pub(super) const MAX_SCALES: usize = 1 << 20;
+
+/// Weights of one element type on their way to the GPU and back.
+#[derive(Debug)]
+pub struct Batch {
+    float: Float,
+    pieces: Vec<(Piece, usize)>,
+    /// Made of `u64`, so that elements of every type are aligned.
+    stored: Vec<u64>,
+    bytes: usize,
+}
+
+/// Whether the GPU can fold a weight: no f64 and no change of type, since there is no kernel for them; indices within the
+/// shader's 32 bits; scales within a batch; no scale that the GPU might flush.
+pub fn can_fold(job: &Job<'_>) -> bool {
+    job.to == job.fold.float
+        && job.to != Float::F64
+        && u32::try_from(job.fold.elements).is_ok()
+        && job.scales.f32.len() <= MAX_SCALES
+        && !job.scales.subnormal
+}
+
+impl Batch {
+    /// Takes pieces off the queue and reads them, until the batch is full or a piece of another type comes.
+    pub(in crate::fold) fn fill(
+        queue: &mut VecDeque<Piece>,
+        settle: &Settle<'_>,
+        stats: &mut FoldStats,
+    ) -> Result<Batch> {
+        let jobs = settle.jobs;
+        let float = queue.front().map_or(Float::F32, |piece| jobs[piece.job].fold.float);
+        let mut batch = Batch { float, pieces: Vec::new(), stored: vec![0; BATCH_BYTES / 8], bytes: 0 };
+        let (mut scales, mut last) = (0, None);
+        let started = Instant::now();
+        while let Some(piece) = queue.front() {
+            let job = &jobs[piece.job];
+            if last != Some(piece.job) {
+                scales += job.scales.f32.len();
+                last = Some(piece.job);
+            }
+            let bytes = piece.elements * float.bytes();
+            let begin = batch.bytes;
+            if job.fold.float != float || begin + bytes > BATCH_BYTES || scales > MAX_SCALES {
+                break;
+            }
+            piece.read(
+                settle.checkpoint,
+                jobs,
+                &mut bytemuck::cast_slice_mut(&mut batch.stored)[begin..begin + bytes],
+            )?;
+            batch.bytes = (begin + bytes).next_multiple_of(TILE_BYTES);
+            batch.pieces.extend(queue.pop_front().map(|piece| (piece, begin)));
+        }
+        stats.read += started.elapsed();
+        Ok(batch)
+    }
+
+    /// Element type of all its pieces.
+    pub fn float(&self) -> Float {
+        self.float
+    }
+
+    /// The stored elements; a multiple of [`TILE_BYTES`].
+    pub fn stored(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.stored)[..self.bytes]
+    }
+
+    /// Every piece, and where its bytes lie.
+    pub fn places(&self) -> impl Iterator<Item = (Piece, Range<usize>)> {
+        self.pieces.iter().map(|&(piece, begin)| (piece, begin..begin + piece.elements * self.float.bytes()))
+    }
+
+    /// The pieces alone.
+    pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        self.pieces.into_iter().map(|(piece, _)| piece)
+    }
+
+    /// What the shader needs beside the elements: the pieces in its terms, which of them every tile belongs to, and the
+    /// scales of all layers in the batch.
+    #[expect(clippy::cast_possible_truncation, reason = "can_fold admitted only layers whose numbers fit into 32 bits")]
+    pub(super) fn tables(&self, jobs: &[Job<'_>]) -> (Vec<Segment>, Vec<u32>, Vec<f32>) {
+        let (mut segments, mut tiles, mut scales) = (Vec::new(), Vec::new(), Vec::new());
+        let mut last = None;
+        for (piece, range) in self.places() {
+            let job = &jobs[piece.job];
+            if last != Some(piece.job) {
+                scales.extend_from_slice(&job.scales.f32);
+                last = Some(piece.job);
+            }
+            tiles.extend(std::iter::repeat_n(segments.len() as u32, range.len().div_ceil(TILE_BYTES)));
+            let map = job.fold.map;
+            segments.push(Segment {
+                first_word: (range.start / 4) as u32,
+                elements: piece.elements as u32,
+                first_element: piece.first as u32,
+                inner: map.inner as u32,
+                row: map.row as u32,
+                block: (map.inner * map.row * map.repeats) as u32,
+                first_scale: (scales.len() - job.scales.f32.len()) as u32,
+                padding: 0,
+            });
+        }
+        (segments, tiles, scales)
+    }
+}
