@@ -1,10 +1,10 @@
 // 3 FOLD, GPU: multiplies every weight by the scale of its output channel. Twin of `scale` in src/fold/cpu.rs.
 //
 //     folded[i] = round(stored[i] * scale[channel(i)])
-//     channel(i) = (i / block) * row + (i / inner) % row        block = inner * row * repeats
+//     channel(i) = (i / (inner * row * repeats)) * row + (i / inner) % row
 //
-// A batch holds pieces of many weights. Each piece begins on a tile, so a workgroup (one tile) works on one piece and
-// every lane of it takes the same branches. Words that belong to no element are left as they are.
+// A batch holds pieces of many weights. Each piece begins on a tile, so a workgroup (one tile) works on one piece. Words
+// behind a piece's last element hold anything; nobody reads their results.
 //
 // binding  0 stored    words of the batch: one f32, or two f16 / bf16, first element in the low half
 //          1 folded    the same words, folded
@@ -17,76 +17,131 @@
 // there is nothing to contract or reorder.
 
 struct Segment {
-    first_word: u32,    // where the piece begins in the batch
+    first_vector: u32,  // where the piece begins in the batch, in vectors of four words
     elements: u32,      // how many elements it has
     first_element: u32, // flat index of its first element in the weight
     inner: u32,         // neighbouring elements of one channel
     row: u32,           // channels that follow each other
-    block: u32,         // elements before the next `row` channels begin
+    repeats: u32,       // how often the row comes before the next channels begin
     first_scale: u32,   // where the layer's scales begin
     padding: u32,
 }
 
-@group(0) @binding(0) var<storage, read> stored: array<u32>;
-@group(0) @binding(1) var<storage, read_write> folded: array<u32>;
+@group(0) @binding(0) var<storage, read> stored: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> folded: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<f32>;
 @group(0) @binding(3) var<storage, read> segments: array<Segment>;
 @group(0) @binding(4) var<storage, read> tiles: array<u32>;
 
+// A lane works on one vector of four words, a workgroup on one tile of 4096 bytes.
 const LANES: u32 = 256u;
-const WORDS_PER_LANE: u32 = 4u;
-const TILE_WORDS: u32 = LANES * WORDS_PER_LANE;
 
-fn scale_of(segment: Segment, element: u32) -> f32 {
+// Where a lane stands: the place of its next element among those that share a channel, in the row of channels, and in
+// the repetitions of the row. Stepping costs comparisons; only the first element costs divisions.
+struct Place {
+    within: u32,
+    channel: u32,
+    repeat: u32,
+    first_channel: u32,
+}
+
+fn place_of(segment: Segment, element: u32) -> Place {
     let i = segment.first_element + element;
-    let channel = (i / segment.block) * segment.row + (i / segment.inner) % segment.row;
-    return scales[segment.first_scale + channel];
+    let group = i / segment.inner;
+    let row = group / segment.row;
+    return Place(
+        i - group * segment.inner,
+        group - row * segment.row,
+        row % segment.repeats,
+        segment.first_scale + (row / segment.repeats) * segment.row,
+    );
+}
+
+// The scale of the element that `place` stands at; moves on to the next one. Behind a piece's last element the index may
+// run past the layer's scales: WGSL clamps or zeroes such a read, and its result is read by nobody.
+fn next_scale(segment: Segment, place: ptr<function, Place>) -> f32 {
+    let scale = scales[(*place).first_channel + (*place).channel];
+    (*place).within += 1u;
+    if (*place).within == segment.inner {
+        (*place).within = 0u;
+        (*place).channel += 1u;
+        if (*place).channel == segment.row {
+            (*place).channel = 0u;
+            (*place).repeat += 1u;
+            if (*place).repeat == segment.repeats {
+                (*place).repeat = 0u;
+                (*place).first_channel += segment.row;
+            }
+        }
+    }
+    return scale;
+}
+
+fn next_scales(segment: Segment, place: ptr<function, Place>) -> vec4<f32> {
+    // Most vectors lie within one channel.
+    if (*place).within + 4u < segment.inner {
+        (*place).within += 4u;
+        return vec4<f32>(scales[(*place).first_channel + (*place).channel]);
+    }
+    let x = next_scale(segment, place);
+    let y = next_scale(segment, place);
+    let z = next_scale(segment, place);
+    let w = next_scale(segment, place);
+    return vec4<f32>(x, y, z, w);
 }
 
 @compute @workgroup_size(LANES)
 fn scale_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let segment = segments[tiles[group.x]];
-    for (var k = 0u; k < WORDS_PER_LANE; k++) {
-        let word = group.x * TILE_WORDS + k * LANES + lane;
-        let element = word - segment.first_word;
-        if element < segment.elements {
-            folded[word] = bitcast<u32>(bitcast<f32>(stored[word]) * scale_of(segment, element));
-        }
+    let vector = group.x * LANES + lane;
+    let element = (vector - segment.first_vector) * 4u;
+    if element < segment.elements {
+        var place = place_of(segment, element);
+        let weights = bitcast<vec4<f32>>(stored[vector]);
+        folded[vector] = bitcast<vec4<u32>>(weights * next_scales(segment, &place));
     }
 }
 
 @compute @workgroup_size(LANES)
 fn scale_f16(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let segment = segments[tiles[group.x]];
-    for (var k = 0u; k < WORDS_PER_LANE; k++) {
-        let word = group.x * TILE_WORDS + k * LANES + lane;
-        let element = (word - segment.first_word) * 2u;
-        if element < segment.elements {
-            let pair = stored[word];
-            var result = narrow_f16(widen_f16(pair & 0xffffu) * scale_of(segment, element));
-            if element + 1u < segment.elements {
-                result |= narrow_f16(widen_f16(pair >> 16u) * scale_of(segment, element + 1u)) << 16u;
-            }
-            folded[word] = result;
-        }
+    let vector = group.x * LANES + lane;
+    let element = (vector - segment.first_vector) * 8u;
+    if element < segment.elements {
+        var place = place_of(segment, element);
+        let pairs = stored[vector];
+        let front = next_scales(segment, &place);
+        let back = next_scales(segment, &place);
+        // Elements 0, 2, 4, 6 lie in the low halves, 1, 3, 5, 7 in the high ones.
+        let low = vec4<f32>(front.xz, back.xz);
+        let high = vec4<f32>(front.yw, back.yw);
+        folded[vector] = vec4<u32>(
+            scale_pair_f16(pairs.x, low.x, high.x),
+            scale_pair_f16(pairs.y, low.y, high.y),
+            scale_pair_f16(pairs.z, low.z, high.z),
+            scale_pair_f16(pairs.w, low.w, high.w),
+        );
     }
 }
 
 @compute @workgroup_size(LANES)
 fn scale_bf16(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let segment = segments[tiles[group.x]];
-    for (var k = 0u; k < WORDS_PER_LANE; k++) {
-        let word = group.x * TILE_WORDS + k * LANES + lane;
-        let element = (word - segment.first_word) * 2u;
-        if element < segment.elements {
-            let pair = stored[word];
-            var result = narrow_bf16(bitcast<f32>(pair << 16u) * scale_of(segment, element));
-            if element + 1u < segment.elements {
-                result |= narrow_bf16(bitcast<f32>(pair & 0xffff0000u) * scale_of(segment, element + 1u)) << 16u;
-            }
-            folded[word] = result;
-        }
+    let vector = group.x * LANES + lane;
+    let element = (vector - segment.first_vector) * 8u;
+    if element < segment.elements {
+        var place = place_of(segment, element);
+        let pairs = stored[vector];
+        let front = next_scales(segment, &place);
+        let back = next_scales(segment, &place);
+        let low = narrow_bf16(bitcast<vec4<f32>>(pairs << vec4<u32>(16u)) * vec4<f32>(front.xz, back.xz));
+        let high = narrow_bf16(bitcast<vec4<f32>>(pairs & vec4<u32>(0xffff0000u)) * vec4<f32>(front.yw, back.yw));
+        folded[vector] = low | (high << vec4<u32>(16u));
     }
+}
+
+fn scale_pair_f16(pair: u32, low: f32, high: f32) -> u32 {
+    return narrow_f16(widen_f16(pair & 0xffffu) * low) | (narrow_f16(widen_f16(pair >> 16u) * high) << 16u);
 }
 
 // The f32 of the same value: every f16 is one, and none of them is subnormal there.
@@ -132,10 +187,10 @@ fn narrow_f16(value: f32) -> u32 {
 }
 
 // The nearest bf16, ties to even.
-fn narrow_bf16(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    if (bits & 0x7fffffffu) > 0x7f800000u {
-        return (bits >> 16u) | 0x40u;
-    }
-    return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
+fn narrow_bf16(value: vec4<f32>) -> vec4<u32> {
+    let bits = bitcast<vec4<u32>>(value);
+    let upper = bits >> vec4<u32>(16u);
+    let rounded = (bits + vec4<u32>(0x7fffu) + (upper & vec4<u32>(1u))) >> vec4<u32>(16u);
+    let is_nan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+    return select(rounded, upper | vec4<u32>(0x40u), is_nan);
 }

@@ -149,24 +149,46 @@ fn write_unfolded(
     target: &Target,
     options: FoldOptions<'_>,
 ) -> Result<()> {
+    let mut copies: Vec<Range> = Vec::new();
     for entry in &layout.entries {
-        options.check_cancelled()?;
         let to = data + entry.begin;
         match &entry.content {
             Content::Folded { .. } => {}
             Content::Bytes(bytes) => target.write_at(to, bytes)?,
             Content::Copy => {
                 let tensor = checkpoint.tensor(&entry.name)?;
-                let input = &checkpoint.shards()[tensor.shard].file;
-                target.copy_from(input, tensor.offset, tensor.bytes, to)?;
-                (options.progress)(tensor.bytes);
+                let range = Range { shard: tensor.shard, from: tensor.offset, to, bytes: tensor.bytes };
+                match copies.last_mut() {
+                    Some(last) if last.is_followed_by(&range) => last.bytes += range.bytes,
+                    _ => copies.push(range),
+                }
             }
             &Content::Convert { from, to: float } => {
                 convert(checkpoint, &entry.name, (from, float), to, target, options)?;
             }
         }
     }
+    for Range { shard, from, to, bytes } in copies {
+        options.check_cancelled()?;
+        target.copy_from(&checkpoint.shards()[shard].file, from, bytes, to)?;
+        (options.progress)(bytes);
+    }
     Ok(())
+}
+
+/// Bytes that are copied as they are. Neighbours in both files travel together: a system call for each of a hundred
+/// thousand tensors would take longer than their bytes.
+struct Range {
+    shard: usize,
+    from: u64,
+    to: u64,
+    bytes: u64,
+}
+
+impl Range {
+    fn is_followed_by(&self, next: &Range) -> bool {
+        self.shard == next.shard && self.from + self.bytes == next.from && self.to + self.bytes == next.to
+    }
 }
 
 /// Converts a tensor that is not folded between float types, rounding once.
@@ -181,6 +203,7 @@ fn convert(
     let tensor = checkpoint.tensor(name)?;
     let mut done = 0;
     while done < tensor.bytes {
+        options.check_cancelled()?;
         let bytes = usize::try_from(tensor.bytes - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         let mut stored = vec![0; bytes];
         checkpoint.read(tensor, done, &mut stored)?;

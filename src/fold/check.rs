@@ -202,48 +202,64 @@ mod tests {
         values
     }
 
+    /// Bytes at an address that suits every type.
+    struct Aligned(Vec<u64>, usize);
+
+    impl Aligned {
+        fn new(bytes: &[u8]) -> Aligned {
+            let mut words = vec![0u64; bytes.len().div_ceil(8)];
+            bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+            Aligned(words, bytes.len())
+        }
+
+        fn bytes(&self) -> &[u8] {
+            &bytemuck::cast_slice(&self.0)[..self.1]
+        }
+    }
+
+    /// Compares the two on `stored`, and on each of its elements alone (so that a large distance hides no small one).
+    fn assert_equal(geometry: Geometry<'_>, scales: &[f64], float: Float, stored: &[f64], folded: &[f64]) {
+        let (stored, folded) = (float.narrow_all(stored), float.narrow_all(folded));
+        let size = float.bytes();
+        let whole = std::iter::once((0, &stored[..], &folded[..]));
+        let single = (0..).zip(stored.chunks(size).zip(folded.chunks(size))).map(|(i, (a, b))| (i, a, b));
+        for (first, stored, folded) in whole.chain(single) {
+            let (a, b) = (Aligned::new(stored), Aligned::new(folded));
+            let quick = worst_ulp(geometry, scales, first, (float, a.bytes()), (float, b.bytes()));
+            let clear = oracle::compare(geometry, scales, first, (float, stored), (float, folded)).ulp;
+            assert!(quick == clear || (quick.is_nan() && clear.is_nan()), "{float:?} at {first}: {quick}, not {clear}");
+        }
+    }
+
     #[test]
     fn the_quick_distance_is_the_oracles() {
         for float in [Float::F16, Float::Bf16, Float::F32] {
             let stored = values(float, 1);
-            let scales = values(float, 2);
-            for moving in [false, true] {
-                let (axis, shape) = if moving {
-                    (Axis::Last, [1, stored.len() as u64])
-                } else {
-                    (Axis::First, [1, stored.len() as u64])
-                };
-                let scales = if moving { scales.clone() } else { vec![1.7] };
-                let folded = stored.iter().enumerate().map(|(index, value)| {
-                    let exact = value * scales[if moving { index } else { 0 }];
-                    // Off by a few units here and there.
-                    float.round(exact + float.ulp(exact) * f64::from(u32::try_from(index % 7).unwrap()))
-                });
-                let folded = folded.collect::<Vec<_>>();
+            let each = values(float, 2);
+            let shape = [1, stored.len() as u64];
+            for (axis, scales) in [(Axis::First, &[1.7][..]), (Axis::Last, &each[..])] {
+                let scale = |index: usize| scales[index % scales.len()];
+                // Off by up to six units, here and there.
+                let off = |index: usize, exact: f64| float.round(exact + float.ulp(exact) * (index % 7) as f64);
+                let folded = stored.iter().enumerate().map(|(index, value)| off(index, value * scale(index)));
                 let geometry = Geometry { axis, shape: &shape, channels: scales.len() as u64 };
-                let (stored, folded) = (float.narrow_all(&stored), float.narrow_all(&folded));
-                for (a, b) in stored
-                    .chunks(float.bytes())
-                    .zip(folded.chunks(float.bytes()))
-                    .enumerate()
-                    .map(|(i, (a, b))| ((i, a), b))
-                {
-                    let (index, a) = a;
-                    let one = |f: &dyn Fn() -> f64| f();
-                    let quick = one(&|| {
-                        let (mut x, mut y) = ([0u64; 1], [0u64; 1]);
-                        bytemuck::cast_slice_mut::<u64, u8>(&mut x)[..a.len()].copy_from_slice(a);
-                        bytemuck::cast_slice_mut::<u64, u8>(&mut y)[..b.len()].copy_from_slice(b);
-                        let (x, y) = (
-                            &bytemuck::cast_slice::<u64, u8>(&x)[..a.len()],
-                            &bytemuck::cast_slice::<u64, u8>(&y)[..a.len()],
-                        );
-                        worst_ulp(geometry, &scales, index as u64, (float, x), (float, y))
-                    });
-                    let clear = oracle::compare(geometry, &scales, index as u64, (float, a), (float, b)).ulp;
-                    assert!(quick == clear || (quick.is_nan() && clear.is_nan()), "{float:?} {index}: {quick} {clear}");
-                }
+                assert_equal(geometry, scales, float, &stored, &folded.collect::<Vec<_>>());
             }
+        }
+    }
+
+    #[test]
+    fn a_wrong_nan_is_never_hidden() {
+        let shape = [1, 40];
+        let geometry = Geometry { axis: Axis::First, shape: &shape, channels: 1 };
+        for at in [0, 7, 8, 33, 39] {
+            let mut folded = vec![1.0; 40];
+            folded[at] = f64::NAN;
+            assert_equal(geometry, &[1.0], Float::F32, &[1.0; 40], &folded);
+            let (a, b) = (Float::F32.narrow_all(&[1.0; 40]), Float::F32.narrow_all(&folded));
+            let (a, b) = (Aligned::new(&a), Aligned::new(&b));
+            let worst = worst_ulp(geometry, &[1.0], 0, (Float::F32, a.bytes()), (Float::F32, b.bytes()));
+            assert!(worst.is_nan(), "a NaN at {at} counted as {worst} ulp");
         }
     }
 
@@ -251,12 +267,7 @@ mod tests {
     fn a_single_infinity_is_found() {
         for float in Float::ALL {
             let mut values = vec![1.0; 999];
-            let find = |values: &[f64]| {
-                let bytes = float.narrow_all(values);
-                let mut aligned = vec![0u64; bytes.len().div_ceil(8)];
-                bytemuck::cast_slice_mut::<u64, u8>(&mut aligned)[..bytes.len()].copy_from_slice(&bytes);
-                first_non_finite(float, &bytemuck::cast_slice::<u64, u8>(&aligned)[..bytes.len()])
-            };
+            let find = |values: &[f64]| first_non_finite(float, Aligned::new(&float.narrow_all(values)).bytes());
             assert_eq!(find(&values), None);
             values[998] = f64::NEG_INFINITY;
             assert_eq!(find(&values), Some(998));

@@ -48,10 +48,9 @@ pub struct Worst {
 }
 
 impl Worst {
-    /// Takes `other` if it is worse.
+    /// Takes `other` if it is worse; nothing is worse than a NaN.
     pub fn merge(&mut self, other: Worst) {
-        // Written so that a NaN distance wins.
-        if !(other.ulp <= self.ulp) {
+        if !self.ulp.is_nan() && (other.ulp.is_nan() || other.ulp > self.ulp) {
             *self = other;
         }
     }
@@ -192,6 +191,7 @@ mod tests {
         assert!(distance(Float::F32, f64::NAN, 1.0).is_nan());
         let mut worst = Worst { ulp: 5.0, ..Worst::default() };
         worst.merge(Worst { ulp: f64::NAN, ..Worst::default() });
-        assert!(worst.ulp.is_nan(), "a NaN is the worst of all");
+        worst.merge(Worst { ulp: 7.0, ..Worst::default() });
+        assert!(worst.ulp.is_nan(), "a NaN is the worst of all, and stays");
     }
 }

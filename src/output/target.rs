@@ -48,7 +48,7 @@ impl Target {
         Ok(Target { path: path.to_owned(), folder, file, replace })
     }
 
-    /// Reserves `bytes`, so that a full disk is noticed before the work is done.
+    /// Gives the file its final length, so that its pieces can be written in any order.
     pub fn set_len(&self, bytes: u64) -> Result<()> {
         self.file.as_file().set_len(bytes).map_err(Error::io("write", &self.path))
     }

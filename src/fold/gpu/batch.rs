@@ -112,12 +112,12 @@ impl Batch {
             tiles.extend(std::iter::repeat_n(segments.len() as u32, range.len().div_ceil(TILE_BYTES)));
             let map = job.fold.map;
             segments.push(Segment {
-                first_word: (range.start / 4) as u32,
+                first_vector: (range.start / 16) as u32,
                 elements: piece.elements as u32,
                 first_element: piece.first as u32,
                 inner: map.inner as u32,
                 row: map.row as u32,
-                block: (map.inner * map.row * map.repeats) as u32,
+                repeats: map.repeats as u32,
                 first_scale: (scales.len() - job.scales.f32.len()) as u32,
                 padding: 0,
             });

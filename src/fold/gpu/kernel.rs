@@ -18,12 +18,12 @@ pub(super) const POISON: u32 = 0x7fba_7fba;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Segment {
-    pub(super) first_word: u32,
+    pub(super) first_vector: u32,
     pub(super) elements: u32,
     pub(super) first_element: u32,
     pub(super) inner: u32,
     pub(super) row: u32,
-    pub(super) block: u32,
+    pub(super) repeats: u32,
     pub(super) first_scale: u32,
     pub(super) padding: u32,
 }
@@ -198,12 +198,12 @@ mod tests {
         let naga::TypeInner::Struct { members, span } = &segment.inner else { panic!("Segment is a struct") };
         assert_eq!(*span as usize, size_of::<Segment>());
         let ours = [
-            ("first_word", offset_of!(Segment, first_word)),
+            ("first_vector", offset_of!(Segment, first_vector)),
             ("elements", offset_of!(Segment, elements)),
             ("first_element", offset_of!(Segment, first_element)),
             ("inner", offset_of!(Segment, inner)),
             ("row", offset_of!(Segment, row)),
-            ("block", offset_of!(Segment, block)),
+            ("repeats", offset_of!(Segment, repeats)),
             ("first_scale", offset_of!(Segment, first_scale)),
             ("padding", offset_of!(Segment, padding)),
         ];
