@@ -1,6 +1,6 @@
 //! One model, from file to file: the pipeline, stage by stage.
 //!
-//! In: the path of a checkpoint, where the result goes, an engine. Out: the folded checkpoint and a [`ModelReport`], or
+//! In: the path of a checkpoint, settings, where the result goes, an engine. Out: the folded checkpoint and a [`ModelReport`], or
 //! an error and nothing on disk.
 
 use std::path::Path;
@@ -35,74 +35,107 @@ pub struct Settings<'a> {
     pub sync: bool,
 }
 
-/// Folds the checkpoint at `input` into `output`.
-pub fn fold_model(
-    input: &Path,
-    output: &Path,
-    settings: &Settings<'_>,
-    engine: &mut Engine,
-    options: FoldOptions<'_>,
-) -> Result<ModelReport> {
-    let started = Instant::now();
-    let device = engine.device();
-    let adapter = engine.adapter();
+/// A checkpoint that was read and planned.
+#[derive(Debug)]
+pub struct Model<'a> {
+    checkpoint: Checkpoint,
+    planned: Planned,
+    settings: Settings<'a>,
+    opened: Instant,
+    plan_time: Duration,
+}
 
-    let checkpoint = Checkpoint::open(input)?;
-    let planned = plan(&checkpoint, &settings.eps, settings.plan)?;
-    check_strict(&checkpoint, &planned, settings.strict)?;
-    let plan_seconds = started.elapsed();
-
-    let stored_as = |float| settings.dtype.unwrap_or(float);
-    let plans = style_norms(&checkpoint, &planned.folds, settings.style, stored_as)?;
-    let mut shifts = Shifts::compute(&plans, engine);
-    shifts.check(&checkpoint, &planned.folds, &plans, options)?;
-    let layout = Layout::new(&checkpoint, &planned.folds, &plans, &shifts.values, stored_as)?;
-
-    let target = Target::create(output, settings.replace, &checkpoint)?;
-    let header = header_bytes(output, layout.metadata.as_ref(), &layout.entries)?;
-    let data = header.len() as u64;
-    let bytes_out = data + layout.entries.last().map_or(0, |entry| entry.begin + entry.bytes);
-    target.set_len(bytes_out)?;
-    target.write_at(0, &header)?;
-
-    let timed = Instant::now();
-    write_unfolded(&checkpoint, &layout, data, &target, options)?;
-    let copy_time = timed.elapsed();
-
-    let jobs = jobs(&planned.folds, &plans, stored_as);
-    let places = places(&layout, jobs.len());
-    let stats = fold(&checkpoint, &jobs, engine, options, &|job, first, folded| {
-        target.write_at(data + places[job] + first * jobs[job].to.bytes() as u64, folded)
-    })?;
-
-    let timed = Instant::now();
-    checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
-    options.check_cancelled()?;
-    target.commit(bytes_out, settings.sync)?;
-    let commit_time = timed.elapsed();
-
-    let mut warnings = warnings(&checkpoint, &planned, settings);
-    warnings.append(&mut shifts.warnings);
-    warnings.extend(stats.warnings.iter().cloned());
-    if stats.non_finite + shifts.non_finite > 0 {
-        let count = stats.non_finite + shifts.non_finite;
-        warnings.push(format!("{count} folded values are not finite, as --allow-non-finite accepts"));
+impl<'a> Model<'a> {
+    /// Reads the header of the checkpoint at `input` and plans it. No device is needed, and nothing is written.
+    pub fn open(input: &Path, settings: Settings<'a>) -> Result<Model<'a>> {
+        let opened = Instant::now();
+        let checkpoint = Checkpoint::open(input)?;
+        let planned = plan(&checkpoint, &settings.eps, settings.plan)?;
+        check_strict(&checkpoint, &planned, settings.strict)?;
+        Ok(Model { checkpoint, planned, settings, opened, plan_time: opened.elapsed() })
     }
-    let (folded, kept) = planned.plan.counts();
-    Ok(ModelReport {
-        input: input.to_owned(),
-        output: output.to_owned(),
-        device,
-        adapter,
-        style: settings.style,
-        layers: Layers { folded, kept },
-        kept: planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.to_owned())).collect(),
-        bytes_in: checkpoint.shards().iter().map(|shard| shard.file.bytes()).sum(),
-        bytes_out,
-        seconds: seconds(&stats, plan_seconds, copy_time, commit_time, started.elapsed()),
-        verification: options.verify.then(|| verification(&stats, &shifts)),
-        warnings,
-    })
+
+    /// Folds it into `output`.
+    pub fn fold_into(&self, output: &Path, engine: &mut Engine, options: FoldOptions<'_>) -> Result<ModelReport> {
+        let Model { checkpoint, planned, settings, .. } = self;
+        let (device, adapter) = (engine.device(), engine.adapter());
+
+        let stored_as = |float| settings.dtype.unwrap_or(float);
+        let plans = style_norms(checkpoint, &planned.folds, settings.style, stored_as)?;
+        let mut shifts = Shifts::compute(&plans, engine);
+        shifts.check(checkpoint, &planned.folds, &plans, options)?;
+        let layout = Layout::new(checkpoint, &planned.folds, &plans, &shifts.values, stored_as)?;
+
+        let target = Target::create(output, settings.replace, checkpoint)?;
+        let header = header_bytes(output, layout.metadata.as_ref(), &layout.entries)?;
+        let data = header.len() as u64;
+        let bytes_out = data + layout.entries.last().map_or(0, |entry| entry.begin + entry.bytes);
+        target.set_len(bytes_out)?;
+        target.write_at(0, &header)?;
+
+        let timed = Instant::now();
+        write_unfolded(checkpoint, &layout, data, &target, options)?;
+        let copy_time = timed.elapsed();
+
+        let jobs = jobs(&planned.folds, &plans, stored_as);
+        let places = places(&layout, jobs.len());
+        let stats = fold(checkpoint, &jobs, engine, options, &|job, first, folded| {
+            target.write_at(data + places[job] + first * jobs[job].to.bytes() as u64, folded)
+        })?;
+
+        let timed = Instant::now();
+        checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
+        options.check_cancelled()?;
+        target.commit(bytes_out, settings.sync)?;
+        let commit_time = timed.elapsed();
+
+        let (folded, kept) = planned.plan.counts();
+        Ok(ModelReport {
+            input: checkpoint.path().to_owned(),
+            output: output.to_owned(),
+            device,
+            adapter,
+            style: settings.style,
+            layers: Layers { folded, kept },
+            kept: planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.to_owned())).collect(),
+            bytes_in: checkpoint.shards().iter().map(|shard| shard.file.bytes()).sum(),
+            bytes_out,
+            seconds: seconds(&stats, self.plan_time, copy_time, commit_time, self.opened.elapsed()),
+            verification: options.verify.then(|| verification(&stats, &shifts)),
+            warnings: self.warnings(&stats, &shifts),
+        })
+    }
+
+    /// What the user should know about the result.
+    fn warnings(&self, stats: &FoldStats, shifts: &Shifts) -> Vec<String> {
+        let Model { planned, settings, .. } = self;
+        let mut warnings = Vec::new();
+        let (folded, kept) = planned.plan.counts();
+        if folded + kept == 0 {
+            warnings.push("no batch norm found; the tensors were copied as they are".to_owned());
+        } else if let Some((norm, reason)) = planned.plan.kept().next() {
+            let (all, norm) = (folded + kept, shown(norm));
+            warnings.push(format!(
+                "{kept} of {all} norms were kept as they are; the first is `{norm}`: {reason} (`bnfold-gpu plan` lists all)"
+            ));
+        }
+        warnings.extend(planned.assumed.iter().map(ToString::to_string));
+        if let (Style::Strip, Some(config), true) = (settings.style, &settings.eps.config, folded > 0) {
+            let class = config.get("architectures").and_then(|classes| classes.get(0)).or(config.get("architecture"));
+            let class = class.and_then(|class| class.as_str());
+            let class = class.map(|class| format!(" of `{}`", shown(class))).unwrap_or_default();
+            warnings.push(format!(
+                "the config.json beside the input names a model class: unmodified code{class} has no place for the new \
+                 biases and may load this file wrongly without failing; use --style drop-in for it"
+            ));
+        }
+        warnings.extend(shifts.warnings.iter().chain(&stats.warnings).cloned());
+        let non_finite = stats.non_finite + shifts.non_finite;
+        if non_finite > 0 {
+            warnings.push(format!("{non_finite} folded values are not finite, as --allow-non-finite accepts"));
+        }
+        warnings
+    }
 }
 
 fn check_strict(checkpoint: &Checkpoint, planned: &Planned, strict: bool) -> Result<()> {
@@ -335,32 +368,4 @@ fn seconds(stats: &FoldStats, plan: Duration, copy: Duration, commit: Duration, 
         commit: commit.as_secs_f64(),
         total: total.as_secs_f64(),
     }
-}
-
-/// What the user should know about the result.
-fn warnings(checkpoint: &Checkpoint, planned: &Planned, settings: &Settings<'_>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let (folded, kept) = planned.plan.counts();
-    if folded + kept == 0 {
-        warnings.push("no batch norm found; the tensors were copied as they are".to_owned());
-    } else if kept > 0 {
-        let (norm, reason) = planned.plan.kept().next().unwrap_or_default();
-        let norm = shown(norm);
-        warnings.push(format!(
-            "{kept} of {} norms were kept as they are; the first is `{norm}`: {reason} (`bnfold-gpu plan` lists all)",
-            folded + kept
-        ));
-    }
-    warnings.extend(planned.assumed.iter().map(ToString::to_string));
-    let class = settings.eps.config.as_ref().and_then(|config| {
-        config.get("architectures")?.get(0)?.as_str().or_else(|| config.get("architecture")?.as_str())
-    });
-    if folded > 0 && settings.style == Style::Strip && checkpoint.shards().len() == 1 && settings.eps.config.is_some() {
-        let class = class.map(|class| format!(" of `{}`", shown(class))).unwrap_or_default();
-        warnings.push(format!(
-            "the config.json beside the input names a model class: unmodified code{class} has no place for the new \
-             biases and may load this file wrongly without failing; use --style drop-in for it"
-        ));
-    }
-    warnings
 }

@@ -12,10 +12,14 @@ use globset::Glob;
 #[derive(Debug, Parser)]
 #[command(name = "bnfold-gpu", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
-  bnfold-gpu --input model.safetensors                      writes model.folded.safetensors beside it
-  bnfold-gpu --input model.safetensors --style drop-in      for model code that expects its norms
-  bnfold-gpu plan --input model.safetensors                 what would be folded, and why
+  bnfold-gpu --input model.safetensors
+      writes model.folded.safetensors beside it
+  bnfold-gpu --input model.safetensors --style drop-in
+      for model code that expects its norms
+  bnfold-gpu plan --input model.safetensors
+      what would be folded, and why
   bnfold-gpu verify --original a.safetensors --folded b.safetensors
+      whether two files are the same network
 
 Exit status: 0 done, 1 a model or a check failed, 2 the command line was wrong.")]
 pub(crate) struct Cli {

@@ -31,9 +31,9 @@ fn line(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
-/// An error with its causes.
-pub(crate) fn error(error: &anyhow::Error) {
-    line(&format!("{RED}error:{RESET} {}", shown(&format!("{error:#}"))));
+/// An error; its message holds its causes already.
+pub(crate) fn error(error: &dyn std::fmt::Display) {
+    line(&format!("{RED}error:{RESET} {}", shown(&error.to_string())));
 }
 
 /// A warning.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bnfold_gpu::Error;
 use bnfold_gpu::fold::{Engine, FoldOptions};
-use bnfold_gpu::model::{Settings, fold_model};
+use bnfold_gpu::model::{Model, Settings};
 use bnfold_gpu::output::Replace;
 use bnfold_gpu::report::{FailureReport, ModelReport};
 
@@ -26,17 +26,18 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
             source,
         })?;
     }
-    let mut engine = settings::engine(arguments.device, arguments.verbosity.quiet)?;
+    let mut engine = None;
     let mut failed = Vec::new();
     for (input, output) in arguments.input.iter().zip(&outputs) {
         match one(input, output, arguments, &mut engine, &cancelled) {
             Ok(report) => print(&report, arguments)?,
-            Err(Error::Interrupted) => return Err(Error::Interrupted.into()),
+            // These stop everything: no other model would fare better.
+            Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => return Err(error.into()),
             Err(error) => {
                 if arguments.format == Format::Json {
                     console::json(&FailureReport { input: input.clone(), error: error.to_string() }, false)?;
                 }
-                console::error(&error.into());
+                console::error(&error);
                 failed.push(input);
             }
         }
@@ -45,11 +46,12 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     Ok(if failed.is_empty() { Status::Done } else { Status::Failed })
 }
 
+/// Folds one model. The engine is opened for the first one that gets as far as to need it.
 fn one(
     input: &Path,
     output: &Path,
     arguments: &FoldArguments,
-    engine: &mut Engine,
+    engine: &mut Option<Engine>,
     cancelled: &AtomicBool,
 ) -> Result<ModelReport, Error> {
     let settings = Settings {
@@ -61,6 +63,11 @@ fn one(
         replace: if arguments.force { Replace::Always } else { Replace::Never },
         sync: !arguments.no_sync,
     };
+    let model = Model::open(input, settings)?;
+    let engine = match engine {
+        Some(engine) => engine,
+        None => engine.insert(settings::engine(arguments.device, arguments.verbosity.quiet)?),
+    };
     let bytes = std::fs::metadata(input).map_or(0, |metadata| metadata.len());
     let name = input.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let bar = console::progress(bytes, &name, arguments.verbosity.quiet);
@@ -71,7 +78,7 @@ fn one(
         cancelled,
         progress: &|done| bar.inc(done),
     };
-    let report = fold_model(input, output, &settings, engine, options);
+    let report = model.fold_into(output, engine, options);
     bar.finish_and_clear();
     report
 }

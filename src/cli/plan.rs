@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
                 plans.push(planned.plan);
             }
             Err(error) => {
-                console::error(&error.into());
+                console::error(&error);
                 status = Status::Failed;
             }
         }

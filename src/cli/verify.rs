@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
         Format::Human => console::data(&format!("{}: {}\n", name, summary(&report)))?,
     }
     for problem in &report.problems {
-        console::error(&anyhow::anyhow!("{name}: {problem}"));
+        console::error(&format!("{name}: {problem}"));
     }
     Ok(if report.ok { Status::Done } else { Status::Failed })
 }

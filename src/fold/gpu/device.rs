@@ -118,7 +118,11 @@ pub fn pick(adapters: &[AdapterSummary], wanted: &Wanted) -> Result<usize> {
     match best {
         Some(adapter) => Ok(adapter.number),
         None if adapters.is_empty() => refuse("no Vulkan, Metal or Direct3D 12 driver is installed".to_owned()),
-        None => refuse("none of the adapters can be used".to_owned()),
+        None => {
+            let names =
+                adapters.iter().map(|adapter| format!("{} ({})", adapter.name, adapter.kind)).collect::<Vec<_>>();
+            refuse(format!("the only adapters are {}", names.join(", ")))
+        }
     }
 }
 
