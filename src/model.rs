@@ -35,6 +35,17 @@ pub struct Settings<'a> {
     pub sync: bool,
 }
 
+/// Folds the checkpoint at `input` into `output`: [`Model::open`] and [`Model::fold_into`] in one call.
+pub fn fold_model(
+    input: &Path,
+    output: &Path,
+    settings: Settings<'_>,
+    engine: &mut Engine,
+    options: FoldOptions<'_>,
+) -> Result<ModelReport> {
+    Model::open(input, settings)?.fold_into(output, engine, options)
+}
+
 /// A checkpoint that was read and planned.
 #[derive(Debug)]
 pub struct Model<'a> {

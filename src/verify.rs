@@ -95,6 +95,9 @@ fn layer(
         Ok(rest) => rest,
         Err(problem) => return Ok(Err(problem)),
     };
+    if let Err(problem) = bias_and_spares(original, folded, fold, rest.gone)? {
+        return Ok(Err(problem));
+    }
     let Some(weight) = folded.tensors().get(&fold.weight) else {
         return Ok(Err(format!("weight `{}` is missing", fold.weight)));
     };
@@ -120,6 +123,34 @@ fn layer(
         report.left += 1
     } else {
         report.folded += 1
+    }
+    Ok(Ok(()))
+}
+
+/// Checks what no comparison of numbers would miss: a bias whose absence means zeros, and tensors of the norm that have
+/// no part in the arithmetic. Code that loads the file asks for them all the same.
+fn bias_and_spares(
+    original: &Checkpoint,
+    folded: &Checkpoint,
+    fold: &Fold,
+    norm_gone: bool,
+) -> Result<Result<(), String>> {
+    match folded.tensors().get(&fold.bias) {
+        None if fold.bias_float.is_some() => return Ok(Err(format!("bias `{}` is missing", fold.bias))),
+        Some(bias) if bias.dtype.float().is_none() || bias.shape != [fold.channels] => {
+            let (name, dtype, shape, channels) = (&fold.bias, &bias.dtype, &bias.shape, fold.channels);
+            return Ok(Err(format!(
+                "bias `{name}` is {dtype} of shape {shape:?}, expected floats of shape [{channels}]"
+            )));
+        }
+        _ => {}
+    }
+    for name in fold.norm.spare.iter().filter(|_| !norm_gone) {
+        match folded.tensors().get(name) {
+            None => return Ok(Err(format!("its `{name}` is missing, but the rest of it is there"))),
+            Some(other) if same(original, original.tensor(name)?, folded, other)? => {}
+            Some(_) => return Ok(Err(format!("its `{name}` differs, and no fold explains it"))),
+        }
     }
     Ok(Ok(()))
 }

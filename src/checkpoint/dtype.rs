@@ -150,8 +150,8 @@ impl Float {
     /// `value` rounded once, to nearest even, and appended as bytes.
     pub fn narrow_into(self, value: f64, out: &mut Vec<u8>) {
         match self {
-            Float::F16 => out.extend_from_slice(&f16::from_f64(value).to_le_bytes()),
-            Float::Bf16 => out.extend_from_slice(&bf16::from_f64(value).to_le_bytes()),
+            Float::F16 => out.extend_from_slice(&f16::from_f32(to_odd(value)).to_le_bytes()),
+            Float::Bf16 => out.extend_from_slice(&bf16::from_f32(to_odd(value)).to_le_bytes()),
             #[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
             Float::F32 => out.extend_from_slice(&(value as f32).to_le_bytes()),
             Float::F64 => out.extend_from_slice(&value.to_le_bytes()),
@@ -168,13 +168,27 @@ impl Float {
     /// `value` as this type would store it.
     pub fn round(self, value: f64) -> f64 {
         match self {
-            Float::F16 => f16::from_f64(value).to_f64(),
-            Float::Bf16 => bf16::from_f64(value).to_f64(),
+            Float::F16 => f16::from_f32(to_odd(value)).to_f64(),
+            Float::Bf16 => bf16::from_f32(to_odd(value)).to_f64(),
             #[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
             Float::F32 => f64::from(value as f32),
             Float::F64 => value,
         }
     }
+}
+
+/// An f32 that rounds to the same half as `value`: cut off towards zero, and made odd if that lost anything, so that
+/// what was lost still decides what looks like a tie (Boldo and Melquiond 2008, doi 10.1109/TC.2007.70819). The `half`
+/// crate's own conversions from f64 round to f32 first, or cut 32 bits off, depending on the machine.
+fn to_odd(value: f64) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "what is lost is put right below")]
+    let near = value as f32;
+    let back = f64::from(near);
+    if back == value || value.is_nan() {
+        return near;
+    }
+    let cut = if back.abs() > value.abs() { near.to_bits() - 1 } else { near.to_bits() };
+    f32::from_bits(cut | 1)
 }
 
 /// The first `N` bytes. Callers hand out whole elements; a shorter slice is a fault of theirs.
@@ -210,6 +224,25 @@ mod tests {
             let (value, next) = (bf16::from_bits(bits).to_f64(), bf16::from_bits(bits + 1).to_f64());
             assert_eq!(Float::Bf16.ulp(value), next - value, "{bits:#x}");
         }
+    }
+
+    #[test]
+    fn halves_are_rounded_once_and_not_by_way_of_f32() {
+        // Just above, at and just below the middle between 1 and the next half: less than an f32 can tell.
+        for (float, gap) in [(Float::F16, 2f64.powi(-10)), (Float::Bf16, 2f64.powi(-7))] {
+            for (hair, up) in [(2f64.powi(-45), 1.0), (0.0, 0.0), (-2f64.powi(-45), 0.0)] {
+                assert_eq!(float.round(1.0 + gap / 2.0 + hair), 1.0 + gap * up, "{float:?} {hair:e}");
+                assert_eq!(float.round(-(1.0 + gap / 2.0 + hair)), -(1.0 + gap * up), "{float:?} {hair:e}");
+            }
+            let odd = 1.0 + gap;
+            assert_eq!(float.round(odd + gap / 2.0), 1.0 + 2.0 * gap, "{float:?}: a tie goes to even");
+            assert_eq!(float.round(odd + gap / 2.0 - 2f64.powi(-45)), odd, "{float:?}");
+            assert_eq!(float.round(1e300), f64::INFINITY, "{float:?}");
+            assert_eq!(float.round(1e-300).to_bits(), 0, "{float:?}");
+        }
+        // The largest number that f32 rounds to infinity only because of what f64 still tells.
+        assert_eq!(Float::Bf16.round(f64::from(f32::MAX) * (1.0 + 1e-9)), f64::INFINITY);
+        assert_eq!(Float::F16.round(65519.999_999_999), 65504.0);
     }
 
     #[test]

@@ -23,15 +23,17 @@ pub fn scale(gamma: f64, var: f64, eps: f64) -> f64 {
     gamma / (var + eps).sqrt()
 }
 
-/// (bias - mean) * scale + beta, and the largest of the three numbers that it adds up: what its error is measured by,
-/// since the sum itself may cancel to nothing.
+/// (bias - mean) * scale + beta, and the largest of the numbers that it adds up: what its error is measured by, since
+/// the sum itself may cancel to nothing.
 pub fn shift(bias: f64, mean: f64, scale: f64, beta: f64) -> (f64, f64) {
-    let largest = (bias * scale).abs().max((mean * scale).abs()).max(beta.abs());
-    ((bias - mean) * scale + beta, largest)
+    let moved = (bias - mean) * scale;
+    let largest =
+        [bias * scale, mean * scale, moved, beta].into_iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    (moved + beta, largest)
 }
 
-/// The largest error that a shift may have, in ulp of the largest addend: the product and the sum are rounded once each,
-/// and beta where it is wider than f32.
+/// The largest error that a shift may have, in ulp of the largest number it adds up: (bias - mean) * scale is rounded
+/// once, 0.5; beta too where it is wider than f32, 0.5; their sum is up to twice the larger one, and so is its ulp: 1.
 pub const SHIFT_BOUND: f64 = 2.0;
 
 /// The furthest that folded elements were from the reference.

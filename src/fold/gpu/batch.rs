@@ -43,6 +43,20 @@ pub fn can_fold(job: &Job<'_>) -> bool {
 }
 
 impl Batch {
+    /// An empty batch.
+    pub fn new(float: Float) -> Batch {
+        Batch { float, pieces: Vec::new(), stored: vec![0; BATCH_BYTES / 8], bytes: 0 }
+    }
+
+    /// Adds a piece; returns where its stored elements go, or `None` if it does not fit any more.
+    pub fn add(&mut self, piece: Piece) -> Option<&mut [u8]> {
+        let (begin, bytes) = (self.bytes, piece.elements * self.float.bytes());
+        let place = bytemuck::cast_slice_mut(&mut self.stored).get_mut(begin..begin + bytes)?;
+        self.bytes = (begin + bytes).next_multiple_of(TILE_BYTES);
+        self.pieces.push((piece, begin));
+        Some(place)
+    }
+
     /// Takes pieces off the queue and reads them, until the batch is full or a piece of another type comes.
     pub(in crate::fold) fn fill(
         queue: &mut VecDeque<Piece>,
@@ -51,7 +65,7 @@ impl Batch {
     ) -> Result<Batch> {
         let jobs = settle.jobs;
         let float = queue.front().map_or(Float::F32, |piece| jobs[piece.job].fold.float);
-        let mut batch = Batch { float, pieces: Vec::new(), stored: vec![0; BATCH_BYTES / 8], bytes: 0 };
+        let mut batch = Batch::new(float);
         let (mut scales, mut last) = (0, None);
         let started = Instant::now();
         while let Some(piece) = queue.front() {

@@ -54,11 +54,14 @@ pub struct AdapterSummary {
     pub max_workgroups: u32,
     /// Whether it offers everything the shaders need.
     pub usable: bool,
+    /// Whether its memory is the host's and can be mapped while a shader may use it: no copies to and from it are needed.
+    pub shares_memory: bool,
 }
 
 impl AdapterSummary {
     fn new(number: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         let (info, limits) = (adapter.get_info(), adapter.limits());
+        let unified = matches!(info.device_type, wgpu::DeviceType::IntegratedGpu | wgpu::DeviceType::Cpu);
         AdapterSummary {
             number,
             name: info.name,
@@ -76,6 +79,7 @@ impl AdapterSummary {
             max_workgroups: limits.max_compute_workgroups_per_dimension,
             usable: wgpu::Limits::default().check_limits(&limits)
                 && adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS),
+            shares_memory: unified && adapter.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
         }
     }
 
@@ -160,7 +164,15 @@ impl Device {
         let mut all = open_adapters();
         let summaries = all.iter().map(|(_, summary)| summary.clone()).collect::<Vec<_>>();
         let (adapter, summary) = all.swap_remove(pick(&summaries, wanted)?);
-        let descriptor = wgpu::DeviceDescriptor { label: Some("bnfold-gpu"), ..wgpu::DeviceDescriptor::default() };
+        let required_features = match summary.shares_memory {
+            true => wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
+            false => wgpu::Features::empty(),
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("bnfold-gpu"),
+            required_features,
+            ..wgpu::DeviceDescriptor::default()
+        };
         let (device, queue) =
             catch_unwind(AssertUnwindSafe(|| pollster::block_on(adapter.request_device(&descriptor))))
                 .map_err(|panic| Error::Gpu {
@@ -242,6 +254,7 @@ mod tests {
             max_binding_bytes: 1 << 27,
             max_workgroups: 65_535,
             usable: true,
+            shares_memory: false,
         }
     }
 

@@ -70,12 +70,14 @@ pub struct Refused {
 
 /// The buffers of one batch, used again and again.
 struct Slot {
+    /// Where memory is shared it is mapped whenever the slot is free.
     stored: wgpu::Buffer,
     folded: wgpu::Buffer,
     scales: wgpu::Buffer,
     segments: wgpu::Buffer,
     tiles: wgpu::Buffer,
-    readback: wgpu::Buffer,
+    /// Where the host reads the result; `None` where memory is shared and it reads `folded` itself.
+    readback: Option<wgpu::Buffer>,
     bindings: wgpu::BindGroup,
 }
 
@@ -90,12 +92,13 @@ impl GpuEngine {
     /// Opens the wanted adapter and builds pipelines and buffers.
     pub fn open(wanted: &Wanted) -> Result<GpuEngine> {
         let device = Device::open(wanted)?;
+        let shared = device.summary().shares_memory;
         let (kernels, poison, free) = device.checked("set-up", |device, queue| {
             let kernels = Kernels::new(device);
             let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             let poison = buffer(device, "poison", BATCH_BYTES, usage);
             queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(BATCH_BYTES / 4));
-            let free = (0..SLOTS).map(|_| Slot::new(device, &kernels)).collect();
+            let free = (0..SLOTS).map(|_| Slot::new(device, &kernels, shared)).collect();
             (kernels, poison, free)
         })?;
         Ok(GpuEngine { device, kernels, poison, free, under_way: VecDeque::new() })
@@ -121,22 +124,24 @@ impl GpuEngine {
         let bytes = batch.stored().len() as u64;
         let (sender, mapped) = channel();
         let started = self.device.checked("dispatch", |device, queue| {
-            queue.write_buffer(&slot.stored, 0, batch.stored());
+            slot.upload(queue, batch.stored())?;
             queue.write_buffer(&slot.scales, 0, bytemuck::cast_slice(&scales));
             queue.write_buffer(&slot.segments, 0, bytemuck::cast_slice(&segments));
             queue.write_buffer(&slot.tiles, 0, bytemuck::cast_slice(&tiles));
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("batch") });
             encoder.copy_buffer_to_buffer(&self.poison, 0, &slot.folded, 0, bytes);
             self.kernels.scale(&mut encoder, batch.float(), &slot.bindings, tiles.len());
-            encoder.copy_buffer_to_buffer(&slot.folded, 0, &slot.readback, 0, bytes);
+            if let Some(readback) = &slot.readback {
+                encoder.copy_buffer_to_buffer(&slot.folded, 0, readback, 0, bytes);
+            }
             let submission = queue.submit([encoder.finish()]);
-            slot.readback.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            slot.result().map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
                 // The receiver is gone only if the engine was given up.
                 let _ = sender.send(result);
             });
-            submission
+            Ok(submission)
         });
-        match started {
+        match started.and_then(|submission| submission) {
             Ok(submission) => {
                 self.under_way.push_back(UnderWay { batch, slot, submission, mapped });
                 Ok(())
@@ -149,17 +154,25 @@ impl GpuEngine {
     pub fn collect(&mut self) -> Result<Option<(Batch, Folded)>> {
         let Some(oldest) = self.under_way.front() else { return Ok(None) };
         self.device.wait(&oldest.submission, TIMEOUT)?;
-        match oldest.mapped.recv_timeout(TIMEOUT) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Error::Gpu { reason: format!("the result cannot be mapped: {error}") }),
-            Err(error) => return Err(Error::Gpu { reason: format!("the result never came: {error}") }),
-        }
+        received(&oldest.mapped)?;
         let bytes = oldest.batch.stored().len() as u64;
-        let folded = self.device.checked("readback", |_, _| {
-            let view = oldest.slot.readback.get_mapped_range(0..bytes).map(|view| Folded::new(&view));
-            oldest.slot.readback.unmap();
-            view
+        let (sender, mapped) = channel();
+        let folded = self.device.checked("readback", |device, _| {
+            let result = oldest.slot.result();
+            let folded = result.get_mapped_range(0..bytes).map(|view| Folded::new(&view));
+            result.unmap();
+            if oldest.slot.readback.is_none() {
+                // Nothing uses it any more, so a single poll maps it for the next batch.
+                oldest.slot.stored.map_async(wgpu::MapMode::Write, .., move |result| {
+                    let _ = sender.send(result);
+                });
+                let _ = device.poll(wgpu::PollType::Poll);
+            }
+            folded
         })?;
+        if oldest.slot.readback.is_none() {
+            received(&mapped)?;
+        }
         let folded = folded.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })?;
         Ok(self.under_way.pop_front().map(|UnderWay { batch, slot, .. }| {
             self.free.push(slot);
@@ -215,10 +228,7 @@ impl GpuEngine {
             (readback, submission)
         })?;
         self.device.wait(&submission, TIMEOUT)?;
-        match mapped.recv_timeout(TIMEOUT) {
-            Ok(Ok(())) => {}
-            _ => return Err(Error::Gpu { reason: "the shifts cannot be mapped".to_owned() }),
-        }
+        received(&mapped)?;
         let view = readback.get_mapped_range(..);
         let view = view.map_err(|error| Error::Gpu { reason: format!("the shifts cannot be read: {error}") })?;
         Ok(view.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect())
@@ -231,19 +241,53 @@ impl GpuEngine {
     }
 }
 
+/// Waits for the callback of a mapping.
+fn received(mapped: &Receiver<Result<(), wgpu::BufferAsyncError>>) -> Result<()> {
+    match mapped.recv_timeout(TIMEOUT) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::Gpu { reason: format!("a buffer cannot be mapped: {error}") }),
+        Err(error) => Err(Error::Gpu { reason: format!("a mapping never came: {error}") }),
+    }
+}
+
 impl Slot {
-    fn new(device: &wgpu::Device, kernels: &Kernels) -> Slot {
+    fn new(device: &wgpu::Device, kernels: &Kernels, shared: bool) -> Slot {
         use wgpu::BufferUsages as Usage;
         let input = Usage::STORAGE | Usage::COPY_DST;
         let tiles = BATCH_BYTES / TILE_BYTES;
-        let stored = buffer(device, "stored", BATCH_BYTES, input);
-        let folded = buffer(device, "folded", BATCH_BYTES, input | Usage::COPY_SRC);
+        let stored = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("stored"),
+            size: BATCH_BYTES as u64,
+            usage: if shared { Usage::STORAGE | Usage::MAP_WRITE } else { input },
+            mapped_at_creation: shared,
+        });
+        let result = if shared { Usage::MAP_READ } else { Usage::COPY_SRC };
+        let folded = buffer(device, "folded", BATCH_BYTES, input | result);
         let scales = buffer(device, "scales", MAX_SCALES * 4, input);
         let segments = buffer(device, "segments", tiles * size_of::<Segment>(), input);
         let tiles = buffer(device, "tiles", tiles * 4, input);
-        let readback = buffer(device, "readback", BATCH_BYTES, Usage::MAP_READ | Usage::COPY_DST);
+        let readback = (!shared).then(|| buffer(device, "readback", BATCH_BYTES, Usage::MAP_READ | Usage::COPY_DST));
         let bindings = kernels.bind_scale(device, [&stored, &folded, &scales, &segments, &tiles]);
         Slot { stored, folded, scales, segments, tiles, readback, bindings }
+    }
+
+    /// Brings a batch's elements to where the shader reads them.
+    fn upload(&self, queue: &wgpu::Queue, stored: &[u8]) -> Result<()> {
+        if self.readback.is_some() {
+            queue.write_buffer(&self.stored, 0, stored);
+            return Ok(());
+        }
+        let view = self.stored.get_mapped_range_mut(0..stored.len() as u64);
+        let mut view = view.map_err(|error| Error::Gpu { reason: format!("a buffer cannot be written: {error}") })?;
+        view.copy_from_slice(stored);
+        drop(view);
+        self.stored.unmap();
+        Ok(())
+    }
+
+    /// Where the host reads the result.
+    fn result(&self) -> &wgpu::Buffer {
+        self.readback.as_ref().unwrap_or(&self.folded)
     }
 }
 

@@ -1,0 +1,312 @@
+//! 3 FOLD, GPU: what the shaders give, word for word, before anything is compared or put right.
+//!
+//! In: pieces of weights, handed to the GPU engine as batches. Out: its bytes, against the CPU twin's and, for half
+//! types, against the `half` crate's. Two differences are allowed: a NaN has no fixed bits, and a device may flush what
+//! f32 holds as a subnormal to a zero (WGSL 15.7.2); neither excuses anything else.
+
+use bnfold_gpu::checkpoint::Float;
+use bnfold_gpu::fold::gpu::{BATCH_BYTES, Batch, GpuEngine, Wanted};
+use bnfold_gpu::fold::layout::{Axis, ChannelMap};
+use bnfold_gpu::fold::{Job, Piece, Scales, cpu};
+use bnfold_gpu::plan::dialect::DIALECTS;
+use bnfold_gpu::plan::{Fold, Norm, Op};
+
+use crate::fixture::Numbers;
+use crate::library::{dtype, ulp};
+
+/// A stretch of a weight: where it begins, its stored elements, its layout and its scales.
+struct Part {
+    first: u64,
+    stored: Vec<u8>,
+    map: ChannelMap,
+    scales: Vec<f32>,
+}
+
+impl Part {
+    /// All of a weight of random elements.
+    fn whole(numbers: &mut Numbers, float: Float, axis: Axis, shape: &[u64], channels: u64) -> Part {
+        let map = ChannelMap::new(axis, shape, channels).expect("test is broken: a shape that does not fit");
+        let elements = shape.iter().product::<u64>() as usize;
+        let scales = numbers.many(channels as usize, -4.0, 4.0).into_iter().map(|s| s as f32).collect();
+        Part { first: 0, stored: float.narrow_all(&numbers.many(elements, -2.0, 2.0)), map, scales }
+    }
+
+    /// The elements from `first` on, `count` of them.
+    fn cut(&self, float: Float, first: usize, count: usize) -> Part {
+        let stored = self.stored[first * float.bytes()..(first + count) * float.bytes()].to_vec();
+        Part { first: first as u64, stored, map: self.map, scales: self.scales.clone() }
+    }
+
+    /// What the CPU twin makes of it.
+    fn on_cpu(&self, float: Float) -> Vec<u8> {
+        let mut folded = vec![0; self.stored.len()];
+        let scales = Scales::new(self.scales.iter().copied().map(f64::from).collect());
+        cpu::scale(self.map, &scales, self.first, (float, &self.stored), (float, &mut folded));
+        folded
+    }
+}
+
+fn open() -> GpuEngine {
+    GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one")
+}
+
+/// What the GPU makes of the parts, in one batch.
+fn on_gpu(gpu: &mut GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
+    let folds = parts.iter().map(|part| fold_of(float, part)).collect::<Vec<_>>();
+    let job = |(fold, part): (_, &Part)| Job {
+        fold,
+        scales: Scales::new(part.scales.iter().copied().map(f64::from).collect()),
+        reference: Vec::new(),
+        to: float,
+    };
+    let jobs = folds.iter().zip(parts).map(job).collect::<Vec<_>>();
+    let mut batch = Batch::new(float);
+    for (job, part) in parts.iter().enumerate() {
+        let piece = Piece { job, first: part.first, elements: part.stored.len() / float.bytes() };
+        batch.add(piece).expect("test is broken: the batch is too long").copy_from_slice(&part.stored);
+    }
+    assert!(gpu.submit(batch, &jobs).is_ok(), "the batch was refused");
+    let (batch, folded) = gpu.collect().expect("the batch comes back").expect("there is one");
+    batch.places().map(|(_, range)| folded[range].to_vec()).collect()
+}
+
+/// A fold that has what a batch needs: names and shapes do not matter to it.
+fn fold_of(float: Float, part: &Part) -> Fold {
+    let channels = part.scales.len() as u64;
+    let elements = (part.stored.len() / float.bytes()) as u64;
+    let norm = Norm {
+        name: String::new(),
+        dialect: &DIALECTS[0],
+        channels,
+        gamma: None,
+        beta: None,
+        mean: String::new(),
+        var: String::new(),
+        spare: Vec::new(),
+        defect: None,
+    };
+    Fold {
+        norm,
+        weight: String::new(),
+        shape: vec![elements],
+        elements,
+        float,
+        op: Op::Conv,
+        axis: Axis::First,
+        map: part.map,
+        channels,
+        bias: String::new(),
+        bias_float: None,
+        eps: 0.0,
+    }
+}
+
+/// Compares the GPU's bytes with the CPU's; returns how many elements it flushed.
+#[track_caller]
+fn compare(gpu: &mut GpuEngine, float: Float, parts: &[Part], what: &str) -> usize {
+    let mut flushed = 0;
+    for (number, (part, got)) in parts.iter().zip(on_gpu(gpu, float, parts)).enumerate() {
+        let expected = part.on_cpu(float);
+        let size = float.bytes();
+        for (index, (got, expected)) in got.chunks_exact(size).zip(expected.chunks_exact(size)).enumerate() {
+            if got == expected {
+                continue;
+            }
+            let scale = f64::from(part.scales[part.map.channel(part.first + index as u64) as usize]);
+            let stored = float.widen(&part.stored[index * size..]);
+            let (value, twin) = (float.widen(got), float.widen(expected));
+            let tiny = |x: f64| x != 0.0 && x.abs() < f64::from(f32::MIN_POSITIVE);
+            let flush = value == 0.0 && (tiny(stored) || tiny(scale) || tiny(stored * scale));
+            // A flushed factor of an infinity gives a NaN, as zero does.
+            let undefined = value.is_nan() && (twin.is_nan() || stored.is_infinite() && tiny(scale));
+            flushed += usize::from(flush);
+            assert!(
+                flush || undefined,
+                "{what}, {float:?}, part {number}, element {index}: {stored} * {scale} gave {value} ({got:x?}) and not \
+                 {twin} ({expected:x?})"
+            );
+        }
+    }
+    flushed
+}
+
+const HALVES_AND_F32: [Float; 3] = [Float::F16, Float::Bf16, Float::F32];
+
+/// Around everything that the kernels divide by: words, lanes, workgroups, tiles.
+const SIZES: [u64; 17] = [1, 2, 3, 63, 64, 65, 255, 256, 257, 511, 1023, 1024, 1025, 1757, 2047, 2048, 2049];
+
+#[test]
+fn every_size_is_folded_to_its_last_element() {
+    let (mut gpu, mut numbers) = (open(), Numbers::new(1));
+    for float in HALVES_AND_F32 {
+        // One channel, and a channel an element; all sizes of a type together in a batch.
+        let shapes = SIZES.iter().flat_map(|&n| [([1, n], 1), ([n, 1], n)]);
+        let parts = shapes.map(|(shape, channels)| Part::whole(&mut numbers, float, Axis::First, &shape, channels));
+        assert_eq!(compare(&mut gpu, float, &parts.collect::<Vec<_>>(), "sizes"), 0);
+    }
+}
+
+#[test]
+fn every_layout_is_folded_wherever_a_piece_begins() {
+    let layouts: &[(Axis, &[u64], u64)] = &[
+        (Axis::First, &[13, 7, 3, 5], 13),
+        (Axis::First, &[4, 3, 5, 17, 13], 4),
+        (Axis::SecondGrouped, &[6, 4, 5, 3], 12),
+        (Axis::SecondGrouped, &[6, 4, 5, 3], 4),
+        (Axis::SecondGrouped, &[7, 1, 3, 3], 7),
+        (Axis::Last, &[5, 3, 7, 11], 11),
+        (Axis::LastTwo, &[5, 3, 7, 3], 21),
+        (Axis::SecondLast, &[5, 3, 11, 7], 11),
+        (Axis::SecondLast, &[5, 17, 13, 4, 3], 4),
+    ];
+    assert!(Axis::ALL.iter().all(|axis| layouts.iter().any(|(found, ..)| found == axis)), "test is broken");
+    let (mut gpu, mut numbers) = (open(), Numbers::new(2));
+    for float in HALVES_AND_F32 {
+        for &(axis, shape, channels) in layouts {
+            let whole = Part::whole(&mut numbers, float, axis, shape, channels);
+            let elements = whole.stored.len() / float.bytes();
+            // Every beginning in the first rows, odd ones too, and what is left from there on.
+            let cut = |first: usize| whole.cut(float, first, (1 + first * 2).min(elements - first));
+            let mut parts = (0..elements.min(70)).map(cut).collect::<Vec<_>>();
+            parts.push(whole.cut(float, elements / 3, elements - elements / 3));
+            parts.push(whole);
+            assert_eq!(compare(&mut gpu, float, &parts, &format!("{axis:?} {shape:?}")), 0);
+        }
+    }
+}
+
+/// 70,000 channels: more than a dispatch may have workgroups in one dimension.
+#[test]
+fn more_channels_than_workgroups_are_folded() {
+    let (mut gpu, mut numbers) = (open(), Numbers::new(3));
+    for float in HALVES_AND_F32 {
+        for (axis, shape) in [(Axis::First, [70_000, 3]), (Axis::Last, [3, 70_000])] {
+            let part = Part::whole(&mut numbers, float, axis, &shape, 70_000);
+            assert_eq!(compare(&mut gpu, float, &[part], "70,000 channels"), 0);
+        }
+    }
+    let (moved, beta) = (numbers.many(70_000, -4.0, 4.0), numbers.many(70_000, -4.0, 4.0));
+    let f32s = |values: Vec<f64>| values.into_iter().map(|x| x as f32).collect::<Vec<_>>();
+    let (moved, beta) = (f32s(moved), f32s(beta));
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    assert_eq!(bits(gpu.shift(&moved, &beta).unwrap()), bits(cpu::shift(&moved, &beta)));
+}
+
+#[test]
+fn shifts_of_every_size_are_the_twins_bits() {
+    let (mut gpu, mut numbers) = (open(), Numbers::new(4));
+    for channels in SIZES {
+        let mut some = || numbers.many(channels as usize, -9.0, 9.0).into_iter().map(|x| x as f32).collect::<Vec<_>>();
+        let (moved, beta) = (some(), some());
+        assert_eq!(gpu.shift(&moved, &beta).unwrap(), cpu::shift(&moved, &beta), "{channels} channels");
+    }
+}
+
+/// A batch that is full to its last byte, and results that stay apart when several batches are under way.
+#[test]
+fn full_batches_are_folded_and_come_back_in_order() {
+    let (mut gpu, mut numbers) = (open(), Numbers::new(5));
+    for float in HALVES_AND_F32 {
+        let elements = (BATCH_BYTES / float.bytes()) as u64;
+        let full = Part::whole(&mut numbers, float, Axis::First, &[64, elements / 64], 64);
+        assert_eq!(full.stored.len(), BATCH_BYTES, "test is broken");
+        assert_eq!(compare(&mut gpu, float, std::slice::from_ref(&full), "a full batch"), 0);
+    }
+    let parts = [3, 900, 5000].map(|n| Part::whole(&mut numbers, Float::F32, Axis::First, &[n, 2], n));
+    for part in &parts {
+        let fold = fold_of(Float::F32, part);
+        let scales = Scales::new(part.scales.iter().copied().map(f64::from).collect());
+        let jobs = [Job { fold: &fold, scales, reference: Vec::new(), to: Float::F32 }];
+        let mut batch = Batch::new(Float::F32);
+        let piece = Piece { job: 0, first: 0, elements: part.stored.len() / 4 };
+        batch.add(piece).expect("an empty batch has room").copy_from_slice(&part.stored);
+        assert!(gpu.has_room() && gpu.submit(batch, &jobs).is_ok(), "a slot for each");
+    }
+    for part in &parts {
+        let (_, folded) = gpu.collect().unwrap().expect("one result a batch");
+        assert_eq!(folded[..part.stored.len()], part.on_cpu(Float::F32), "{} bytes", part.stored.len());
+    }
+    assert!(gpu.collect().unwrap().is_none(), "and no more");
+}
+
+/// Scales around everything that rounding and the exponent range decide. None of them is subnormal.
+fn scales() -> Vec<f32> {
+    let powers = (-40..=30).map(|e| 2f32.powi(e));
+    let odd = [1.5, 0.75, 1.0 / 3.0, std::f32::consts::PI, 1.000_976_6, 1.000_488_3, 0.999_755_9, 1.003_906_3, 1.998];
+    let extreme = [0.0, -0.0, -1.0, -0.3, 1e30, -1e-30, f32::MAX, f32::MIN_POSITIVE, 65504.0, 1e-8, 6e-5];
+    let random = Numbers::new(6).many(25, -3.0, 3.0).into_iter().map(|x| 10f32.powf(x as f32) * 1.1);
+    powers.chain(odd).chain(extreme).chain(random).collect()
+}
+
+/// All bit patterns of a half type, times one scale each.
+fn all_patterns(scales: &[f32]) -> Vec<Part> {
+    let stored = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let map = ChannelMap::new(Axis::First, &[1, 65_536], 1).unwrap();
+    scales.iter().map(|&scale| Part { first: 0, stored: stored.clone(), map, scales: vec![scale] }).collect()
+}
+
+#[test]
+fn every_half_times_many_scales_is_what_the_half_crate_rounds() {
+    let mut gpu = open();
+    let product = |float: Float, bits: u16, scale: f32| match float {
+        Float::F16 => half::f16::from_f32(half::f16::from_bits(bits).to_f32() * scale).to_bits(),
+        _ => half::bf16::from_f32(half::bf16::from_bits(bits).to_f32() * scale).to_bits(),
+    };
+    for float in [Float::F16, Float::Bf16] {
+        let mut flushed = 0;
+        for scales in scales().chunks(60) {
+            let parts = all_patterns(scales);
+            for part in &parts {
+                let twin = part.on_cpu(float);
+                for (bits, folded) in (0..=u16::MAX).zip(twin.as_chunks::<2>().0) {
+                    let (expected, folded) = (product(float, bits, part.scales[0]), u16::from_le_bytes(*folded));
+                    let nan = |bits: u16| float.widen(&bits.to_le_bytes()).is_nan();
+                    assert!(
+                        expected == folded || (nan(expected) && nan(folded)),
+                        "{float:?} {bits:#06x} * {}: {folded:#06x} instead of {expected:#06x}",
+                        part.scales[0]
+                    );
+                }
+            }
+            flushed += compare(&mut gpu, float, &parts, "all patterns");
+        }
+        // The widened f16 and every product that does not vanish are normal in f32: nothing can be flushed.
+        assert!(float == Float::Bf16 || flushed == 0, "{flushed} f16 results were flushed");
+    }
+}
+
+/// A subnormal scale has few digits in f32, so the CPU multiplies in f64; the GPU need only flush or come close: its
+/// result is never written where such a scale is.
+#[test]
+fn every_half_times_a_subnormal_scale_is_rounded_once_from_the_exact_product() {
+    for float in [Float::F16, Float::Bf16] {
+        for scale in [1e-39f32, -1.1e-40, 1e-45] {
+            assert!(scale.is_subnormal(), "test is broken");
+            let part = &all_patterns(&[scale])[0];
+            for (bits, folded) in (0..=u16::MAX).zip(part.on_cpu(float).chunks_exact(2)) {
+                let stored = float.widen(&bits.to_le_bytes());
+                // 24 and 11 significant bits: the product is exact in f64.
+                let (exact, folded) = (stored * f64::from(scale), float.widen(folded));
+                let right = match exact.is_finite() {
+                    true => (folded - exact).abs() <= 0.5 * ulp(dtype(float), exact),
+                    false => folded == exact || (folded.is_nan() && exact.is_nan()),
+                };
+                assert!(right, "{float:?} {bits:#06x} * {scale:e}: {folded:e} instead of {exact:e}");
+            }
+        }
+    }
+}
+
+/// Every kind of f32: both signs of zero, subnormals, normals of every exponent, infinities, NaNs.
+#[test]
+fn every_exponent_of_f32_is_the_twins_bits() {
+    let mut numbers = Numbers::new(8);
+    let fraction = |numbers: &mut Numbers| (numbers.unit() * f64::from(1 << 23)) as u32;
+    let bits = (0..512u32).flat_map(|sign_and_exponent| [0, 1, 0x7f_ffff].map(|f| sign_and_exponent << 23 | f));
+    let mut bits = bits.collect::<Vec<_>>();
+    bits.extend((0..512u32).flat_map(|e| [fraction(&mut numbers), fraction(&mut numbers)].map(|f| e << 23 | f)));
+    let stored = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<_>>();
+    let map = ChannelMap::new(Axis::First, &[1, bits.len() as u64], 1).unwrap();
+    let part = |scale| Part { first: 0, stored: stored.clone(), map, scales: vec![scale] };
+    compare(&mut open(), Float::F32, &scales().into_iter().map(part).collect::<Vec<_>>(), "every exponent");
+}
