@@ -53,6 +53,12 @@ pub enum Error {
         /// Length now.
         found: u64,
     },
+    /// The file was written to while it was read.
+    #[error("{}: was modified while it was read; nothing was written, try again", path.display())]
+    Modified {
+        /// The file.
+        path: PathBuf,
+    },
     /// A tensor that a plan or another tensor names is not in the file.
     #[error("{}: no tensor `{}`{context}", path.display(), shown(tensor))]
     MissingTensor {
@@ -133,16 +139,6 @@ pub enum Error {
         /// What is wrong and what was expected.
         problem: String,
     },
-    /// A plan that was made by the planner does not fit its checkpoint: a fault of this program.
-    #[error("{}: norm `{}`: {problem}", path.display(), shown(norm))]
-    Layer {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The norm.
-        norm: String,
-        /// What is wrong and what was expected.
-        problem: String,
-    },
     /// The output exists.
     #[error("{}: exists already; pass --force to replace it, or another --output", path.display())]
     OutputExists {
@@ -181,8 +177,8 @@ pub enum Error {
     },
     /// `--strict` and a norm that stays.
     #[error(
-        "{}: {kept} of {all} norms cannot be folded and --strict was given; the first is `{}`: {reason}",
-        path.display(), shown(norm)
+        "{}: {kept} of {} cannot be folded and --strict was given; the first is `{}`: {reason}",
+        path.display(), counted(*all, "norm"), shown(norm)
     )]
     Strict {
         /// The checkpoint.
@@ -237,7 +233,7 @@ pub enum Error {
         reason: String,
     },
     /// The user pressed Ctrl-C or the like; kept apart so that nothing is reported as broken.
-    #[error("interrupted; nothing was written")]
+    #[error("interrupted; the model under way was not written")]
     Interrupted,
 }
 
@@ -249,16 +245,25 @@ impl Error {
     }
 }
 
-/// A name out of a file, safe to print: control characters are escaped, everything else is as it is.
+/// A name out of a file, safe to print: characters that steer a terminal are escaped, everything else is as it is.
 pub fn shown(name: &str) -> std::borrow::Cow<'_, str> {
-    if name.chars().any(char::is_control) {
+    // Marks and overrides of writing direction (Unicode annex 9) could make a line read as something else.
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if name.chars().any(steers) {
         name.chars()
-            .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+            .flat_map(|c| if steers(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
             .collect::<String>()
             .into()
     } else {
         name.into()
     }
+}
+
+/// `1 norm`, `2 norms`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -269,5 +274,6 @@ mod tests {
     fn names_cannot_move_the_cursor() {
         assert_eq!(shown("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(shown("layer1.0.卷积"), "layer1.0.卷积");
+        assert_eq!(shown("a\u{202e}b"), "a\\u{202e}b");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, Float};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, counted, shown};
 use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, fold, oracle};
 use crate::output::{Content, Layout, NormPlan, Replace, Style, Target, header_bytes, style_norms};
 use crate::plan::{EpsSettings, Fold, Planned, plan};
@@ -127,17 +127,21 @@ impl<'a> Model<'a> {
         } else if let Some((norm, reason)) = planned.plan.kept().next() {
             let (all, norm) = (folded + kept, shown(norm));
             warnings.push(format!(
-                "{kept} of {all} norms were kept as they are; the first is `{norm}`: {reason} (`bnfold-gpu plan` lists all)"
+                "{kept} of {} kept; the first is `{norm}`: {reason} (`bnfold-gpu plan` lists all)",
+                counted(all, "norm")
             ));
         }
         warnings.extend(planned.assumed.iter().map(ToString::to_string));
-        if let (Style::Strip, Some(config), true) = (settings.style, &settings.eps.config, folded > 0) {
-            let class = config.get("architectures").and_then(|classes| classes.get(0)).or(config.get("architecture"));
-            let class = class.and_then(|class| class.as_str());
-            let class = class.map(|class| format!(" of `{}`", shown(class))).unwrap_or_default();
+        // transformers says `architectures`, timm `architecture`.
+        let class = settings.eps.config.as_ref().and_then(|config| {
+            let class = config.get("architectures").and_then(|classes| classes.get(0));
+            class.or_else(|| config.get("architecture"))?.as_str()
+        });
+        if let Some(class) = class.filter(|_| folded > 0 && settings.style == Style::Strip) {
             warnings.push(format!(
-                "the config.json beside the input names a model class: unmodified code{class} has no place for the new \
-                 biases and may load this file wrongly without failing; use --style drop-in for it"
+                "the config.json beside the input names a model class: unmodified code of `{}` has no place for the new \
+                 biases and may load this file wrongly without failing; use --style drop-in for it",
+                shown(class)
             ));
         }
         warnings.extend(shifts.warnings.iter().chain(&stats.warnings).cloned());

@@ -5,6 +5,7 @@
 
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 
@@ -14,6 +15,8 @@ pub struct InputFile {
     path: PathBuf,
     file: File,
     bytes: u64,
+    /// When it was last written to, where the file system tells.
+    modified: Option<SystemTime>,
 }
 
 impl InputFile {
@@ -38,7 +41,7 @@ impl InputFile {
         if !metadata.is_file() {
             return refuse(&metadata);
         }
-        Ok(InputFile { path: path.to_owned(), file, bytes: metadata.len() })
+        Ok(InputFile { path: path.to_owned(), file, bytes: metadata.len(), modified: metadata.modified().ok() })
     }
 
     /// The path it was opened by.
@@ -68,12 +71,16 @@ impl InputFile {
         })
     }
 
-    /// Fails if the file's length is no longer what it was: a last look before a result is published.
+    /// Fails if the file has another length, or was written to, since it was opened: a last look before a result is
+    /// published.
     pub fn check_unchanged(&self) -> Result<()> {
-        let found = self.file.metadata().map_err(Error::io("inspect", &self.path))?.len();
-        match found == self.bytes {
+        let metadata = self.file.metadata().map_err(Error::io("inspect", &self.path))?;
+        if metadata.len() != self.bytes {
+            return Err(Error::Changed { path: self.path.clone(), expected: self.bytes, found: metadata.len() });
+        }
+        match metadata.modified().ok() == self.modified {
             true => Ok(()),
-            false => Err(Error::Changed { path: self.path.clone(), expected: self.bytes, found }),
+            false => Err(Error::Modified { path: self.path.clone() }),
         }
     }
 }
@@ -112,6 +119,19 @@ mod tests {
         assert!(matches!(error, Error::Changed { expected: 100, found: 50, .. }), "{error}");
         assert!(file.check_unchanged().is_err());
         file.read_at(0, &mut [0; 50]).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_meanwhile_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let file = InputFile::open(&path).unwrap();
+        file.check_unchanged().unwrap();
+        // Clocks of file systems are coarse: the time is set rather than waited for.
+        let later = SystemTime::now() + std::time::Duration::from_secs(5);
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert!(matches!(file.check_unchanged(), Err(Error::Modified { .. })));
     }
 
     #[test]

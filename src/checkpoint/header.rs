@@ -158,8 +158,10 @@ pub(super) fn read(file: &InputFile) -> Result<Header, ReadError> {
 
 /// Parses the JSON and checks it against the length of the data section; entries come back in data order.
 pub(super) fn parse(json: &[u8], data_bytes: u64) -> Result<(Option<Metadata>, Vec<Entry>), HeaderProblem> {
+    // Checked apart: the parser skips over strings that it need not keep.
+    let text = std::str::from_utf8(json).map_err(|error| HeaderProblem::Json { reason: error.to_string() })?;
     let raw: RawHeader =
-        serde_json::from_slice(json).map_err(|error| HeaderProblem::Json { reason: error.to_string() })?;
+        serde_json::from_str(text).map_err(|error| HeaderProblem::Json { reason: error.to_string() })?;
     if let Some(name) = raw.duplicate {
         return Err(HeaderProblem::Duplicate { name });
     }
@@ -307,3 +309,6 @@ impl<'de> Deserialize<'de> for UniqueStrings {
         deserializer.deserialize_map(StringsVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests;

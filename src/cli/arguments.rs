@@ -95,7 +95,7 @@ pub(crate) struct FoldArguments {
 #[derive(Debug, Args)]
 pub(crate) struct PlanningArguments {
     /// eps of every norm (checkpoints do not store it)
-    #[arg(long, value_parser = eps, value_name = "VALUE")]
+    #[arg(long, value_parser = eps, value_name = "VALUE", allow_hyphen_values = true)]
     pub(crate) eps: Option<f64>,
     /// eps of the norms whose name matches a glob; the first match wins; may be repeated
     #[arg(long, value_parser = eps_for, value_name = "GLOB=VALUE")]

@@ -22,6 +22,13 @@ pub(crate) fn data(text: &str) -> anyhow::Result<()> {
 /// Prints a value as one line of JSON, or as indented JSON.
 pub(crate) fn json(value: &impl serde::Serialize, indented: bool) -> anyhow::Result<()> {
     let text = if indented { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
+    // JSON need not escape these, but a terminal may obey them (U+009B begins a control sequence).
+    let escape = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        _ => c.to_string(),
+    };
+    let is_odd = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
+    let text = if text.contains(is_odd) { text.chars().map(escape).collect() } else { text };
     data(&(text + "\n"))
 }
 

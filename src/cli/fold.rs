@@ -18,14 +18,13 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&cancelled);
     // Without a handler a signal would leave the temporary file behind; where none can be set, that is all that is lost.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-    if let (Some(folder), true) = (&arguments.output, arguments.input.len() > 1) {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
-            action: "create the output folder",
-            path: folder.clone(),
-            source,
-        })?;
-    }
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            // Asked a second time: at once, whatever is left behind.
+            #[expect(clippy::exit, reason = "there is no other way out of a signal handler")]
+            std::process::exit(130);
+        }
+    });
     let mut engine = None;
     let mut failed = Vec::new();
     for (input, output) in arguments.input.iter().zip(&outputs) {
@@ -55,7 +54,7 @@ fn one(
     cancelled: &AtomicBool,
 ) -> Result<ModelReport, Error> {
     let settings = Settings {
-        eps: settings::eps_settings(&arguments.planning, input),
+        eps: settings::eps_settings(&arguments.planning, input, arguments.verbosity.quiet),
         plan: arguments.plan.as_deref(),
         style: arguments.style.into(),
         dtype: arguments.dtype.float(),
@@ -68,6 +67,14 @@ fn one(
         Some(engine) => engine,
         None => engine.insert(settings::engine(arguments.device, arguments.verbosity.quiet)?),
     };
+    // Only now: nothing is created by a call that fails before.
+    if let Some(folder) = output.parent().filter(|&folder| arguments.output.as_deref() == Some(folder)) {
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+            action: "create the output folder",
+            path: folder.to_owned(),
+            source,
+        })?;
+    }
     let bytes = std::fs::metadata(input).map_or(0, |metadata| metadata.len());
     let name = input.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let bar = console::progress(bytes, &name, arguments.verbosity.quiet);

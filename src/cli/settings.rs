@@ -71,13 +71,17 @@ fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
 }
 
 /// What is known about eps for the checkpoint at `input`.
-pub(crate) fn eps_settings(planning: &PlanningArguments, input: &Path) -> EpsSettings {
-    EpsSettings { for_norms: planning.eps_for.clone(), all: planning.eps, config: config_beside(input) }
+pub(crate) fn eps_settings(planning: &PlanningArguments, input: &Path, quiet: bool) -> EpsSettings {
+    EpsSettings { for_norms: planning.eps_for.clone(), all: planning.eps, config: config_beside(input, quiet) }
 }
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.
-fn config_beside(input: &Path) -> Option<Value> {
-    let folder = input.parent()?;
+fn config_beside(input: &Path, quiet: bool) -> Option<Value> {
+    let folder = match input.parent()? {
+        // A name alone: the current folder, which has to have a name to be listed.
+        folder if folder.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    };
     let path = folder.join("config.json");
     let is_small_file = |metadata: &std::fs::Metadata| metadata.is_file() && metadata.len() <= CONFIG_LIMIT;
     if !std::fs::metadata(&path).is_ok_and(|metadata| is_small_file(&metadata)) {
@@ -93,7 +97,10 @@ fn config_beside(input: &Path) -> Option<Value> {
     match parsed {
         Ok(config) => Some(config),
         Err(error) => {
-            console::warning(&format!("{}: not read as JSON ({error}); its eps, if any, is not used", path.display()));
+            if !quiet {
+                let path = path.display();
+                console::warning(&format!("{path}: not read as JSON ({error}); its eps, if any, is not used"));
+            }
             None
         }
     }
@@ -114,17 +121,30 @@ const FOLDED: &str = ".folded.safetensors";
 
 /// Where the result of every input goes.
 pub(crate) fn outputs(inputs: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>, UsageError> {
-    let into_folder = output.is_some_and(|output| output.is_dir() || inputs.len() > 1);
+    let is_folder = |output: &Path| output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let into_folder = output.is_some_and(|output| is_folder(output) || inputs.len() > 1);
     let outputs = inputs.iter().map(|input| match output {
         Some(folder) if into_folder => Ok(folder.join(file_name(input)?)),
         Some(file) => Ok(file.to_owned()),
         None => {
-            let name = file_name(input)?.to_string_lossy().into_owned();
-            let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
-            Ok(input.with_file_name(format!("{stem}{FOLDED}")))
+            let whole = file_name(input)?;
+            let is_checkpoint = input.extension().is_some_and(|extension| extension == "safetensors");
+            let mut name = input.file_stem().filter(|_| is_checkpoint).unwrap_or(whole).to_owned();
+            name.push(FOLDED);
+            Ok(input.with_file_name(name))
         }
     });
     let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+    // Folding one would replace what is still to be folded. Only regular files are opened: a FIFO would wait.
+    for output in outputs.iter().filter(|output| inputs.len() > 1 && output.is_file()) {
+        let is_output = |input: &&PathBuf| input.is_file() && same_file::is_same_file(input, output).unwrap_or(false);
+        if let Some(input) = inputs.iter().find(is_output) {
+            let (input, output) = (input.display(), output.display());
+            return Err(UsageError(format!(
+                "{output} would be written, but {input} is to be read; pass another --output"
+            )));
+        }
+    }
     let mut seen = std::collections::HashMap::new();
     for (input, output) in inputs.iter().zip(&outputs) {
         if let Some(other) = seen.insert(output, input) {

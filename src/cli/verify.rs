@@ -1,6 +1,7 @@
 //! `bnfold-gpu verify`: a folded file against its original.
 
 use bnfold_gpu::checkpoint::Checkpoint;
+use bnfold_gpu::error::{counted, shown};
 use bnfold_gpu::plan::plan;
 use bnfold_gpu::verify::{VerifyReport, verify};
 
@@ -10,7 +11,7 @@ use super::{Status, console, settings};
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let original = Checkpoint::open(&arguments.original)?;
     let folded = Checkpoint::open(&arguments.folded)?;
-    let eps = settings::eps_settings(&arguments.planning, &arguments.original);
+    let eps = settings::eps_settings(&arguments.planning, &arguments.original, arguments.verbosity.quiet);
     let planned = plan(&original, &eps, arguments.plan.as_deref())?;
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
     let name = arguments.folded.display();
@@ -19,15 +20,12 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
             console::warning(&format!("{}: {warning}", arguments.original.display()));
         }
         if report.left > 0 {
-            console::warning(&format!(
-                "{name}: {} norms could have been folded, but were left as they were",
-                report.left
-            ));
+            console::warning(&format!("{name}: {} could have been folded but stayed as before", report.left));
         }
     }
     match arguments.format {
         Format::Json => console::json(&report, false)?,
-        Format::Human => console::data(&format!("{}: {}\n", name, summary(&report)))?,
+        Format::Human => console::data(&format!("{}: {}\n", shown(&name.to_string()), summary(&report)))?,
     }
     for problem in &report.problems {
         console::error(&format!("{name}: {problem}"));
@@ -39,9 +37,11 @@ fn summary(report: &VerifyReport) -> String {
     let VerifyReport { folded, elements, worst_ulp, worst_shift_ulp, same, problems, .. } = report;
     match problems.len() {
         0 => format!(
-            "ok, {folded} norms folded; {elements} values compared, weights within {worst_ulp:.2} ulp, biases within \
-             {worst_shift_ulp:.2} ulp of their largest addend; {same} other tensors are the same"
+            "ok, {} folded; {elements} values compared, weights within {worst_ulp:.2} ulp, biases within \
+             {worst_shift_ulp:.2} ulp of their largest addend; {} the same",
+            counted(*folded, "norm"),
+            counted(*same, "other tensor")
         ),
-        count => format!("NOT the same network, {count} problems"),
+        count => format!("NOT the same network, {}", counted(count, "problem")),
     }
 }

@@ -44,7 +44,7 @@ impl Target {
         builder.prefix(".bnfold-").suffix(".tmp");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(&folder).map_err(Error::io("create a temporary file in", &folder))?;
+        let file = builder.tempfile_in(&folder).map_err(Error::io("create a temporary file there", &folder))?;
         Ok(Target { path: path.to_owned(), folder, file, replace })
     }
 
@@ -106,9 +106,16 @@ impl Target {
 
 /// Whether `path` may become the output for `input`.
 fn check(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    let metadata = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // A name that is too long, a parent that is no folder: better said now than after the work.
+        Err(error) => return Err(Error::io("write", path)(error)),
+    };
+    // The comparison opens the file, and opening a FIFO would wait for its other end.
+    let opens = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     for shard in input.shards() {
-        if same_file::is_same_file(path, shard.file.path()).unwrap_or(false) {
+        if opens && same_file::is_same_file(path, shard.file.path()).unwrap_or(false) {
             return Err(Error::OutputIsInput { path: path.to_owned() });
         }
     }

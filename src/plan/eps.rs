@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Action, Fold, Norm, Plan};
 use crate::checkpoint::Checkpoint;
-use crate::error::{Result, shown};
+use crate::error::{Result, counted, shown};
 
 /// What the user and the checkpoint's surroundings say about eps.
 #[derive(Debug, Default, Clone)]
@@ -135,8 +135,9 @@ impl std::fmt::Display for EpsWarning {
         let EpsWarning { norms, assumed, other, factor, norm } = self;
         write!(
             f,
-            "eps {assumed:e} is assumed for {norms} norms (a checkpoint does not store it); with {other:e} a channel's \
+            "eps {assumed:e} is assumed for {} (a checkpoint does not store it); with {other:e} a channel's \
              scale would change by up to x{factor:.3} (norm `{}`); state it with --eps or --eps-for",
+            counted(*norms, "norm"),
             shown(norm)
         )
     }

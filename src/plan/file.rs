@@ -25,7 +25,8 @@ pub(super) struct PlanFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPlan<'a> {
-    version: u32,
+    #[serde(borrow)]
+    version: &'a RawValue,
     input: Option<String>,
     #[serde(default)]
     dialect: Option<String>,
@@ -82,15 +83,16 @@ impl PlanFile {
         let Some(raw) = raw else {
             return Err(refuse(1, format!("none of its plans has \"input\": \"{}\"", input.display())));
         };
-        if raw.version != VERSION {
-            let found = raw.version;
-            return Err(refuse(1, format!("a plan of version {found}, and this program reads version {VERSION}")));
-        }
         // A raw value is a slice of the text, so its place in the text is known.
         let line_of = |raw: &RawValue| {
             let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
             text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
         };
+        let found = raw.version.get();
+        if found.parse() != Ok(VERSION) {
+            let problem = format!("a plan of version {found}, and this program reads version {VERSION}");
+            return Err(refuse(line_of(raw.version), problem));
+        }
         let (mut layers, mut lines) = (Vec::new(), Vec::new());
         for layer in raw.layers {
             let line = line_of(layer);
@@ -102,7 +104,7 @@ impl PlanFile {
         let plan = Plan {
             version: VERSION,
             input: input.to_string_lossy().into_owned(),
-            dialect: raw.dialect,
+            dialect: raw.dialect.or_else(|| inventory.dialect().map(str::to_owned)),
             architecture: raw.architecture,
             layers,
         };
@@ -171,7 +173,8 @@ fn layer_of(raw: RawLayer, inventory: &Inventory, eps: &EpsLookup) -> Result<Lay
 /// The only kind of layer that the weight can be, with the norm's channels.
 fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, String> {
     match weight.producers(norm.channels).as_slice() {
-        [(op, _)] => Ok(*op),
+        // Where several kinds have their channels in the same place (MLX), they are folded alike.
+        [(op, first), rest @ ..] if rest.iter().all(|(_, map)| map == first) => Ok(*op),
         [] => Err(format!(
             "weight `{}` of shape {:?} has no {} output channels",
             weight.tensor, weight.shape, norm.channels

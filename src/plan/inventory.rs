@@ -3,7 +3,7 @@
 //! In: names, dtypes and shapes. Out: an [`Inventory`]. Recognition is by name alone, through the dialect table; whether
 //! a weight really feeds a norm is the pairing's business.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Op;
 use super::dialect::{COLLECTIONS, DIALECTS, Dialect, SUFFIXES, WeightName};
@@ -242,11 +242,19 @@ fn find(name: &str, pattern: &str) -> Option<(usize, usize)> {
 /// Tensor names by their plain form.
 struct Names<'a> {
     by_plain: HashMap<String, &'a str>,
+    /// Plain forms that several tensors share (`a.b` and `a/b`): which of them is meant cannot be told.
+    ambiguous: HashSet<String>,
 }
 
 impl<'a> Names<'a> {
     fn new(tensors: &'a BTreeMap<String, Tensor>) -> Names<'a> {
-        Names { by_plain: tensors.keys().map(|name| (plain(name), name.as_str())).collect() }
+        let (mut by_plain, mut ambiguous) = (HashMap::new(), HashSet::new());
+        for name in tensors.keys() {
+            if by_plain.insert(plain(name), name.as_str()).is_some() {
+                ambiguous.insert(plain(name));
+            }
+        }
+        Names { by_plain, ambiguous }
     }
 
     fn norms(&self, tensors: &BTreeMap<String, Tensor>, format: Option<&str>) -> Vec<Norm> {
@@ -260,6 +268,17 @@ impl<'a> Names<'a> {
             })
             .collect::<Vec<_>>();
         norms.sort_by(|a, b| a.name.cmp(&b.name));
+        let twins = norms.windows(2).filter(|pair| pair[0].name == pair[1].name).map(|pair| pair[0].name.clone());
+        let twins = twins.collect::<HashSet<_>>();
+        for norm in &mut norms {
+            let unclear = norm.tensors().any(|tensor| self.ambiguous.contains(&plain(tensor)));
+            if unclear || twins.contains(&norm.name) {
+                norm.defect =
+                    Some("the names of its tensors differ from others only in separators or prefixes".to_owned());
+            }
+        }
+        // A plan has one line a norm: of two that share a name one is shown.
+        norms.dedup_by(|a, b| a.name == b.name);
         norms
     }
 

@@ -24,7 +24,7 @@ pub use resolve::{Fold, Misfit, resolve};
 use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use eps::EpsLookup;
 
 /// Version of the plan's JSON form.
@@ -150,11 +150,8 @@ pub fn plan(checkpoint: &Checkpoint, settings: &EpsSettings, file: Option<&Path>
             (file.plan, folds)
         }
         None => {
-            let plan = judge(checkpoint, &inventory, &eps);
-            let folds = resolve(&plan, &inventory, checkpoint).map_err(|misfit| {
-                let norm = plan.layers.get(misfit.layer).map(|layer| layer.norm.clone()).unwrap_or_default();
-                Error::Layer { path: checkpoint.path().to_owned(), norm, problem: misfit.problem }
-            })?;
+            let mut plan = judge(checkpoint, &inventory, &eps);
+            let folds = resolve::resolve_or_keep(&mut plan, &inventory, checkpoint);
             (plan, folds)
         }
     };
@@ -186,11 +183,7 @@ fn judge(checkpoint: &Checkpoint, inventory: &Inventory, eps: &EpsLookup) -> Pla
                         eps_source: sourced.source,
                         evidence,
                     };
-                    // The same checks that a user's line must pass; what fails them stays.
-                    match resolve::fold(&line, norm, weight, checkpoint) {
-                        Ok(_) => Action::Fold(line),
-                        Err(reason) => Action::Keep { reason },
-                    }
+                    Action::Fold(line)
                 }
             };
             Layer { norm: norm.name.clone(), action }

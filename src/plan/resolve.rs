@@ -3,9 +3,9 @@
 //! In: a plan, made by the planner or edited by a user, and the checkpoint's inventory. Out: folds in plan order. What a
 //! line leaves out is filled in; what it states must be true.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Action, FoldLine, Inventory, Norm, Op, Plan, Weight};
+use super::{Action, FoldLine, Inventory, Layer, Norm, Op, Plan, Weight};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::fold::layout::{Axis, ChannelMap};
 
@@ -47,48 +47,94 @@ pub struct Misfit {
     pub problem: String,
 }
 
-/// Checks every line of `plan` and turns the folds among them into [`Fold`]s.
+/// Checks every line of `plan` and turns the folds among them into [`Fold`]s; the first line that does not fit is an
+/// error.
 pub fn resolve(plan: &Plan, inventory: &Inventory, checkpoint: &Checkpoint) -> Result<Vec<Fold>, Misfit> {
-    let norms = inventory.norms.iter().map(|norm| (norm.name.as_str(), norm)).collect::<HashMap<_, _>>();
-    let weights = inventory.weights.iter().map(|weight| (weight.tensor.as_str(), weight)).collect::<HashMap<_, _>>();
-    let mut planned = HashMap::new();
-    let mut fed = HashMap::new();
-    let mut created = HashMap::new();
-    let mut folds = Vec::new();
-    for (layer, line) in plan.layers.iter().enumerate() {
-        let misfit = |problem| Misfit { layer, problem };
-        let Some(&norm) = norms.get(line.norm.as_str()) else {
-            return Err(misfit(format!("the checkpoint has no norm `{}`", line.norm)));
-        };
-        if planned.insert(line.norm.as_str(), layer).is_some() {
-            return Err(misfit(format!("norm `{}` has two lines", line.norm)));
+    let mut resolver = Resolver::new(inventory, checkpoint);
+    let folds = plan
+        .layers
+        .iter()
+        .enumerate()
+        .filter_map(|(layer, line)| resolver.line(line).map_err(|problem| Misfit { layer, problem }).transpose());
+    folds.collect()
+}
+
+/// The same for a plan of the planner's own: a line that does not fit is turned into one that keeps its norm.
+pub(super) fn resolve_or_keep(plan: &mut Plan, inventory: &Inventory, checkpoint: &Checkpoint) -> Vec<Fold> {
+    let mut resolver = Resolver::new(inventory, checkpoint);
+    let folds = plan.layers.iter_mut().filter_map(|line| {
+        resolver.line(line).unwrap_or_else(|reason| {
+            line.action = Action::Keep { reason };
+            None
+        })
+    });
+    folds.collect()
+}
+
+/// Checks line after line, each against the checkpoint and against those before it.
+struct Resolver<'a> {
+    checkpoint: &'a Checkpoint,
+    norms: HashMap<&'a str, &'a Norm>,
+    weights: HashMap<&'a str, &'a Weight>,
+    /// Which norm a tensor is part of.
+    owners: HashMap<&'a str, &'a str>,
+    /// Norms that have a line.
+    planned: HashSet<&'a str>,
+    /// Which norm a weight feeds, and whose shift a bias takes.
+    taken: HashMap<String, &'a str>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(inventory: &'a Inventory, checkpoint: &'a Checkpoint) -> Resolver<'a> {
+        let tensors = inventory.norms.iter().flat_map(|norm| norm.tensors().map(|tensor| (tensor, norm.name.as_str())));
+        Resolver {
+            checkpoint,
+            norms: inventory.norms.iter().map(|norm| (norm.name.as_str(), norm)).collect(),
+            weights: inventory.weights.iter().map(|weight| (weight.tensor.as_str(), weight)).collect(),
+            owners: tensors.collect(),
+            planned: HashSet::new(),
+            taken: HashMap::new(),
         }
-        let Action::Fold(line) = &line.action else { continue };
-        let Some(&weight) = weights.get(line.weight.as_str()) else {
-            let what = match checkpoint.tensors().get(&line.weight) {
+    }
+
+    fn line(&mut self, layer: &Layer) -> Result<Option<Fold>, String> {
+        let Some(&norm) = self.norms.get(layer.norm.as_str()) else {
+            return Err(format!("the checkpoint has no norm `{}`", layer.norm));
+        };
+        if !self.planned.insert(&norm.name) {
+            return Err(format!("norm `{}` has two lines", norm.name));
+        }
+        let Action::Fold(line) = &layer.action else { return Ok(None) };
+        let weight = self.weight(&line.weight)?;
+        if let Some(other) = self.taken.insert(line.weight.clone(), &norm.name) {
+            return Err(format!("weight `{}` feeds norm `{other}` already", line.weight));
+        }
+        let fold = fold(line, norm, weight, self.checkpoint)?;
+        // Two shifts in one tensor, or a shift in a tensor that goes with its norm: one of them would be lost.
+        if let Some(other) = self.taken.insert(fold.bias.clone(), &norm.name) {
+            return Err(format!("bias `{}` takes the shift of norm `{other}` already", fold.bias));
+        }
+        if let Some(other) = self.owners.get(fold.bias.as_str()) {
+            return Err(format!("`{}` belongs to norm `{other}` and cannot be the layer's bias", fold.bias));
+        }
+        Ok(Some(fold))
+    }
+
+    fn weight(&self, name: &str) -> Result<&'a Weight, String> {
+        self.weights.get(name).copied().ok_or_else(|| {
+            let what = match self.checkpoint.tensors().get(name) {
                 None => "the checkpoint has no tensor of that name".to_owned(),
                 Some(tensor) => {
                     format!("a {} of shape {:?} is no weight that feeds a norm", tensor.dtype, tensor.shape)
                 }
             };
-            return Err(misfit(format!("weight `{}`: {what}", line.weight)));
-        };
-        if let Some(other) = fed.insert(line.weight.as_str(), &norm.name) {
-            return Err(misfit(format!("weight `{}` feeds norm `{other}` already", line.weight)));
-        }
-        let fold = fold(line, norm, weight, checkpoint).map_err(misfit)?;
-        if fold.bias_float.is_none()
-            && let Some(other) = created.insert(fold.bias.clone(), norm.name.clone())
-        {
-            return Err(misfit(format!("bias `{}` would be created for norm `{other}` too", fold.bias)));
-        }
-        folds.push(fold);
+            format!("weight `{name}`: {what}")
+        })
     }
-    Ok(folds)
 }
 
 /// One line, checked.
-pub(super) fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) -> Result<Fold, String> {
+fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) -> Result<Fold, String> {
     if let Some(defect) = &norm.defect {
         return Err(defect.clone());
     }
@@ -124,7 +170,7 @@ pub(super) fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &C
         let (is, says) = if bias.is_some() { ("exists", "does not") } else { ("does not exist", "does") };
         return Err(format!("bias `{}` {is}, but the plan says it {says}", line.bias));
     }
-    if line.bias == "__metadata__" || norm.tensors().any(|tensor| tensor == line.bias) || line.bias == weight.tensor {
+    if line.bias == "__metadata__" || line.bias == weight.tensor {
         return Err(format!("`{}` cannot be the layer's bias", line.bias));
     }
     let bias_float = match bias {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use super::{ModelReport, Seconds, Verification};
-use crate::error::shown;
+use crate::error::{counted, shown};
 use crate::output::Style;
 use crate::plan::{Action, FoldLine, Plan};
 
@@ -22,8 +22,9 @@ impl Display for ModelReport {
             Style::Strip => "strip",
             Style::DropIn => "drop-in",
         };
-        writeln!(f, "{} -> {}", self.input.display(), self.output.display())?;
-        writeln!(f, "  {folded} of {all} norms folded, style {style}")?;
+        let [input, output] = [&self.input, &self.output].map(|path| path.to_string_lossy());
+        writeln!(f, "{} -> {}", shown(&input), shown(&output))?;
+        writeln!(f, "  {folded} of {} folded, style {style}", counted(all, "norm"))?;
         match &self.adapter {
             Some(adapter) => writeln!(f, "  on the GPU: {adapter}")?,
             None => writeln!(f, "  on the CPU")?,
@@ -73,7 +74,12 @@ impl Display for PlanTable<'_> {
         let dialect = plan.dialect.as_deref().unwrap_or("none");
         let architecture =
             plan.architecture.as_deref().map(|name| format!(", architecture {name}")).unwrap_or_default();
-        writeln!(f, "{}: dialect {dialect}{architecture}, {folded} norms to fold, {kept} to keep", plan.input)?;
+        let head = format!(
+            "{}: dialect {dialect}{architecture}, {} to fold, {kept} to keep",
+            plan.input,
+            counted(folded, "norm")
+        );
+        writeln!(f, "{}", shown(&head))?;
         let mut rows: BTreeMap<String, usize> = BTreeMap::new();
         for layer in &plan.layers {
             let norm = self.name(&layer.norm);

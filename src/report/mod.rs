@@ -4,7 +4,7 @@
 
 pub mod human;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
@@ -15,8 +15,10 @@ use crate::output::Style;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelReport {
     /// The original.
+    #[serde(serialize_with = "lossy")]
     pub input: PathBuf,
     /// The result.
+    #[serde(serialize_with = "lossy")]
     pub output: PathBuf,
     /// `cpu` or `gpu`: what the work began on.
     pub device: &'static str,
@@ -88,9 +90,16 @@ pub struct Verification {
 #[derive(Debug, Serialize)]
 pub struct FailureReport {
     /// The original.
+    #[serde(serialize_with = "lossy")]
     pub input: PathBuf,
     /// Why there is no result.
     pub error: String,
+}
+
+/// A path that is no Unicode is reported with the odd bytes replaced: serde would refuse it, and a report that fails
+/// after the work is done helps nobody.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 fn kept_norms<S: Serializer>(kept: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {

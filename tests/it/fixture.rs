@@ -1,7 +1,7 @@
 //! What every other test module uses: checkpoints made to order, a folder to put them in, the program to run on them.
 //!
 //! In: tensors as numbers. Out: files, written by the `safetensors` crate (so that ours are never tested with our own
-//! writer), and the program's output.
+//! writer) or, where they must be broken, byte by byte; and the program's output.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -53,6 +53,44 @@ impl Model {
         self
     }
 
+    /// A convolution without a bias, 3 channels into 4, and its norm: `conv` and `bn`, the smallest thing to fold.
+    pub fn conv_bn() -> Model {
+        let weights = Numbers::new(1).many(4 * 3 * 9, -1.0, 1.0);
+        Model::new().floats("conv.weight", Float::F32, &[4, 3, 3, 3], &weights).norm(
+            "bn",
+            Float::F32,
+            &[1.5, -0.5, 0.0, 2.0],
+            &[0.5, 0.25, -1.0, 0.0],
+            &[3.0, -0.75, 0.5, 0.125],
+            &[4.0, 0.25, 9.0, 0.01],
+        )
+    }
+
+    /// The same with channel 2 of one tensor of the norm changed to `value`.
+    pub fn conv_bn_with(tensor: &str, value: f32) -> Model {
+        let mut model = Model::conv_bn();
+        model.set(tensor, 2, value);
+        model
+    }
+
+    /// Changes one element of an F32 tensor.
+    pub fn set(&mut self, tensor: &str, element: usize, value: f32) {
+        let (.., bytes) = self.tensors.iter_mut().find(|(name, ..)| name == tensor).expect("test file is broken");
+        bytes[element * 4..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// An F32 vector put in the place of the tensor of that name.
+    pub fn floats_replaced(mut self, name: &str, values: &[f64]) -> Model {
+        self.tensors.retain(|(other, ..)| other != name);
+        self.floats(name, Float::F32, &[values.len()], values)
+    }
+
+    /// All tensors of several models, whose names must differ.
+    pub fn merged(models: impl IntoIterator<Item = Model>) -> Model {
+        let tensors = models.into_iter().flat_map(|model| model.tensors).collect();
+        Model { tensors, metadata: None }
+    }
+
     /// Writes it to `path`.
     pub fn write(&self, path: &Path) {
         let views = self.tensors.iter().map(|(name, dtype, shape, bytes)| {
@@ -82,6 +120,13 @@ impl Folder {
         path
     }
 
+    /// Writes `text` under `name`; returns the path.
+    pub fn text(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("the temporary folder is writable");
+        path
+    }
+
     /// Names of everything in it, sorted: to see that nothing was left behind.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).expect("the folder exists");
@@ -89,6 +134,31 @@ impl Folder {
         names.sort();
         names
     }
+}
+
+/// A plan that folds norms into weights, a line a layer: the first layer stands on line 2.
+pub fn plan(pairs: &[(&str, &str)]) -> String {
+    let quoted = |name: &str| serde_json::Value::from(name).to_string();
+    let line = |&(norm, weight): &(&str, &str)| {
+        format!(r#"{{"norm": {}, "action": "fold", "weight": {}, "eps": 1e-5}}"#, quoted(norm), quoted(weight))
+    };
+    let lines = pairs.iter().map(line).collect::<Vec<_>>().join(",\n");
+    format!("{{\"version\": 1, \"layers\": [\n{lines}\n]}}\n")
+}
+
+/// The same with eps left to the command line.
+pub fn plan_without_eps(pairs: &[(&str, &str)]) -> String {
+    plan(pairs).replace(", \"eps\": 1e-5", "")
+}
+
+/// A file with `json` as its header, as it is, and `data` after it.
+pub fn raw_file(json: &str, data: &[u8]) -> Vec<u8> {
+    [&(json.len() as u64).to_le_bytes(), json.as_bytes(), data].concat()
+}
+
+/// Folds `input` on the CPU.
+pub fn fold(input: &Path, more: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
+    bnfold(&[&[&"--device" as &dyn AsRef<_>, &"cpu", &"--input", &input], more].concat())
 }
 
 /// Runs the program; arguments are anything that can be part of a command line.
@@ -106,6 +176,23 @@ pub fn command(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
     command
 }
 
+/// The same under `sh`: after `setup`, which may change umask or limits, the shell becomes the program.
+#[cfg(unix)]
+pub fn shell(setup: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+    let program = command(arguments);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{setup}; exec \"$0\" \"$@\"")]).arg(program.get_program()).args(program.get_args());
+    shell.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    shell
+}
+
+/// The same without the power of root to pass over a file's mode.
+#[cfg(unix)]
+pub fn unprivileged(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Command {
+    let setup = "test $(id -u) -ne 0 || exec setpriv --bounding-set=-dac_override,-dac_read_search \"$0\" \"$@\"";
+    shell(setup, arguments)
+}
+
 /// What a run of the program left.
 #[derive(Debug)]
 pub struct Run {
@@ -115,6 +202,25 @@ pub struct Run {
 }
 
 impl Run {
+    /// Runs `command` to its end.
+    pub fn of(command: &mut Command) -> Run {
+        Run::new(&command.output().expect("the program starts"))
+    }
+
+    /// Waits for a program that was started with both outputs piped; one that takes a minute hangs, and is killed.
+    #[track_caller]
+    pub fn end(mut child: std::process::Child) -> Run {
+        let started = std::time::Instant::now();
+        while child.try_wait().expect("it can be waited for").is_none() {
+            if started.elapsed().as_secs() >= 60 {
+                child.kill().expect("it can be killed");
+                panic!("the program hangs");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Run::new(&child.wait_with_output().expect("its output can be read"))
+    }
+
     fn new(output: &Output) -> Run {
         Run {
             code: output.status.code(),
@@ -128,6 +234,15 @@ impl Run {
     pub fn expect(self, code: i32) -> Run {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
+    }
+
+    /// Fails the test unless the program ended with `code` and one error that holds all of `words`.
+    #[track_caller]
+    pub fn error(self, code: i32, words: &[&str]) -> Run {
+        let run = self.expect(code);
+        assert!(run.stderr.starts_with("error: "), "stderr:\n{}", run.stderr);
+        words.iter().for_each(|word| assert!(run.stderr.contains(word), "no `{word}` in stderr:\n{}", run.stderr));
+        run
     }
 
     /// Standard output as JSON.

@@ -11,14 +11,25 @@
 mod arithmetic;
 // A layer and its norm, with the reference for everything folding makes of them.
 mod case;
+// Exit codes, help, and what is generated from the command line's definition.
+mod command_line;
+// A graphics device that is lost, early and late.
+#[cfg(feature = "gpu")]
+mod device_loss;
 // A trained network keeps its logits and its accuracy.
 mod digits;
 // README and docs/ say what is true.
 mod docs;
+// `--dtype` on the command line: every float of the output in another type.
+mod dtype_option;
 // `--dtype`: what is folded and what is not is rounded once.
 mod dtypes;
+// Where a norm's eps comes from.
+mod eps_sources;
 // Every folded number is exact to the bit or the ulp; everything else is the same bytes.
 mod exact;
+// Whatever fails leaves nothing behind.
+mod failures;
 // Files for the other modules, and ways to run the program.
 mod fixture;
 // The shaders, word for word.
@@ -31,7 +42,17 @@ mod library;
 // Weights that fill, share or span batches; results that overflow.
 #[cfg(feature = "gpu")]
 mod pieces;
+// Plans that users edit, and the line that is named when they do not fit.
+mod plan_files;
+// Files that cannot be read, or only just.
+mod reading;
 // Networks that others trained.
 mod real_models;
+// Several models in one call.
+mod several_models;
+// What goes to stdout, what to stderr, and what never reaches a terminal.
+mod streams;
 // `verify` passes what is right and finds what is wrong.
 mod verify_catches;
+// The output file: its name, mode and bytes, and what it may replace.
+mod writing;

@@ -228,8 +228,9 @@ impl Device {
         polled.map(|_| ()).map_err(|error| Error::Gpu { reason: reason(error) })
     }
 
-    pub(super) fn destroy(&self) {
-        self.device.destroy();
+    pub(super) fn destroyer(&self) -> impl Fn() + use<> {
+        let device = self.device.clone();
+        move || device.destroy()
     }
 }
 

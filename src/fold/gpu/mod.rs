@@ -234,10 +234,11 @@ impl GpuEngine {
         Ok(view.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect())
     }
 
-    /// Destroys the device under way, as a driver reset would: the test of what happens then.
+    /// What destroys the device, as a driver reset would, even while the engine is at work: the test of what happens
+    /// then.
     #[doc(hidden)]
-    pub fn lose_device(&self) {
-        self.device.destroy();
+    pub fn loser(&self) -> impl Fn() + use<> {
+        self.device.destroyer()
     }
 }
 

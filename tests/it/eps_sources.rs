@@ -1,0 +1,155 @@
+//! Where a norm's eps comes from.
+//!
+//! In: plans, options and `config.json` files that contradict each other. Out: the eps and its source that `plan` prints,
+//! and the warning about one that nobody stated.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Folder, Model, Run, bnfold, command, fold, plan, plan_without_eps};
+
+/// A folder with `model.safetensors`, two convs with norms, and a plan that states no eps.
+fn ready() -> (Folder, std::path::PathBuf, std::path::PathBuf) {
+    let folder = Folder::new();
+    let linear = Model::new().floats("head.fc.weight", bnfold_gpu::checkpoint::Float::F32, &[2, 3], &[0.5; 6]).norm(
+        "head.bn",
+        bnfold_gpu::checkpoint::Float::F32,
+        &[1.0, 2.0],
+        &[0.0; 2],
+        &[0.0; 2],
+        &[1e-3, 1.0],
+    );
+    let input = folder.file("model.safetensors", &Model::merged([Model::conv_bn(), linear]));
+    let pairs = [("bn", "conv.weight"), ("head.bn", "head.fc.weight")];
+    let plan = folder.text("plan.json", plan_without_eps(&pairs));
+    (folder, input, plan)
+}
+
+/// The eps and its source of both norms.
+fn eps(folder: &Folder, options: &[&str]) -> [(f64, String); 2] {
+    let (input, plan) = (folder.path("model.safetensors"), folder.path("plan.json"));
+    let mut program = command(&[&"plan", &"--format", &"json", &"--input", &input, &"--plan", &plan]);
+    let run = Run::of(program.args(options)).expect(0);
+    let json = run.json();
+    [0, 1].map(|index| {
+        let layer = &json["layers"][index];
+        (layer["eps"].as_f64().unwrap(), layer["eps_source"].as_str().unwrap().to_owned())
+    })
+}
+
+fn both(eps: f64, source: &str) -> [(f64, String); 2] {
+    [(eps, source.to_owned()), (eps, source.to_owned())]
+}
+
+#[test]
+fn the_more_particular_word_counts() {
+    let (folder, ..) = ready();
+    assert_eq!(eps(&folder, &[]), both(1e-5, "assumed: the default of pytorch"));
+    folder.text("config.json", json!({"batch_norm_eps": 1e-2}).to_string());
+    assert_eq!(eps(&folder, &[]), both(1e-2, "config.json: batch_norm_eps"));
+    assert_eq!(eps(&folder, &["--eps", "1e-4"]), both(1e-4, "--eps"));
+    let for_head = [(1e-4, "--eps".to_owned()), (1e-6, "--eps-for head.*".to_owned())];
+    assert_eq!(eps(&folder, &["--eps", "1e-4", "--eps-for", "head.*=1e-6"]), for_head);
+    // The first glob that matches.
+    let options = ["--eps-for", "*.bn=0", "--eps-for", "head.*=1e-6", "--eps-for", "b?=2e-6"];
+    let first = [(2e-6, "--eps-for b?".to_owned()), (0.0, "--eps-for *.bn".to_owned())];
+    assert_eq!(eps(&folder, &options), first);
+    // The plan's own word counts most.
+    folder.text("plan.json", plan(&[("bn", "conv.weight"), ("head.bn", "head.fc.weight")]));
+    assert_eq!(eps(&folder, &["--eps", "1e-4", "--eps-for", "*=1e-6"]), both(1e-5, "plan"));
+}
+
+#[test]
+fn config_fields_count_for_the_models_that_mean_a_batch_norm_by_them() {
+    let (folder, ..) = ready();
+    let assumed = both(1e-5, "assumed: the default of pytorch");
+    let cases: &[(Value, [(f64, String); 2])] = &[
+        (json!({"model_type": "mobilenet_v2", "layer_norm_eps": 1e-3}), both(1e-3, "config.json: layer_norm_eps")),
+        (json!({"model_type": "vit", "layer_norm_eps": 1e-12}), assumed.clone()),
+        (json!({"layer_norm_eps": 1e-12}), assumed.clone()),
+        (json!({"batch_norm_eps": 0.0}), both(0.0, "config.json: batch_norm_eps")),
+        (json!({"batch_norm_eps": "1e-3"}), assumed.clone()),
+        (json!({"batch_norm_eps": -1.0}), assumed.clone()),
+        (json!({"batch_norm_eps": null}), assumed.clone()),
+        (json!([1]), assumed.clone()),
+    ];
+    for (config, expected) in cases {
+        folder.text("config.json", config.to_string());
+        assert_eq!(&eps(&folder, &[]), expected, "{config}");
+    }
+}
+
+#[test]
+fn a_config_that_is_no_json_warns_and_is_not_used() {
+    let (folder, input, plan) = ready();
+    for broken in [&b"{"[..], b"", b"\xff\xfe", b"{\"batch_norm_eps\": 1e-2} x"] {
+        folder.text("config.json", broken);
+        let run = bnfold(&[&"plan", &"--input", &input, &"--plan", &plan]).expect(0);
+        let words = "config.json: not read as JSON (";
+        assert!(run.stderr.starts_with("warning: ") && run.stderr.contains(words), "{}", run.stderr);
+        assert!(run.stdout.contains("assumed: the default of pytorch"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_config_counts_for_the_only_checkpoint_or_one_named_model() {
+    let (folder, input, _) = ready();
+    folder.text("config.json", json!({"batch_norm_eps": 1e-2}).to_string());
+    let source = |name: &str| {
+        let run = bnfold(&[
+            &"plan",
+            &"--quiet",
+            &"--format",
+            &"json",
+            &"--input",
+            &folder.path(name),
+            &"--plan",
+            &folder.path("plan.json"),
+        ]);
+        run.expect(0).json()["layers"][0]["eps_source"].as_str().unwrap().to_owned()
+    };
+    std::fs::copy(&input, folder.path("other.safetensors")).unwrap();
+    assert_eq!(source("model.safetensors"), "config.json: batch_norm_eps");
+    assert_eq!(source("other.safetensors"), "assumed: the default of pytorch", "whose config is it?");
+    std::fs::remove_file(&input).unwrap();
+    folder.text("other.folded.safetensors", "a result of ours");
+    assert_eq!(source("other.safetensors"), "config.json: batch_norm_eps");
+    // From within the folder too.
+    let mut here = command(&[&"plan", &"--format", &"json", &"--input", &"other.safetensors", &"--plan", &"plan.json"]);
+    let run = Run::of(here.current_dir(folder.path(""))).expect(0);
+    assert_eq!(run.json()["layers"][0]["eps_source"], "config.json: batch_norm_eps");
+}
+
+#[test]
+fn an_assumed_eps_is_a_warning_with_what_is_at_stake_and_a_stated_one_is_none() {
+    let (_folder, input, plan) = ready();
+    // Channel 0 of head.bn: sqrt((1e-3 + 1e-3) / (1e-3 + 1e-5)).
+    let words = "eps 1e-5 is assumed for 2 norms (a checkpoint does not store it); with 1e-3 a channel's scale would change \
+                 by up to x1.407 (norm `head.bn`); state it with --eps or --eps-for";
+    let run = fold(&input, &[&"--plan", &plan, &"--format", &"json"]).expect(0);
+    assert_eq!(run.json()["warnings"], json!([words]));
+    assert!(run.stderr.starts_with("warning: ") && run.stderr.contains(words), "{}", run.stderr);
+    let run = fold(&input, &[&"--plan", &plan, &"--eps", &"1e-5", &"--force"]).expect(0);
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn a_model_class_beside_a_stripped_file_is_a_warning_that_names_drop_in() {
+    let (folder, input, plan) = ready();
+    let warnings = |config: Value, style: &str| {
+        folder.text("config.json", config.to_string());
+        let run = fold(&input, &[&"--plan", &plan, &"--eps", &"1e-5", &"--style", &style, &"--force"]).expect(0);
+        run.stderr
+    };
+    for config in [json!({"architectures": ["ResNetForImageClassification"]}), json!({"architecture": "resnet18"})] {
+        let stripped = warnings(config.clone(), "strip");
+        let class = config.to_string().rsplit('"').nth(1).unwrap().to_owned();
+        assert!(
+            stripped.contains("--style drop-in") && stripped.contains(&format!("`{class}`")),
+            "{config}: {stripped}"
+        );
+        assert_eq!(warnings(config, "drop-in"), "");
+    }
+    for config in [json!({"batch_norm_eps": 1e-5}), json!({"architectures": []}), json!({"architectures": null})] {
+        assert_eq!(warnings(config.clone(), "strip"), "", "{config} names no class");
+    }
+}

@@ -1,0 +1,260 @@
+//! Whatever fails leaves nothing behind.
+//!
+//! In: values that no norm can have, plans that do not fit, folders that cannot be written, disks that fill up, inputs
+//! that shrink, signals. Out: exit code 1 (130 for a signal), an error that says where, and a folder with the same files
+//! as before.
+
+use std::path::{Path, PathBuf};
+
+use bnfold_gpu::checkpoint::Float;
+
+use crate::fixture::{Folder, Model, Run, fold, plan, plan_without_eps};
+
+/// Folds `model` with `options`; it must fail with all of `words` and leave nothing.
+#[track_caller]
+fn refused(model: &Model, options: &[&str], words: &[&str]) {
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", model);
+    let plan = folder.text("plan.json", plan_without_eps(&[("bn", "conv.weight")]));
+    let options = options.iter().map(|option| option as &dyn AsRef<std::ffi::OsStr>).collect::<Vec<_>>();
+    let run = fold(&input, &[&[&"--plan" as &dyn AsRef<_>, &plan], &options[..]].concat()).error(1, words);
+    assert!(run.stdout.is_empty(), "{}", run.stdout);
+    assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
+}
+
+#[test]
+fn values_that_no_norm_can_have_are_refused_by_layer_and_channel() {
+    let nan = f32::from_bits(0x7fc0_1234);
+    let cases: &[(&str, f32, &[&str], &str)] = &[
+        ("bn.weight", nan, &[], "gamma is NaN"),
+        ("bn.weight", f32::INFINITY, &[], "gamma is inf"),
+        ("bn.bias", f32::NEG_INFINITY, &[], "beta is -inf"),
+        ("bn.running_mean", nan, &[], "running mean is NaN"),
+        ("bn.running_var", nan, &[], "running variance is NaN"),
+        ("bn.running_var", -0.5, &[], "running variance is -0.5"),
+        ("bn.running_var", -4.0, &["--eps", "8"], "running variance is -4"),
+        ("bn.running_var", 0.0, &["--eps", "0"], "running variance + eps is 0"),
+        ("bn.running_var", -0.0, &["--eps", "0"], "running variance + eps is 0"),
+    ];
+    for (tensor, value, options, words) in cases {
+        for style in ["strip", "drop-in"] {
+            let model = Model::conv_bn_with(tensor, *value);
+            let options = [*options, &["--style", style, "--allow-non-finite"]].concat();
+            refused(&model, &options, &["m.safetensors: norm `bn`, channel 2: ", words, "--plan"]);
+        }
+    }
+    let (gamma, var) = (Model::conv_bn_with("bn.weight", 1e30), 1e-20f32);
+    let mut both = gamma;
+    both.set("bn.running_var", 2, var);
+    refused(&both, &["--eps", "0"], &["norm `bn`, channel 2: the scale gamma / sqrt(variance + eps) is "]);
+}
+
+#[test]
+fn results_that_are_not_finite_are_refused_by_layer_and_channel() {
+    let words = ["layer `bn`, tensor `conv.weight`, channel 2: ", "--allow-non-finite", "--dtype f32"];
+    let half = |gamma: f64, weight: f64| {
+        Model::new().floats("conv.weight", Float::F16, &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, weight]).norm(
+            "bn",
+            Float::F32,
+            &[1.0, 1.0, gamma],
+            &[0.0; 3],
+            &[0.0; 3],
+            &[1.0; 3],
+        )
+    };
+    let too_large = half(1000.0, 300.0);
+    refused(&too_large, &[], &[&words[..], &["F16 cannot hold"]].concat());
+    refused(&half(1.0, f64::NAN), &[], &[&words[..], &["(the stored weight is not finite itself)"]].concat());
+    let mut infinite = Model::conv_bn();
+    infinite.set("conv.weight", 2 * 27, f32::NEG_INFINITY);
+    refused(&infinite, &[], &[&words[..], &["folding gives", "F32 cannot hold"]].concat());
+    // The shift: its own layer and channel.
+    let bias = Model::conv_bn().floats("conv.bias", Float::F32, &[4], &[0.0, 0.0, f64::INFINITY, 0.0]);
+    refused(&bias, &[], &["layer `bn`, tensor `conv.bias`, channel 2: ", "(the stored bias is not finite itself)"]);
+
+    // Asked to, it writes them and counts them.
+    let folder = Folder::new();
+    let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));
+    let input = folder.file("m.safetensors", &too_large);
+    let run = fold(&input, &[&"--plan", &plan, &"--allow-non-finite"]).expect(0);
+    assert!(
+        run.stderr.contains("warning: ") && run.stderr.contains("1 folded values are not finite"),
+        "{}",
+        run.stderr
+    );
+    fold(&input, &[&"--plan", &plan, &"--dtype", &"f32", &"--force"]).expect(0);
+}
+
+#[test]
+fn a_plan_that_does_not_fit_leaves_nothing() {
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", &Model::conv_bn());
+    let plan = folder.text("plan.json", plan(&[("bn", "none.weight")]));
+    fold(&input, &[&"--plan", &plan]).error(1, &["plan.json:2: "]);
+    fold(&input, &[&"--plan", &folder.path("none.json")]).error(1, &["none.json: cannot read the plan: No such file"]);
+    let keep = folder.text("plan.json", r#"{"version": 1, "layers": []}"#);
+    let words = ["1 of 1 norm cannot be folded and --strict was given", "`bn`: the plan does not mention it"];
+    fold(&input, &[&"--plan", &keep, &"--strict"]).error(1, &words);
+    assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_or_is_a_file_leaves_nothing() {
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", &Model::conv_bn());
+    fold(&input, &[&"--output", &folder.path("none/x")]).error(1, &["none", "No such file or directory"]);
+    fold(&input, &[&"--output", &folder.path("m.safetensors/x")]).error(1, &["m.safetensors", "Not a directory"]);
+    assert_eq!(folder.names(), ["m.safetensors"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_may_not_be_written_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", &Model::conv_bn());
+    std::fs::create_dir(folder.path("sealed")).unwrap();
+    std::fs::set_permissions(folder.path("sealed"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    let output = folder.path("sealed/x");
+    let arguments: &[&dyn AsRef<std::ffi::OsStr>] = &[&"--device", &"cpu", &"--input", &input, &"--output", &output];
+    Run::of(&mut crate::fixture::unprivileged(arguments)).error(1, &["sealed", "Permission denied"]);
+    assert_eq!(std::fs::read_dir(folder.path("sealed")).unwrap().count(), 0);
+}
+
+/// Half a gigabyte of zeros that takes no room on disk: a linear layer and its norm, enough for seconds of work.
+fn sparse(folder: &Folder) -> (PathBuf, PathBuf) {
+    const ROWS: u64 = 64;
+    const BYTES: u64 = 512 << 20;
+    let mut end = BYTES;
+    let mut json =
+        format!(r#"{{"fc.weight":{{"dtype":"F32","shape":[{ROWS},{}],"data_offsets":[0,{end}]}}"#, BYTES / 4 / ROWS);
+    for tensor in ["weight", "bias", "running_mean", "running_var"] {
+        let (begin, bytes) = (end, ROWS * 4);
+        end += bytes;
+        json += &format!(r#","bn.{tensor}":{{"dtype":"F32","shape":[{ROWS}],"data_offsets":[{begin},{end}]}}"#);
+    }
+    json += "}";
+    let input = folder.text("m.safetensors", crate::fixture::raw_file(&json, &[]));
+    let file = std::fs::OpenOptions::new().write(true).open(&input).unwrap();
+    file.set_len(8 + json.len() as u64 + end).unwrap();
+    (input, folder.text("plan.json", plan(&[("bn", "fc.weight")])))
+}
+
+/// Starts to fold the sparse model and waits until the temporary file shows up; `setup` is run by the shell before.
+#[cfg(unix)]
+fn under_way(folder: &Folder, setup: &str) -> std::process::Child {
+    use std::process::Stdio;
+    let (input, plan) = sparse(folder);
+    let arguments: &[&dyn AsRef<std::ffi::OsStr>] =
+        &[&"--device", &"cpu", &"--no-sync", &"--input", &input, &"--plan", &plan];
+    let mut child = crate::fixture::shell(setup, arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    while !folder.names().iter().any(|name| name.starts_with(".bnfold-")) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it began: {:?}", Run::end(child));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child
+}
+
+#[cfg(unix)]
+fn send(program: &str, arguments: &[&str]) {
+    let status = std::process::Command::new(program).args(arguments).status().expect("it is installed");
+    assert!(status.success(), "{program} {arguments:?}: the program was gone already");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_in_the_middle_leaves_nothing() {
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let folder = Folder::new();
+        let child = under_way(&folder, ":");
+        send("kill", &[signal, &child.id().to_string()]);
+        let run = Run::end(child).error(130, &["error: interrupted; the model under way was not written"]);
+        assert!(run.stdout.is_empty(), "{signal}: {}", run.stdout);
+        assert_eq!(folder.names(), ["m.safetensors", "plan.json"], "{signal}");
+    }
+}
+
+/// A limit on the size of files stands for the disk that is full: the write fails where the limit is reached.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_leaves_nothing() {
+    // From the beginning: the room that the output needs is not there.
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", &Model::new().floats("a", Float::F64, &[10_000], &[1.0; 10_000]));
+    let arguments: &[&dyn AsRef<std::ffi::OsStr>] = &[&"--device", &"cpu", &"--input", &input];
+    let run = Run::of(&mut crate::fixture::shell("trap '' XFSZ; ulimit -f 8", arguments));
+    run.error(1, &["m.folded.safetensors: cannot write: File too large"]);
+    assert_eq!(folder.names(), ["m.safetensors"]);
+
+    // In the middle of the work.
+    let folder = Folder::new();
+    let child = under_way(&folder, "trap '' XFSZ");
+    send("prlimit", &["--fsize=4096", "--pid", &child.id().to_string()]);
+    Run::end(child).error(1, &["m.folded.safetensors: cannot ", "File too large"]);
+    assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
+}
+
+/// Folds the model at `input` through the library; `meanwhile` is called whenever bytes are done.
+fn fold_here(input: &Path, output: &Path, plan: &Path, meanwhile: &(dyn Fn() + Sync)) -> Result<(), String> {
+    use bnfold_gpu::{fold::Engine, fold::FoldOptions, model, output::Replace, output::Style};
+    let settings = model::Settings {
+        eps: Default::default(),
+        plan: Some(plan),
+        style: Style::Strip,
+        dtype: None,
+        strict: false,
+        replace: Replace::Never,
+        sync: false,
+    };
+    let options = FoldOptions {
+        verify: true,
+        allow_non_finite: false,
+        threads: 1,
+        cancelled: &std::sync::atomic::AtomicBool::new(false),
+        progress: &|_| meanwhile(),
+    };
+    model::fold_model(input, output, settings, &mut Engine::Cpu, options).map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// More than two batches of weights, so that something is left to do when the first one is done.
+fn three_batches(folder: &Folder) -> (PathBuf, PathBuf) {
+    let weights = vec![0.5; 5_000_000];
+    let model = Model::new().floats("fc.weight", Float::F32, &[4, 1_250_000], &weights).norm(
+        "bn",
+        Float::F32,
+        &[1.0; 4],
+        &[0.0; 4],
+        &[1.0; 4],
+        &[4.0; 4],
+    );
+    (folder.file("m.safetensors", &model), folder.text("plan.json", plan(&[("bn", "fc.weight")])))
+}
+
+#[test]
+fn an_input_that_changes_under_the_reader_is_an_error() {
+    for bytes in [100, 15_000_000, 30_000_000] {
+        let folder = Folder::new();
+        let (input, plan) = three_batches(&folder);
+        let length = std::fs::metadata(&input).unwrap().len();
+        let change = || std::fs::OpenOptions::new().write(true).open(&input).unwrap().set_len(bytes).unwrap();
+        let error = fold_here(&input, &folder.path("out"), &plan, &change).unwrap_err();
+        let expected = format!("m.safetensors: changed while it was read (expected {length} bytes, found {bytes})");
+        assert!(error.contains(&expected), "{error}");
+        assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
+    }
+}
+
+#[test]
+fn an_output_that_appears_meanwhile_is_not_replaced() {
+    let folder = Folder::new();
+    let (input, plan) = three_batches(&folder);
+    let output = folder.path("out");
+    let error = fold_here(&input, &output, &plan, &|| std::fs::write(&output, "another's").unwrap()).unwrap_err();
+    assert!(error.contains("out: exists already"), "{error}");
+    assert_eq!(std::fs::read(&output).unwrap(), b"another's");
+    assert_eq!(folder.names(), ["m.safetensors", "out", "plan.json"]);
+}

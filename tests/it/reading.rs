@@ -1,0 +1,136 @@
+//! Files that cannot be read, or only just.
+//!
+//! In: misaligned, broken, hidden and peculiar files. Out: the same result as for an ordinary file, or exit code 1 and one
+//! error that names the file, what was found and, where there is a choice, what to do.
+
+use std::path::Path;
+
+use bnfold_gpu::checkpoint::Float;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::fixture::{Folder, Model, Run, bnfold, command, fold, plan, raw_file};
+
+/// The tensors of `path` with the odd-sized bytes first and a header that is not padded: every float lies askew.
+fn misaligned(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors = file.iter().collect::<Vec<_>>();
+    tensors.sort_by_key(|(name, tensor)| (tensor.dtype() != Dtype::U8, name.to_string()));
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
+    for (name, tensor) in tensors {
+        let (dtype, shape, begin) = (tensor.dtype(), tensor.shape(), data.len());
+        data.extend_from_slice(tensor.data());
+        entries.push(format!(
+            r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{begin},{}]}}"#,
+            data.len()
+        ));
+    }
+    let mut json = format!("{{{}}}", entries.join(","));
+    while json.len() % 8 != 2 {
+        json.push(' ');
+    }
+    raw_file(&json, &data)
+}
+
+#[test]
+fn data_need_not_be_aligned() {
+    let folder = Folder::new();
+    let plan = folder.text("plan.json", plan(&[("bn", "conv.weight"), ("bn2", "half.weight")]));
+    let model = Model::conv_bn()
+        .raw("a", Dtype::U8, &[3], &[1, 2, 3])
+        .floats("half.weight", Float::F16, &[2, 3], &[1.0, -2.0, 0.5, 3.0, 0.25, -1.0])
+        .norm("bn2", Float::F16, &[1.0, 2.0], &[0.5, 1.0], &[0.0, 1.0], &[1.0, 4.0]);
+    let straight = folder.file("straight.safetensors", &model);
+    let askew = folder.text("askew.safetensors", misaligned(&straight));
+    let opened = bnfold_gpu::checkpoint::Checkpoint::open(&askew).unwrap();
+    let offsets = ["conv.weight", "half.weight", "bn.running_var"].map(|name| opened.tensor(name).unwrap().offset);
+    assert!(offsets.iter().all(|offset| offset % 2 == 1), "test file is broken: its data are aligned: {offsets:?}");
+
+    for device in ["cpu", if cfg!(feature = "gpu") { "gpu" } else { "cpu" }] {
+        for input in [&straight, &askew] {
+            bnfold(&[&"--input", input, &"--plan", &plan, &"--device", &device, &"--force"]).expect(0);
+        }
+        let folded = |name| std::fs::read(folder.path(name)).unwrap();
+        assert!(folded("askew.folded.safetensors") == folded("straight.folded.safetensors"), "on the {device}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = Folder::new();
+    fold(&folder.path("none.safetensors"), &[]).error(1, &["none.safetensors: cannot open: No such file"]);
+}
+
+#[test]
+fn a_folder_is_no_checkpoint() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("model.safetensors")).unwrap();
+    let words = ["model.safetensors: a folder, expected a regular file", "name the .safetensors files in it"];
+    fold(&folder.path("model.safetensors"), &[]).error(1, &words);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fifo_is_refused_at_once_although_nobody_writes_to_it() {
+    let folder = Folder::new();
+    let fifo = folder.path("pipe.safetensors");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success(), "test cannot make a FIFO");
+    for arguments in [["--device", "cpu", "--input"], ["plan", "--quiet", "--input"], ["verify", "--folded", "x"]] {
+        let mut program = command(&[&arguments[0], &arguments[1], &arguments[2]]);
+        let original: &[&str] = if arguments[0] == "verify" { &["--original"] } else { &[] };
+        program.args(original).arg(&fifo).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let words = ["pipe.safetensors: a FIFO, socket or device, expected a regular file", "copy its content"];
+        Run::end(program.spawn().unwrap()).error(1, &words);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_unreadable_file_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let input = folder.file("secret.safetensors", &Model::conv_bn());
+    std::fs::set_permissions(&input, std::fs::Permissions::from_mode(0o000)).unwrap();
+    Run::of(&mut crate::fixture::unprivileged(&[&"--device", &"cpu", &"--input", &input]))
+        .error(1, &["secret.safetensors: cannot open: Permission denied"]);
+    assert_eq!(folder.names(), ["secret.safetensors"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_symlink_is_followed_and_the_result_stands_beside_the_link() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("blobs")).unwrap();
+    let blob = folder.file("blobs/0123", &Model::conv_bn());
+    let bytes = std::fs::read(&blob).unwrap();
+    let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));
+    std::os::unix::fs::symlink("blobs/0123", folder.path("model.safetensors")).unwrap();
+    fold(&folder.path("model.safetensors"), &[&"--plan", &plan]).expect(0);
+    assert_eq!(folder.names(), ["blobs", "model.folded.safetensors", "model.safetensors", "plan.json"]);
+    assert_eq!(std::fs::read_dir(folder.path("blobs")).unwrap().count(), 1);
+    assert_eq!(std::fs::read(&blob).unwrap(), bytes);
+}
+
+#[test]
+fn a_broken_file_is_named_with_the_rule_it_breaks() {
+    let folder = Folder::new();
+    let whole = std::fs::read(folder.file("whole.safetensors", &Model::conv_bn())).unwrap();
+    let twins =
+        r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("empty", Vec::new(), "it has 0 bytes, and the header's length alone takes 8"),
+        ("pickle", b"PK\x03\x04 this is a zip archive".to_vec(), "(is it really safetensors?)"),
+        ("cut", whole[..whole.len() - 1].to_vec(), "the file is truncated"),
+        ("stub", whole[..100].to_vec(), "but only 92 follow; the file is truncated"),
+        ("tail", [&whole[..], b"x"].concat(), "the file is longer than it says"),
+        ("twins", raw_file(twins, &[1]), "its header holds `a` twice"),
+        ("json", raw_file("{\"a\":\n{]}", &[]), "line 2 column 2"),
+    ];
+    for (name, bytes, rule) in cases {
+        let input = folder.text(&format!("{name}.safetensors"), bytes);
+        let named = format!("{name}.safetensors: not a valid safetensors file: ");
+        fold(&input, &[]).error(1, &[&named, rule]);
+        bnfold(&[&"plan", &"--input", &input]).error(1, &[&named, rule]);
+    }
+    assert_eq!(folder.names().len(), cases.len() + 1, "nothing was written: {:?}", folder.names());
+}
