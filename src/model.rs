@@ -131,7 +131,7 @@ impl<'a> Model<'a> {
                 counted(all, "norm")
             ));
         }
-        warnings.extend(planned.assumed.iter().map(ToString::to_string));
+        warnings.extend(planned.warnings());
         // transformers says `architectures`, timm `architecture`.
         let class = settings.eps.config.as_ref().and_then(|config| {
             let class = config.get("architectures").and_then(|classes| classes.get(0));

@@ -100,6 +100,9 @@ pub(crate) struct PlanningArguments {
     /// eps of the norms whose name matches a glob; the first match wins; may be repeated
     #[arg(long, value_parser = eps_for, value_name = "GLOB=VALUE")]
     pub(crate) eps_for: Vec<(Glob, f64)>,
+    /// Architecture, as its library calls it, for example timm/tf_efficientnet_b0; tells eps where it is known
+    #[arg(long, value_name = "LIBRARY/NAME")]
+    pub(crate) arch: Option<String>,
 }
 
 #[derive(Debug, Args)]

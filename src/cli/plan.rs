@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
         match one(input, arguments) {
             Ok(planned) => {
                 if !arguments.verbosity.quiet {
-                    for warning in &planned.assumed {
+                    for warning in planned.warnings() {
                         console::warning(&format!("{}: {warning}", input.display()));
                     }
                 }

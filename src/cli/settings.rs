@@ -72,7 +72,12 @@ fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
 
 /// What is known about eps for the checkpoint at `input`.
 pub(crate) fn eps_settings(planning: &PlanningArguments, input: &Path, quiet: bool) -> EpsSettings {
-    EpsSettings { for_norms: planning.eps_for.clone(), all: planning.eps, config: config_beside(input, quiet) }
+    EpsSettings {
+        for_norms: planning.eps_for.clone(),
+        all: planning.eps,
+        arch: planning.arch.clone(),
+        config: config_beside(input, quiet),
+    }
 }
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.

@@ -16,11 +16,14 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
     let name = arguments.folded.display();
     if !arguments.verbosity.quiet {
-        for warning in &planned.assumed {
+        for warning in planned.warnings() {
             console::warning(&format!("{}: {warning}", arguments.original.display()));
         }
         if report.left > 0 {
-            console::warning(&format!("{name}: {} could have been folded but stayed as before", report.left));
+            console::warning(&format!(
+                "{name}: {} could have been folded but stayed as before",
+                counted(report.left, "norm")
+            ));
         }
     }
     match arguments.format {

@@ -5,21 +5,26 @@
 //!
 //! ```text
 //! names, shapes ─ inventory ─▶ norms, weights ─ pair ─▶ pairs ─ eps ─▶ Plan ─ resolve ─▶ folds
+//!                                      --arch, config.json, catalogue ┘
 //! ```
 
+mod architecture;
+mod catalogue;
 pub mod dialect;
 mod eps;
 mod file;
 mod inventory;
 mod pair;
 mod resolve;
+mod stake;
 
 use serde::{Deserialize, Serialize};
 
-pub use eps::{EpsSettings, EpsWarning};
+pub use eps::EpsSettings;
 pub use inventory::{Inventory, Norm, Weight};
 pub use pair::{Verdict, pair};
 pub use resolve::{Fold, Misfit, resolve};
+pub use stake::EpsWarning;
 
 use std::path::Path;
 
@@ -136,17 +141,27 @@ pub struct Planned {
     pub folds: Vec<Fold>,
     /// What is at stake where an eps is only assumed.
     pub assumed: Vec<EpsWarning>,
+    /// What else the user should know, sentence by sentence.
+    pub notes: Vec<String>,
+}
+
+impl Planned {
+    /// Everything that the user should be warned of, sentence by sentence.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.notes.iter().cloned().chain(self.assumed.iter().map(ToString::to_string))
+    }
 }
 
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
 pub fn plan(checkpoint: &Checkpoint, settings: &EpsSettings, file: Option<&Path>) -> Result<Planned> {
     let inventory = Inventory::of(checkpoint);
-    let eps = EpsLookup::new(settings);
+    let eps = EpsLookup::new(settings, &inventory);
     let (plan, folds) = match file {
         Some(path) => {
             let mut file = file::PlanFile::read(path, checkpoint.path(), &inventory, &eps)?;
             let folds = resolve(&file.plan, &inventory, checkpoint).map_err(|misfit| file.misfit(misfit))?;
             keep_the_unmentioned(&mut file.plan, &inventory);
+            file.plan.architecture = file.plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
             (file.plan, folds)
         }
         None => {
@@ -155,8 +170,8 @@ pub fn plan(checkpoint: &Checkpoint, settings: &EpsSettings, file: Option<&Path>
             (plan, folds)
         }
     };
-    let assumed = eps::at_stake(&plan, &folds, checkpoint)?;
-    Ok(Planned { plan, folds, assumed })
+    let assumed = stake::at_stake(&plan, &folds, checkpoint, &eps)?;
+    Ok(Planned { plan, folds, assumed, notes: eps.warnings })
 }
 
 /// The planner's own plan.
@@ -193,7 +208,7 @@ fn judge(checkpoint: &Checkpoint, inventory: &Inventory, eps: &EpsLookup) -> Pla
         version: VERSION,
         input: checkpoint.path().to_string_lossy().into_owned(),
         dialect: inventory.dialect().map(str::to_owned),
-        architecture: None,
+        architecture: eps.architecture().map(str::to_owned),
         layers,
     }
 }

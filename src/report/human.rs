@@ -90,6 +90,9 @@ impl Display for PlanTable<'_> {
                         true => format!(", {} channels, {}: {}", line.channels, line.dtype, line.evidence.join("; ")),
                         false => String::new(),
                     };
+                    // What the catalogue cites is for those who ask for more.
+                    let cited = eps_source.split_once(" (").filter(|_| !self.all);
+                    let eps_source = cited.map_or(eps_source.as_str(), |(source, _)| source);
                     format!(
                         "fold  {norm} <- {} ({}), eps {eps:e} ({eps_source}){detail}",
                         self.tensor(weight),

@@ -64,7 +64,6 @@ fn config_fields_count_for_the_models_that_mean_a_batch_norm_by_them() {
     let assumed = both(1e-5, "assumed: the default of pytorch");
     let cases: &[(Value, [(f64, String); 2])] = &[
         (json!({"model_type": "mobilenet_v2", "layer_norm_eps": 1e-3}), both(1e-3, "config.json: layer_norm_eps")),
-        (json!({"model_type": "vit", "layer_norm_eps": 1e-12}), assumed.clone()),
         (json!({"layer_norm_eps": 1e-12}), assumed.clone()),
         (json!({"batch_norm_eps": 0.0}), both(0.0, "config.json: batch_norm_eps")),
         (json!({"batch_norm_eps": "1e-3"}), assumed.clone()),
@@ -76,6 +75,9 @@ fn config_fields_count_for_the_models_that_mean_a_batch_norm_by_them() {
         folder.text("config.json", config.to_string());
         assert_eq!(&eps(&folder, &[]), expected, "{config}");
     }
+    // Another model's `layer_norm_eps` is a layer norm's.
+    folder.text("config.json", json!({"model_type": "vit", "layer_norm_eps": 1e-12}).to_string());
+    assert_eq!(eps(&folder, &[]).map(|(eps, _)| eps), [1e-5, 1e-5]);
 }
 
 #[test]
@@ -124,7 +126,8 @@ fn an_assumed_eps_is_a_warning_with_what_is_at_stake_and_a_stated_one_is_none() 
     let (_folder, input, plan) = ready();
     // Channel 0 of head.bn: sqrt((1e-3 + 1e-3) / (1e-3 + 1e-5)).
     let words = "eps 1e-5 is assumed for 2 norms (a checkpoint does not store it); with 1e-3 a channel's scale would change \
-                 by up to x1.407 (norm `head.bn`); state it with --eps or --eps-for";
+                 by up to x1.407 (norm `head.bn`); name the architecture with --arch, or state eps \
+                 with --eps or --eps-for";
     let run = fold(&input, &[&"--plan", &plan, &"--format", &"json"]).expect(0);
     assert_eq!(run.json()["warnings"], json!([words]));
     assert!(run.stderr.starts_with("warning: ") && run.stderr.contains(words), "{}", run.stderr);

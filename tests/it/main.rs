@@ -24,7 +24,9 @@ mod docs;
 mod dtype_option;
 // `--dtype`: what is folded and what is not is rounded once.
 mod dtypes;
-// Where a norm's eps comes from.
+// Every source of eps, and their order.
+mod eps;
+// Where a norm's eps comes from, as the command line has it.
 mod eps_sources;
 // Every folded number is exact to the bit or the ulp; everything else is the same bytes.
 mod exact;

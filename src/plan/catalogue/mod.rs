@@ -1,0 +1,212 @@
+//! 2 PLAN: the catalogue: eps of known architectures, which no checkpoint stores.
+//!
+//! In: `catalogue.toml`, built into the program, and the name of an architecture. Out: the entry that speaks for it, and
+//! through it the eps of every norm. What there is to know is in the data; nothing here knows a library by name.
+
+mod recognise;
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::Deserialize;
+
+pub(super) use recognise::{Recognised, recognise};
+
+/// Everything that is known about architectures.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Catalogue {
+    #[serde(rename = "library")]
+    libraries: Vec<Library>,
+    #[serde(rename = "family")]
+    families: Vec<Family>,
+    #[serde(rename = "pattern")]
+    patterns: Vec<recognise::Pattern>,
+}
+
+/// Who publishes architectures.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Library {
+    name: String,
+    /// Other names for it.
+    #[serde(default)]
+    also: Vec<String>,
+    /// eps of its architectures that no family covers; without it they are unknown.
+    eps: Option<f64>,
+    source: String,
+}
+
+/// Architectures with the same eps.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Family {
+    library: String,
+    names: Vec<NameGlob>,
+    eps: f64,
+    /// Norms with another eps, whatever the rest of the network has.
+    #[serde(default)]
+    parts: Vec<Part>,
+    /// A second eps that the same name can stand for.
+    unless: Option<Unless>,
+    source: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the data; a test checks that it is there"))]
+    why: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    norms: Vec<PathGlob>,
+    eps: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unless {
+    eps: f64,
+    when: String,
+}
+
+/// A glob over the names of architectures.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct NameGlob(GlobMatcher);
+
+impl TryFrom<String> for NameGlob {
+    type Error = globset::Error;
+
+    fn try_from(glob: String) -> Result<NameGlob, globset::Error> {
+        Ok(NameGlob(GlobBuilder::new(&glob).build()?.compile_matcher()))
+    }
+}
+
+impl NameGlob {
+    /// Whether it matches the name, or the name without what timm calls a tag (`resnet50.a1_in1k`).
+    fn is_match(&self, name: &str) -> bool {
+        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+        self.0.is_match(name) || self.0.is_match(stem)
+    }
+}
+
+/// A glob over module paths: `.` between segments, `*` within one, `**` across several.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct PathGlob {
+    text: String,
+    /// The path from the root of what the glob is about.
+    whole: GlobMatcher,
+    /// The same below any prefix.
+    below: GlobMatcher,
+}
+
+impl TryFrom<String> for PathGlob {
+    type Error = globset::Error;
+
+    fn try_from(text: String) -> Result<PathGlob, globset::Error> {
+        let matcher = |glob: &str| Ok(GlobBuilder::new(glob).literal_separator(true).build()?.compile_matcher());
+        let slashed = text.replace('.', "/");
+        Ok(PathGlob { whole: matcher(&slashed)?, below: matcher(&format!("**/{slashed}"))?, text })
+    }
+}
+
+/// The entry that speaks for one architecture.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    /// `library/name`, the library as the catalogue spells it.
+    pub(super) name: String,
+    library: &'static Library,
+    /// The family, and which of its globs the name matched.
+    family: Option<(&'static Family, &'static str)>,
+    eps: f64,
+}
+
+/// An eps, as the catalogue has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) eps: f64,
+    /// What says so, and where it can be read.
+    pub(super) source: String,
+    /// Fixed in the model's code for this very norm, whatever a configuration says.
+    pub(super) fixed: bool,
+    /// Another eps that the same name can stand for, and when.
+    pub(super) unless: Option<(f64, &'static str)>,
+}
+
+impl Catalogue {
+    /// The catalogue that the program was built with.
+    pub(super) fn built_in() -> &'static Catalogue {
+        static BUILT_IN: LazyLock<Catalogue> =
+            LazyLock::new(|| toml::from_str(include_str!("catalogue.toml")).expect("every test reads the catalogue"));
+        &BUILT_IN
+    }
+
+    /// The entry for an architecture: `LIBRARY/NAME`, or `NAME` where only one library's families have it or all agree.
+    /// An error is a sentence for the user.
+    pub(super) fn look_up(&'static self, name: &str) -> Result<Known, String> {
+        let Some((library, bare)) = name.split_once('/') else { return self.look_up_bare(name) };
+        let spelled = library.to_lowercase().replace('-', "_");
+        let named = |library: &&Library| library.name == spelled || library.also.contains(&spelled);
+        let Some(library) = self.libraries.iter().find(named) else {
+            let known = self.libraries.iter().map(|library| library.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(format!("the catalogue has no library `{library}` (it has {known})"));
+        };
+        let mut families = self.families.iter().filter(|family| family.library == library.name);
+        let family = families.find_map(|family| Some((family, family.glob(bare)?)));
+        match family.map(|(family, _)| family.eps).or(library.eps).filter(|_| !bare.is_empty()) {
+            Some(eps) => Ok(Known { name: format!("{}/{bare}", library.name), library, family, eps }),
+            None => Err(format!("the catalogue has no architecture `{bare}` of {}", library.name)),
+        }
+    }
+
+    fn look_up_bare(&'static self, name: &str) -> Result<Known, String> {
+        let libraries = self.libraries.iter().filter(|library| {
+            self.families.iter().any(|family| family.library == library.name && family.glob(name).is_some())
+        });
+        let found = libraries.map(|library| self.look_up(&format!("{}/{name}", library.name)));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        match found.as_slice() {
+            [] => Err(format!("the catalogue does not know whose architecture `{name}` is; write LIBRARY/{name}")),
+            [first, rest @ ..] if rest.iter().all(|other| other.agrees_with(first)) => Ok(first.clone()),
+            several => {
+                let names = several.iter().map(|known| known.name.as_str()).collect::<Vec<_>>().join(" or ");
+                Err(format!("`{name}` has another eps in another library; write {names}"))
+            }
+        }
+    }
+}
+
+impl Family {
+    /// The glob that the name matches.
+    fn glob(&self, name: &str) -> Option<&str> {
+        self.names.iter().find(|glob| glob.is_match(name)).map(|glob| glob.0.glob().glob())
+    }
+}
+
+impl Known {
+    /// The eps of the norm at `path`, segments separated by `/`.
+    pub(super) fn entry(&self, path: &str) -> Entry {
+        let library = &self.library.name;
+        let (who, source, parts) = match self.family {
+            Some((family, glob)) => (format!("{library} {glob}"), &family.source, family.parts.as_slice()),
+            None => (library.clone(), &self.library.source, [].as_slice()),
+        };
+        let mut globs = parts.iter().flat_map(|part| part.norms.iter().map(move |glob| (part, glob)));
+        if let Some((part, glob)) = globs.find(|(_, glob)| glob.below.is_match(path)) {
+            let source = format!("catalogue: {who}, norms {} ({source})", glob.text);
+            return Entry { eps: part.eps, source, fixed: true, unless: None };
+        }
+        let unless = self.family.and_then(|(family, _)| family.unless.as_ref());
+        let unless = unless.map(|unless| (unless.eps, unless.when.as_str()));
+        Entry { eps: self.eps, source: format!("catalogue: {who} ({source})"), fixed: false, unless }
+    }
+
+    /// Whether both stand for the same eps, norm by norm.
+    pub(super) fn agrees_with(&self, other: &Known) -> bool {
+        let plain =
+            |known: &Known| known.family.is_none_or(|(family, _)| family.parts.is_empty() && family.unless.is_none());
+        self.name == other.name || self.eps == other.eps && plain(self) && plain(other)
+    }
+}
