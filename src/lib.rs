@@ -13,6 +13,8 @@
 //!
 //! [`model`] strings them together for one model.
 
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "numbers in tests are the tests' own"))]
+
 pub mod checkpoint;
 pub mod error;
 pub mod fold;

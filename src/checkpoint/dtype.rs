@@ -242,7 +242,7 @@ mod tests {
         }
         // The largest number that f32 rounds to infinity only because of what f64 still tells.
         assert_eq!(Float::Bf16.round(f64::from(f32::MAX) * (1.0 + 1e-9)), f64::INFINITY);
-        assert_eq!(Float::F16.round(65519.999_999_999), 65504.0);
+        assert_eq!(Float::F16.round(65_519.999_999_999), 65504.0);
     }
 
     #[test]

@@ -93,8 +93,7 @@ impl Engine {
         let (queue, mut left): (Vec<_>, Vec<_>) =
             pieces.into_iter().partition(|piece| super::gpu::can_fold(&settle.jobs[piece.job]));
         let mut queue = VecDeque::from(queue);
-        loop {
-            let Engine::Gpu(gpu) = self else { break };
+        while let Engine::Gpu(gpu) = self {
             if !queue.is_empty() && gpu.has_room() {
                 settle.options.check_cancelled()?;
                 let batch = Batch::fill(&mut queue, settle, stats)?;
@@ -142,7 +141,7 @@ fn settle_batch(settle: &Settle<'_>, batch: &Batch, folded: &[u8], stats: &mut F
     let threads = settle.options.threads;
     let settled = workers::run(&places, threads, |worker, (piece, range)| {
         let (stored, folded) = (&batch.stored()[range.clone()], &folded[range.clone()]);
-        if !settle.from_gpu(worker, piece, stored, folded)? {
+        if !settle.gpu_piece(worker, piece, stored, folded)? {
             untrusted.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(())

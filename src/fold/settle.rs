@@ -118,7 +118,7 @@ impl Settle<'_> {
     ///
     /// Without verification only pieces with a suspicious element (zero, subnormal, infinite, NaN: all that a flush or a
     /// dispatch that never ran can leave) are computed again.
-    pub(super) fn from_gpu(&self, worker: &mut Worker, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<bool> {
+    pub(super) fn gpu_piece(&self, worker: &mut Worker, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<bool> {
         let job = &self.jobs[piece.job];
         let (_, twin, stats) = worker.buffers(0, folded.len());
         if !self.options.verify && !check::has_extreme(job.to, folded) {

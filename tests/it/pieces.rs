@@ -25,7 +25,7 @@ impl Rows {
 
     fn scale(channel: usize) -> f64 {
         let size = (channel % 4 + 1) as f64;
-        if channel % 2 == 0 { size } else { -size }
+        if channel.is_multiple_of(2) { size } else { -size }
     }
 
     /// Elements that can be told apart: small whole numbers, exact in every type, times 4 too.

@@ -4,8 +4,6 @@
 //! bytes at random. Out: the problem that is reported, or the entries. Nothing may panic, and what is accepted must be
 //! what the library accepts, duplicates apart.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails is what a panic is for")]
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

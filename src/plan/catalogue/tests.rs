@@ -2,8 +2,6 @@
 //!
 //! In: `tests/data/eps_by_architecture.json`, names with the eps that their networks were built with.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails is what a panic is for")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
