@@ -1,7 +1,7 @@
 //! 3 FOLD, GPU: the engine that runs `shaders/` through wgpu.
 //!
 //! In: batches of weights and the scales of their channels. Out: the folded batches, in the order they came. Up to
-//! [`SLOTS`] batches are under way at once, so that reading, the shader and checking overlap. Every failure of the
+//! three batches are under way at once, so that reading, the shader and checking overlap. Every failure of the
 //! device, also a silent one, is an `Err`; the caller then takes all batches back and finishes on the CPU.
 
 mod batch;
