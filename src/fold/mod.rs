@@ -18,6 +18,7 @@ pub mod gpu;
 pub mod layout;
 pub mod oracle;
 mod settle;
+mod shifts;
 mod workers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 use crate::plan::Fold;
 pub use engine::Engine;
+pub use shifts::Shifts;
 
 #[cfg(target_endian = "big")]
 compile_error!("element bytes are used in the order of the file, which is little-endian");

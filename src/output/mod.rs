@@ -7,8 +7,10 @@ mod header;
 mod layout;
 mod style;
 mod target;
+mod unfolded;
 
 pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout};
 pub use style::{NormPlan, Style, style_norms};
 pub use target::{Replace, Target};
+pub use unfolded::write_unfolded;
