@@ -11,7 +11,24 @@
 //! 5. [`verify`] compares a folded file with its original,
 //! 6. [`report`] says what happened.
 //!
-//! [`model`] strings them together for one model.
+//! [`model`] strings them together for one model:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use bnfold_gpu::fold::{Engine, FoldOptions};
+//! use bnfold_gpu::model::{Settings, fold_model};
+//!
+//! # fn main() -> bnfold_gpu::Result<()> {
+//! # let folder = tempfile::tempdir().expect("a temporary folder");
+//! # let output = &folder.path().join("digits-resnet.folded.safetensors");
+//! let input = Path::new("tests/data/digits-resnet.safetensors");
+//! let report = fold_model(input, output, Settings::default(), &mut Engine::Cpu, FoldOptions::default())?;
+//! assert_eq!((report.layers.folded, report.layers.kept), (12, 0));
+//! println!("{report}");
+//! # Ok(())
+//! # }
+//! ```
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "numbers in tests are the tests' own"))]
 

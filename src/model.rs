@@ -14,7 +14,7 @@ use crate::plan::{EpsSettings, Fold, Planned, plan};
 use crate::report::{Layers, ModelReport, Seconds, Verification};
 
 /// How a model is folded: the resolved command line.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings<'a> {
     /// What is known about eps.
     pub eps: EpsSettings,

@@ -141,8 +141,9 @@ pub(crate) struct VerifyArguments {
     /// What is printed on stdout
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
-    #[command(flatten)]
-    pub(crate) verbosity: Verbosity,
+    /// No warnings on stderr, errors only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -81,9 +81,9 @@ fn one(
     let options = FoldOptions {
         verify: !arguments.no_verify,
         allow_non_finite: arguments.allow_non_finite,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
         cancelled,
         progress: &|done| bar.inc(done),
+        ..FoldOptions::default()
     };
     let report = model.fold_into(output, engine, options);
     bar.finish_and_clear();

@@ -122,6 +122,15 @@ pub struct FoldOptions<'a> {
     pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
+impl Default for FoldOptions<'static> {
+    /// Verified, on all cores, without progress and never cancelled.
+    fn default() -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        FoldOptions { verify: true, allow_non_finite: false, threads, cancelled: &NEVER, progress: &|_| {} }
+    }
+}
+
 impl FoldOptions<'_> {
     /// An error if the user wants to stop.
     pub fn check_cancelled(&self) -> Result<()> {

@@ -14,9 +14,10 @@ use crate::checkpoint::{Checkpoint, InputFile};
 use crate::error::{Error, Result};
 
 /// What to do with an output that exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Replace {
     /// Refuse.
+    #[default]
     Never,
     /// Replace it, whole.
     Always,

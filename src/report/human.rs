@@ -8,7 +8,7 @@ use std::fmt::{self, Display};
 use super::{ModelReport, Seconds, Verification};
 use crate::error::{counted, shown};
 use crate::output::Style;
-use crate::plan::{Action, FoldLine, Plan};
+use crate::plan::{Action, FoldLine, Layer, Plan};
 
 /// Bytes with a decimal unit.
 pub fn bytes(bytes: u64) -> String {
@@ -80,49 +80,56 @@ impl Display for PlanTable<'_> {
             counted(folded, "norm")
         );
         writeln!(f, "{}", shown(&head))?;
-        let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+        // Rows by template; a template with one instance shows that instance.
+        let mut rows: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for layer in &plan.layers {
-            let norm = self.name(&layer.norm);
-            let row = match &layer.action {
-                Action::Fold(line) => {
-                    let FoldLine { op, weight, eps, eps_source, .. } = line;
-                    let detail = match self.all {
-                        true => format!(", {} channels, {}: {}", line.channels, line.dtype, line.evidence.join("; ")),
-                        false => String::new(),
-                    };
-                    // What the catalogue cites is for those who ask for more.
-                    let cited = eps_source.split_once(" (").filter(|_| !self.all);
-                    let eps_source = cited.map_or(eps_source.as_str(), |(source, _)| source);
-                    format!(
-                        "fold  {norm} <- {} ({}), eps {eps:e} ({eps_source}){detail}",
-                        self.tensor(weight),
-                        op.name()
-                    )
-                }
-                Action::Keep { reason } => {
-                    format!("keep  {norm}: {}", if self.all { reason.clone() } else { without_numbers(reason) })
-                }
-            };
-            *rows.entry(row).or_default() += 1;
+            let exact = self.row(layer, Names::Whole);
+            let template = if self.all { exact.clone() } else { self.row(layer, Names::Template) };
+            rows.entry(template).or_insert((0, exact)).0 += 1;
         }
-        for (row, count) in rows {
-            let times = if count > 1 { format!("{count:>5} x ") } else { " ".repeat(8) };
-            writeln!(f, "{times}{}", shown(&row))?;
+        for (template, (count, exact)) in rows {
+            match count {
+                1 => writeln!(f, "        {}", shown(&exact))?,
+                _ => writeln!(f, "{count:>5} x {}", shown(&template))?,
+            }
         }
         Ok(())
     }
 }
 
-impl PlanTable<'_> {
-    fn name(&self, path: &str) -> String {
-        if self.all { path.to_owned() } else { template(path) }
-    }
+/// How a row shows module paths.
+#[derive(Clone, Copy)]
+enum Names {
+    Whole,
+    Template,
+}
 
-    /// A tensor's name: a module's path and a last segment of its own.
-    fn tensor(&self, name: &str) -> String {
-        match name.rsplit_once(['.', '/']) {
-            Some((module, leaf)) => format!("{}{}", self.name(module), &name[name.len() - leaf.len() - 1..]),
-            None => self.name(name),
+impl PlanTable<'_> {
+    /// What is done with one norm.
+    fn row(&self, layer: &Layer, names: Names) -> String {
+        let name = |path: &str| match names {
+            Names::Whole => path.to_owned(),
+            Names::Template => template(path),
+        };
+        let norm = name(&layer.norm);
+        let line = match (&layer.action, names) {
+            (Action::Fold(line), _) => line,
+            (Action::Keep { reason }, Names::Whole) => return format!("keep  {norm}: {reason}"),
+            (Action::Keep { reason }, Names::Template) => return format!("keep  {norm}: {}", without_numbers(reason)),
+        };
+        let FoldLine { op, weight, channels, dtype, eps, eps_source, evidence, .. } = line;
+        // A tensor's name is a module's path and a last segment of its own.
+        let weight = match weight.rsplit_once(['.', '/']) {
+            Some((module, leaf)) => name(module) + &weight[weight.len() - leaf.len() - 1..],
+            None => name(weight),
+        };
+        // What the catalogue cites is for those who ask for more.
+        let cited = eps_source.split_once(" (").filter(|_| !self.all);
+        let eps_source = cited.map_or(eps_source.as_str(), |(source, _)| source);
+        let row = format!("fold  {norm} <- {weight} ({}), eps {eps:e} ({eps_source})", op.name());
+        match self.all {
+            true => format!("{row}, {channels} channels, {dtype}: {}", evidence.join("; ")),
+            false => row,
         }
     }
 }

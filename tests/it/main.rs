@@ -52,6 +52,8 @@ mod reading;
 mod real_models;
 // Several models in one call.
 mod several_models;
+// What people read, word for word.
+mod snapshots;
 // What goes to stdout, what to stderr, and what never reaches a terminal.
 mod streams;
 // `verify` passes what is right and finds what is wrong.
