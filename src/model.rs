@@ -103,6 +103,8 @@ impl<'a> Model<'a> {
             output: output.to_owned(),
             device,
             adapter,
+            elements: stats.elements,
+            elements_on_gpu: stats.elements_on_gpu,
             style: settings.style,
             layers: Layers { folded, kept },
             kept: planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.to_owned())).collect(),

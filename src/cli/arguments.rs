@@ -21,7 +21,8 @@ use globset::Glob;
   bnfold-gpu verify --original a.safetensors --folded b.safetensors
       whether two files are the same network
 
-Exit status: 0 done, 1 a model or a check failed, 2 the command line was wrong.")]
+Exit status: 0 done, 1 a model or a check failed, 2 the command line was wrong,
+130 interrupted.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -69,10 +70,10 @@ pub(crate) struct FoldArguments {
     /// Fail if any norm would be left unfolded
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Skip the comparison with the f64 reference
+    /// Skip the comparisons with the f64 reference and, for a GPU, with the CPU
     #[arg(long)]
     pub(crate) no_verify: bool,
-    /// Float type of the output
+    /// Float type of the output; a change of type is the CPU's work
     #[arg(long, value_enum, default_value = "keep")]
     pub(crate) dtype: DtypeArgument,
     /// Do not wait until the output is on disk (fsync)

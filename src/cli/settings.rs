@@ -93,7 +93,10 @@ fn config_beside(input: &Path, quiet: bool) -> Option<Value> {
         return None;
     }
     let name = input.file_name()?.to_string_lossy();
-    if !name.starts_with("model") && !is_only_checkpoint(folder, input) {
+    // What transformers and timm call the weights of a repository: `model`, a variant, a shard.
+    let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
+    let is_of_repository = stem == "model" || stem.starts_with("model.") || stem.starts_with("model-00");
+    if !is_of_repository && !is_only_checkpoint(folder, input) {
         return None;
     }
     let parsed = std::fs::read(&path)

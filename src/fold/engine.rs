@@ -52,9 +52,10 @@ impl Engine {
         if let Engine::Gpu(gpu) = self
             && !moved.is_empty()
         {
-            let tiny = |value: f32| value == 0.0 || value.is_subnormal() || value.is_nan();
+            // A subnormal may be flushed to zero, as an operand or as the sum.
             let same = |(((ours, theirs), moved), beta): (((&f32, &f32), &f32), &f32)| {
-                ours.to_bits() == theirs.to_bits() || tiny(*ours) || tiny(*moved) || tiny(*beta)
+                let flushed = moved.is_subnormal() || beta.is_subnormal() || (ours.is_subnormal() && *theirs == 0.0);
+                ours.to_bits() == theirs.to_bits() || flushed || ours.is_nan()
             };
             let complaint = match gpu.shift(moved, beta) {
                 Ok(shifted) if shifted.len() != twin.len() => Some("it returned too few shifts".to_owned()),
@@ -80,7 +81,8 @@ impl Engine {
 
 #[cfg(feature = "gpu")]
 impl Engine {
-    /// Folds what the GPU can fold; returns what is left for the CPU.
+    /// Folds what the GPU can fold; returns what is left for the CPU. Whatever happens, nothing of this model is under
+    /// way on the GPU afterwards: a batch that came back during the next model would be taken for one of its own.
     pub(super) fn fold_on_gpu(
         &mut self,
         pieces: Vec<Piece>,
@@ -90,6 +92,17 @@ impl Engine {
         if matches!(self, Engine::Cpu) {
             return Ok(pieces);
         }
+        let left = self.run_batches(pieces, settle, stats);
+        if let Engine::Gpu(gpu) = self
+            && !gpu.drain()
+        {
+            // It broke while nobody needed its results: the next model is folded on the CPU.
+            *self = Engine::Cpu;
+        }
+        left
+    }
+
+    fn run_batches(&mut self, pieces: Vec<Piece>, settle: &Settle<'_>, stats: &mut FoldStats) -> Result<Vec<Piece>> {
         let (queue, mut left): (Vec<_>, Vec<_>) =
             pieces.into_iter().partition(|piece| super::gpu::can_fold(&settle.jobs[piece.job]));
         let mut queue = VecDeque::from(queue);
@@ -113,6 +126,7 @@ impl Engine {
                 Ok(None) => break,
                 Ok(Some((batch, folded))) => {
                     let trusted = settle_batch(settle, &batch, &folded, stats)?;
+                    stats.elements_on_gpu += batch.places().map(|(piece, _)| piece.elements as u64).sum::<u64>();
                     if !trusted {
                         left.extend(self.give_up("its results differ from the CPU's", &mut stats.warnings));
                     }

@@ -143,6 +143,8 @@ impl FoldOptions<'_> {
 pub struct FoldStats {
     /// Elements folded.
     pub elements: u64,
+    /// Those of them that the GPU folded.
+    pub elements_on_gpu: u64,
     /// Elements compared with the reference.
     pub compared: u64,
     /// GPU results whose bits were not the CPU's; the CPU's were taken.
@@ -167,6 +169,7 @@ impl FoldStats {
     /// Adds what another thread found.
     fn merge(&mut self, other: FoldStats) {
         self.elements += other.elements;
+        self.elements_on_gpu += other.elements_on_gpu;
         self.compared += other.compared;
         self.differ += other.differ;
         self.worst_ulp = self.worst_ulp.max(other.worst_ulp);

@@ -116,7 +116,7 @@ impl Settle<'_> {
     /// A piece that the GPU folded. Where its bits are not the CPU's, the CPU's are taken: a GPU may flush subnormals, and
     /// a NaN has no fixed bits. `false` if some difference has no such excuse, and the GPU must not be trusted.
     ///
-    /// Without verification only pieces with a suspicious element (zero, subnormal, infinite, NaN: all that a flush or a
+    /// Without verification (`--no-verify`) only pieces with a suspicious element (zero, subnormal, infinite, NaN: all that a flush or a
     /// dispatch that never ran can leave) are computed again.
     pub(super) fn gpu_piece(&self, worker: &mut Worker, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<bool> {
         let job = &self.jobs[piece.job];
@@ -142,16 +142,87 @@ impl Settle<'_> {
 #[cfg(feature = "gpu")]
 fn differences(job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], twin: &[u8]) -> (u64, bool) {
     let (float, size) = (job.fold.float, job.fold.float.bytes());
-    let tiny = |value: f64| value.abs() < f64::from(f32::MIN_POSITIVE);
+    let tiny = |value: f64| value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE);
     let (mut differ, mut excused) = (0, true);
     let elements = stored.chunks_exact(size).zip(folded.chunks_exact(size)).zip(twin.chunks_exact(size));
     for (index, ((stored, folded), twin)) in (piece.first..).zip(elements) {
         if folded != twin {
             differ += 1;
             let channel = usize::try_from(job.fold.map.channel(index)).unwrap_or(usize::MAX);
-            let (stored, twin, scale) = (float.widen(stored), float.widen(twin), f64::from(job.scales.f32[channel]));
-            excused &= tiny(stored) || tiny(scale) || tiny(stored * scale) || twin.is_nan();
+            let (stored, got, twin) = (float.widen(stored), float.widen(folded), float.widen(twin));
+            let scale = f64::from(job.scales.f32[channel]);
+            // A flush leaves a zero, whatever was flushed: an operand or the product.
+            let flushed = got == 0.0 && (tiny(stored) || tiny(scale) || tiny(stored * scale));
+            excused &= flushed || twin.is_nan();
         }
     }
     (differ, excused)
+}
+
+#[cfg(all(test, feature = "gpu"))]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::checkpoint::{Dtype, Float};
+    use crate::fold::Scales;
+    use crate::plan::{EpsSettings, plan};
+
+    /// A checkpoint with one convolution of two channels, three elements each.
+    fn checkpoint(folder: &std::path::Path) -> Checkpoint {
+        let path = folder.join("m.safetensors");
+        let float = |name: &str, shape: &str, begin: usize, end: usize| {
+            let dtype = Dtype::parse("F32");
+            format!("\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}")
+        };
+        let entries = [
+            float("conv1.weight", "[2,3,1]", 0, 24),
+            float("bn1.running_mean", "[2]", 24, 32),
+            float("bn1.running_var", "[2]", 32, 40),
+            float("bn1.weight", "[2]", 40, 48),
+            float("bn1.bias", "[2]", 48, 56),
+        ];
+        let json = format!("{{{}}}", entries.join(","));
+        let values = Float::F32.narrow_all(&[1.0, 2.0, 3.0, 4.0, 5.0, 0.0, 0.5, 0.5, 4.0, 0.25, 1.0, 1.0, 0.0, 0.0]);
+        let length = (json.len() as u64).to_le_bytes();
+        std::fs::write(&path, [&length[..], json.as_bytes(), &values].concat()).unwrap();
+        Checkpoint::open(&path).unwrap()
+    }
+
+    /// Settles what a GPU claims the result to be; returns whether it is trusted, how many elements differ, and what
+    /// was handed on.
+    fn claim(folded: &[f32; 6]) -> (bool, u64, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = checkpoint(folder.path());
+        let folds = plan(&checkpoint, &EpsSettings { all: Some(0.0), ..EpsSettings::default() }, None).unwrap().folds;
+        let jobs =
+            [Job { fold: &folds[0], scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0], to: Float::F32 }];
+        let written = Mutex::new(Vec::new());
+        let sink = |_: usize, _: u64, bytes: &[u8]| {
+            written.lock().unwrap().extend_from_slice(bytes);
+            Ok(())
+        };
+        let settle = Settle::new(&checkpoint, &jobs, FoldOptions::default(), &sink);
+        let stored = [1.0f32, 2.0, 3.0, 4.0, 5.0, 0.0];
+        let piece = Piece { job: 0, first: 0, elements: 6 };
+        let mut worker = Worker::new();
+        let trusted =
+            settle.gpu_piece(&mut worker, &piece, bytemuck::cast_slice(&stored), bytemuck::cast_slice(folded)).unwrap();
+        (trusted, worker.stats.differ, written.into_inner().unwrap())
+    }
+
+    #[test]
+    fn a_gpu_that_is_wrong_is_not_trusted_and_its_numbers_go_nowhere() {
+        let right = [0.5f32, 1.0, 1.5, 8.0, 10.0, 0.0];
+        let bytes = bytemuck::cast_slice::<f32, u8>(&right).to_vec();
+        assert_eq!(claim(&right), (true, 0, bytes.clone()));
+        let poison = f32::from_bits(0x7fba_7fba);
+        for (at, value) in
+            [(0, 0.5 + f32::EPSILON), (2, 0.0), (4, -10.0), (3, poison), (5, poison), (5, 1e-3), (5, -0.0)]
+        {
+            let mut wrong = right;
+            wrong[at] = value;
+            assert_eq!(claim(&wrong), (false, 1, bytes.clone()), "element {at} as {value}");
+        }
+    }
 }

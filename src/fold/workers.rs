@@ -18,7 +18,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new() -> Worker {
+    pub(super) fn new() -> Worker {
         Worker { stored: vec![0; PIECE_BYTES / 8], folded: vec![0; PIECE_BYTES / 8], stats: FoldStats::default() }
     }
 

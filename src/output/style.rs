@@ -118,8 +118,9 @@ fn drop_in(
     if let Some(tensor) = &norm.gamma {
         let gamma_float = float(tensor)?;
         gamma = gamma_float.round((var + fold.eps).sqrt());
-        // In f32 the runtime's var + eps is 1 and so is its root: gamma 1 is exact there.
-        if runtime_is_one(var_float, var, fold.eps) {
+        // In f32 the runtime's var + eps is 1 and so is its root: gamma 1 is exact there. Where the root does not fit
+        // into the type, the weight makes up for it.
+        if runtime_is_one(var_float, var, fold.eps) || !gamma.is_finite() {
             gamma = 1.0;
         }
         constants.push((tensor.clone(), gamma_float, gamma));
@@ -127,7 +128,7 @@ fn drop_in(
     // What the stored norm still multiplies by: 1, unless its types are too coarse to say so; then the weight makes up.
     let remaining = match runtime_is_one(var_float, var, fold.eps) {
         true => gamma,
-        false => gamma / (var + fold.eps).sqrt(),
+        false => oracle::scale(gamma, var, fold.eps),
     };
     if let Some(bias_float) = fold.bias_float {
         constants.push((fold.bias.clone(), stored_as(bias_float), 0.0));

@@ -5,7 +5,7 @@
 //! Hugging Face caches link to blobs that other snapshots share.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -82,7 +82,8 @@ impl Target {
         let Target { path, folder, file, replace } = self;
         let found = file.as_file().metadata().map_err(Error::io("inspect", &path))?.len();
         if found != bytes {
-            return Err(Error::Changed { path, expected: bytes, found });
+            let problem = format!("{found} of {bytes} bytes have arrived in it");
+            return Err(Error::Io { action: "finish", path, source: std::io::Error::other(problem) });
         }
         if sync {
             file.as_file().sync_all().map_err(Error::io("flush to disk", &path))?;
@@ -133,7 +134,11 @@ fn check(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
 /// Makes the new name durable: without it a crash may forget the rename.
 fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("flush to disk", folder))?;
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some file systems (network ones, FUSE) cannot flush a folder; the file itself is on disk.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
+        synced => synced.map_err(Error::io("flush to disk", folder))?,
+    }
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())

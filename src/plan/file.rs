@@ -4,12 +4,13 @@
 //! every layer the line it stands on. What is not understood is refused: a key that is skipped could be the one that
 //! mattered.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::eps::{EpsLookup, is_eps};
+use super::eps::{ASSUMED, EpsLookup, SourcedEps, is_eps};
 use super::{Action, FoldLine, Inventory, Layer, Misfit, Norm, Op, Plan, VERSION, Weight};
 use crate::error::{Error, Result};
 
@@ -83,22 +84,24 @@ impl PlanFile {
         let Some(raw) = raw else {
             return Err(refuse(1, format!("none of its plans has \"input\": \"{}\"", input.display())));
         };
+        let ends = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at).collect::<Vec<_>>();
         // A raw value is a slice of the text, so its place in the text is known.
         let line_of = |raw: &RawValue| {
             let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-            text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
+            ends.partition_point(|&end| end < offset) + 1
         };
         let found = raw.version.get();
         if found.parse() != Ok(VERSION) {
             let problem = format!("a plan of version {found}, and this program reads version {VERSION}");
             return Err(refuse(line_of(raw.version), problem));
         }
+        let known = ByName::new(inventory);
         let (mut layers, mut lines) = (Vec::new(), Vec::new());
         for layer in raw.layers {
             let line = line_of(layer);
             let raw: RawLayer = serde_json::from_str(layer.get())
                 .map_err(|error| refuse(line + error.line() - 1, format!("not a layer of a plan: {error}")))?;
-            layers.push(layer_of(raw, inventory, eps).map_err(|problem| refuse(line, problem))?);
+            layers.push(layer_of(raw, &known, eps).map_err(|problem| refuse(line, problem))?);
             lines.push(line);
         }
         let plan = Plan {
@@ -120,8 +123,23 @@ impl PlanFile {
     }
 }
 
+/// The inventory, for looking lines up.
+struct ByName<'a> {
+    norms: HashMap<&'a str, &'a Norm>,
+    weights: HashMap<&'a str, &'a Weight>,
+}
+
+impl<'a> ByName<'a> {
+    fn new(inventory: &'a Inventory) -> ByName<'a> {
+        ByName {
+            norms: inventory.norms.iter().map(|norm| (norm.name.as_str(), norm)).collect(),
+            weights: inventory.weights.iter().map(|weight| (weight.tensor.as_str(), weight)).collect(),
+        }
+    }
+}
+
 /// Fills in what a line leaves out.
-fn layer_of(raw: RawLayer, inventory: &Inventory, eps: &EpsLookup) -> Result<Layer, String> {
+fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer, String> {
     if raw.direction.as_deref().is_some_and(|direction| direction != "backward") || raw.sources.is_some() {
         return Err(format!(
             "norm `{}`: folding forward or into several sources is not supported; set its action to \"keep\"",
@@ -136,9 +154,9 @@ fn layer_of(raw: RawLayer, inventory: &Inventory, eps: &EpsLookup) -> Result<Lay
     let Some(tensor) = raw.weight.clone() else {
         return Err(missing("a fold needs a \"weight\""));
     };
-    let norm = inventory.norms.iter().find(|norm| norm.name == raw.norm);
+    let norm = known.norms.get(raw.norm.as_str()).copied();
     let norm = norm.ok_or_else(|| missing("the checkpoint has no such norm"))?;
-    let weight = inventory.weights.iter().find(|weight| weight.tensor == tensor);
+    let weight = known.weights.get(tensor.as_str()).copied();
     let weight =
         weight.ok_or_else(|| missing(&format!("the checkpoint has no weight `{tensor}` that feeds a norm")))?;
     let channels = raw.channels.unwrap_or(norm.channels);
@@ -148,11 +166,9 @@ fn layer_of(raw: RawLayer, inventory: &Inventory, eps: &EpsLookup) -> Result<Lay
     };
     let groups =
         weight.producers(norm.channels).iter().find(|(found, _)| *found == op).map_or(1, |(_, map)| map.groups);
-    let sourced = eps.eps(norm);
     let (eps, eps_source) = match raw.eps {
-        Some(eps) if is_eps(&eps) => (eps, raw.eps_source.unwrap_or_else(|| "plan".to_owned())),
-        Some(eps) => return Err(missing(&format!("eps {eps} is not a finite number of at least 0"))),
-        None => (sourced.value, sourced.source),
+        Some(eps) if !is_eps(&eps) => return Err(missing(&format!("eps {eps} is not a finite number of at least 0"))),
+        stated => eps_of(stated, raw.eps_source, eps.eps(norm)),
     };
     let bias = raw.bias.unwrap_or_else(|| weight.bias.clone());
     let line = FoldLine {
@@ -170,6 +186,24 @@ fn layer_of(raw: RawLayer, inventory: &Inventory, eps: &EpsLookup) -> Result<Lay
     Ok(Layer { norm: raw.norm, action: Action::Fold(line) })
 }
 
+/// The eps of a line and its source. `found` is what would be taken without the plan.
+///
+/// A plan's eps goes first. But the planner writes one into every line, also where it only assumed it: such a line states
+/// nothing, unless the user has changed the number.
+fn eps_of(stated: Option<f64>, source: Option<String>, found: SourcedEps) -> (f64, String) {
+    let Some(eps) = stated else { return (found.value, found.source) };
+    let plan = || "plan".to_owned();
+    match source {
+        Some(source) if source.starts_with(ASSUMED) => match eps == found.value || !found.source.starts_with(ASSUMED) {
+            true => (found.value, found.source),
+            false => (eps, plan()),
+        },
+        // The number was changed, its source was not.
+        Some(source) if source == found.source && eps != found.value => (eps, plan()),
+        source => (eps, source.unwrap_or_else(plan)),
+    }
+}
+
 /// The only kind of layer that the weight can be, with the norm's channels.
 fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, String> {
     match weight.producers(norm.channels).as_slice() {
@@ -183,5 +217,26 @@ fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, String> {
             let ops = several.iter().map(|(op, _)| op.name()).collect::<Vec<_>>().join(" or ");
             Err(format!("weight `{}` of shape {:?} can be {ops}: add an \"op\"", weight.tensor, weight.shape))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_eps_that_the_planner_assumed_states_nothing() {
+        let found = |value: f64, source: &str| SourcedEps { value, source: source.to_owned() };
+        let eps = |eps: Option<f64>, source: Option<&str>, found| eps_of(eps, source.map(str::to_owned), found);
+        let assumed = || found(1e-5, "assumed: the default of pytorch");
+        let stated = || found(1e-3, "--eps");
+        let is = |value: f64, source: &str| (value, source.to_owned());
+        assert_eq!(eps(None, None, stated()), is(1e-3, "--eps"));
+        assert_eq!(eps(Some(1e-5), Some("assumed: the default of pytorch"), stated()), is(1e-3, "--eps"));
+        assert_eq!(eps(Some(1e-5), Some("assumed: x"), assumed()), is(1e-5, "assumed: the default of pytorch"));
+        assert_eq!(eps(Some(2e-5), Some("assumed: x"), assumed()), is(2e-5, "plan"), "an edited number");
+        assert_eq!(eps(Some(2e-5), Some("--eps"), stated()), is(2e-5, "plan"), "an edited number");
+        assert_eq!(eps(Some(2e-5), None, stated()), is(2e-5, "plan"), "the plan goes first");
+        assert_eq!(eps(Some(2e-5), Some("the paper"), stated()), is(2e-5, "the paper"));
     }
 }

@@ -85,7 +85,8 @@ impl Weight {
     pub fn producers(&self, channels: u64) -> Vec<(Op, ChannelMap)> {
         let ops: &[Op] = match self.shape.len() {
             2 => &[Op::Linear],
-            _ => &[Op::Depthwise, Op::Conv, Op::ConvTranspose],
+            // Where two have the same channel map, the plainer one comes first.
+            _ => &[Op::Conv, Op::Depthwise, Op::ConvTranspose],
         };
         ops.iter().filter_map(|&op| Some((op, ChannelMap::new(self.axis(op)?, &self.shape, channels)?))).collect()
     }

@@ -170,8 +170,12 @@ fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) 
         let (is, says) = if bias.is_some() { ("exists", "does not") } else { ("does not exist", "does") };
         return Err(format!("bias `{}` {is}, but the plan says it {says}", line.bias));
     }
-    if line.bias == "__metadata__" || line.bias == weight.tensor {
-        return Err(format!("`{}` cannot be the layer's bias", line.bias));
+    // Another tensor would take the shift while the layer goes on adding its own.
+    if line.bias != weight.bias {
+        return Err(format!(
+            "`{}` is not the bias of weight `{}`, which is `{}`",
+            line.bias, weight.tensor, weight.bias
+        ));
     }
     let bias_float = match bias {
         None => None,

@@ -26,7 +26,11 @@ impl Display for ModelReport {
         writeln!(f, "{} -> {}", shown(&input), shown(&output))?;
         writeln!(f, "  {folded} of {} folded, style {style}", counted(all, "norm"))?;
         match &self.adapter {
-            Some(adapter) => writeln!(f, "  on the GPU: {adapter}")?,
+            Some(adapter) if self.elements_on_gpu == self.elements => writeln!(f, "  on the GPU: {adapter}")?,
+            Some(adapter) => {
+                let (gpu, all) = (self.elements_on_gpu, self.elements);
+                writeln!(f, "  {gpu} of {all} values on the GPU ({adapter}), the others on the CPU")?;
+            }
             None => writeln!(f, "  on the CPU")?,
         }
         match &self.verification {
@@ -38,7 +42,7 @@ impl Display for ModelReport {
                      within {worst_shift_ulp:.2} ulp of their largest addend"
                 )?;
                 if *differ > 0 {
-                    writeln!(f, "  {differ} values that the GPU flushed to zero were taken from the CPU")?;
+                    writeln!(f, "  {differ} values differed from the CPU's, which were written")?;
                 }
             }
         }

@@ -24,6 +24,10 @@ pub struct ModelReport {
     pub device: &'static str,
     /// The adapter's name, with `gpu`.
     pub adapter: Option<String>,
+    /// Weights, element by element, that were folded.
+    pub elements: u64,
+    /// Those of them that the GPU folded; F64 and changes of type are the CPU's work.
+    pub elements_on_gpu: u64,
     /// How folded norms are stored.
     pub style: Style,
     /// How many norms were folded and how many stay.
@@ -78,7 +82,7 @@ pub struct Seconds {
 pub struct Verification {
     /// Weights and biases compared with the f64 reference.
     pub elements: u64,
-    /// GPU results whose bits were not the CPU's (flushed subnormals); the CPU's were written.
+    /// GPU results whose bits were not the CPU's, as of flushed subnormals; the CPU's were written.
     pub differ: u64,
     /// Largest error of a weight, in units in the last place of its type.
     pub worst_ulp: f64,

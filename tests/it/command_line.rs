@@ -89,7 +89,7 @@ fn help_and_version_are_data() {
     ] {
         assert!(short.stdout.contains(option) && long.stdout.contains(option), "{option} has no help");
     }
-    assert!(long.stdout.contains("Exit status: 0 done, 1 a model or a check failed, 2 the command line was wrong."));
+    assert!(long.stdout.contains("Exit status: 0 done, 1 a model or a check failed, 2 the command line was wrong,"));
     for name in ["plan", "verify", "devices", "completions", "man"] {
         assert!(short.stdout.contains(name), "{name} has no help");
         let run = bnfold(&[&name, &"--help"]).expect(0);

@@ -11,6 +11,8 @@
 mod arithmetic;
 // A layer and its norm, with the reference for everything folding makes of them.
 mod case;
+// The checks on the way out, seen to fail.
+mod checks_fail;
 // Exit codes, help, and what is generated from the command line's definition.
 mod command_line;
 // A graphics device that is lost, early and late.

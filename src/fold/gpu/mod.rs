@@ -180,6 +180,17 @@ impl GpuEngine {
         }))
     }
 
+    /// Waits for all batches under way and throws their results away; `false` if the device failed meanwhile.
+    pub fn drain(&mut self) -> bool {
+        loop {
+            match self.collect() {
+                Ok(None) => return true,
+                Ok(Some(_)) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Gives the device up; returns the pieces that were under way.
     pub fn abandon(self) -> Vec<Piece> {
         let GpuEngine { device, kernels, poison, free, under_way } = self;

@@ -7,10 +7,14 @@ mod recognise;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::eps::ASSUMED;
 
 pub(super) use recognise::{Recognised, recognise};
 
@@ -121,6 +125,8 @@ pub(super) struct Known {
     /// The family, and which of its globs the name matched.
     family: Option<(&'static Family, &'static str)>,
     eps: f64,
+    /// Neither a family nor the list of names has it: it may be misspelt, or newer than the catalogue.
+    unheard_of: bool,
 }
 
 /// An eps, as the catalogue has it.
@@ -156,7 +162,10 @@ impl Catalogue {
         let mut families = self.families.iter().filter(|family| family.library == library.name);
         let family = families.find_map(|family| Some((family, family.glob(bare)?)));
         match family.map(|(family, _)| family.eps).or(library.eps).filter(|_| !bare.is_empty()) {
-            Some(eps) => Ok(Known { name: format!("{}/{bare}", library.name), library, family, eps }),
+            Some(eps) => {
+                let unheard_of = family.is_none() && !is_listed(&library.name, bare);
+                Ok(Known { name: format!("{}/{bare}", library.name), library, family, eps, unheard_of })
+            }
             None => Err(format!("the catalogue has no architecture `{bare}` of {}", library.name)),
         }
     }
@@ -185,6 +194,21 @@ impl Family {
     }
 }
 
+/// Whether the list of names has this one, apart from a tag, variant or size behind `.`, `+`, `@` or `-`.
+fn is_listed(library: &str, name: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Listed {
+        names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+        mixed: BTreeMap<String, IgnoredAny>,
+    }
+    static LISTED: LazyLock<Listed> =
+        LazyLock::new(|| serde_json::from_str(include_str!("names.json")).expect("every test reads the list"));
+    let plain = |name: &str| name.split(['.', '+', '@', '-']).next().unwrap_or_default().to_owned();
+    let mut names = LISTED.names.get(library).into_iter().flat_map(BTreeMap::values).flatten();
+    names.any(|line| line.split(' ').any(|listed| listed == name || plain(listed) == plain(name)))
+        || LISTED.mixed.contains_key(&format!("{library}/{name}"))
+}
+
 impl Known {
     /// The eps of the norm at `path`, segments separated by `/`.
     pub(super) fn entry(&self, path: &str) -> Entry {
@@ -197,6 +221,11 @@ impl Known {
         if let Some((part, glob)) = globs.find(|(_, glob)| glob.below.is_match(path)) {
             let source = format!("catalogue: {who}, norms {} ({source})", glob.text);
             return Entry { eps: part.eps, source, fixed: true, unless: None };
+        }
+        if self.unheard_of {
+            let source =
+                format!("{ASSUMED}: the default of {library}, since the catalogue does not know `{}`", self.name);
+            return Entry { eps: self.eps, source, fixed: false, unless: None };
         }
         let unless = self.family.and_then(|(family, _)| family.unless.as_ref());
         let unless = unless.map(|unless| (unless.eps, unless.when.as_str()));

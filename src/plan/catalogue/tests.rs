@@ -1,6 +1,6 @@
 //! Tests of the catalogue: every entry is complete, used and right.
 //!
-//! In: `tests/data/eps_by_architecture.json`, names with the eps that their networks were built with.
+//! In: `src/plan/catalogue/names.json`, names with the eps that their networks were built with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ struct Facts {
 }
 
 fn facts() -> Facts {
-    serde_json::from_str(include_str!("../../../tests/data/eps_by_architecture.json")).unwrap()
+    serde_json::from_str(include_str!("names.json")).unwrap()
 }
 
 /// Library, name and eps of every architecture with one eps.
