@@ -10,14 +10,14 @@ use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result, counted, shown};
 use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, Shifts, fold};
 use crate::output::{Content, Layout, NormPlan, Replace, Style, Target, header_bytes, style_norms, write_unfolded};
-use crate::plan::{EpsSettings, Fold, Planned, plan};
+use crate::plan::{Fold, PlanSettings, Planned, plan};
 use crate::report::{Layers, ModelReport, Seconds, Verification};
 
 /// How a model is folded: the resolved command line.
 #[derive(Debug, Clone, Default)]
 pub struct Settings<'a> {
-    /// What is known about eps.
-    pub eps: EpsSettings,
+    /// What bears on the plan.
+    pub planning: PlanSettings,
     /// A plan to follow instead of the planner's.
     pub plan: Option<&'a Path>,
     /// How folded norms are stored.
@@ -58,7 +58,7 @@ impl<'a> Model<'a> {
     pub fn open(input: &Path, settings: Settings<'a>) -> Result<Model<'a>> {
         let opened = Instant::now();
         let checkpoint = Checkpoint::open(input)?;
-        let planned = plan(&checkpoint, &settings.eps, settings.plan)?;
+        let planned = plan(&checkpoint, &settings.planning, settings.plan)?;
         check_strict(&checkpoint, &planned, settings.strict)?;
         Ok(Model { checkpoint, planned, settings, opened, plan_time: opened.elapsed() })
     }
@@ -132,7 +132,7 @@ impl<'a> Model<'a> {
         }
         warnings.extend(planned.warnings());
         // transformers says `architectures`, timm `architecture`.
-        let class = settings.eps.config.as_ref().and_then(|config| {
+        let class = settings.planning.eps.config.as_ref().and_then(|config| {
             let class = config.get("architectures").and_then(|classes| classes.get(0));
             class.or_else(|| config.get("architecture"))?.as_str()
         });

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::output::Style;
+use bnfold_gpu::plan::EvidenceLevel;
 use bnfold_gpu::verify::DEFAULT_MAX_ULP;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::Glob;
@@ -104,6 +105,10 @@ pub(crate) struct PlanningArguments {
     /// Architecture, as its library calls it, for example timm/tf_efficientnet_b0; tells eps where it is known
     #[arg(long, value_name = "LIBRARY/NAME")]
     pub(crate) arch: Option<String>,
+    /// How far values may speak for or against a pair. auto: running statistics, and a sample of the weights. full: all
+    /// weights are read, and norms that names leave open are paired by values alone. none: names and shapes only
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) evidence: EvidenceArgument,
 }
 
 #[derive(Debug, Args)]
@@ -208,6 +213,26 @@ impl DtypeArgument {
             DtypeArgument::F32 => Some(Float::F32),
             DtypeArgument::F16 => Some(Float::F16),
             DtypeArgument::Bf16 => Some(Float::Bf16),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EvidenceArgument {
+    /// Running statistics, and a sample of the weights
+    Auto,
+    /// Every value
+    Full,
+    /// Names and shapes only
+    None,
+}
+
+impl From<EvidenceArgument> for EvidenceLevel {
+    fn from(evidence: EvidenceArgument) -> EvidenceLevel {
+        match evidence {
+            EvidenceArgument::Auto => EvidenceLevel::Auto,
+            EvidenceArgument::Full => EvidenceLevel::Full,
+            EvidenceArgument::None => EvidenceLevel::None,
         }
     }
 }

@@ -54,7 +54,7 @@ fn one(
     cancelled: &AtomicBool,
 ) -> Result<ModelReport, Error> {
     let settings = Settings {
-        eps: settings::eps_settings(&arguments.planning, input, arguments.verbosity.quiet),
+        planning: settings::plan_settings(&arguments.planning, input, arguments.verbosity.quiet),
         plan: arguments.plan.as_deref(),
         style: arguments.style.into(),
         dtype: arguments.dtype.float(),

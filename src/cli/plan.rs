@@ -43,6 +43,6 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
 }
 
 fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    let eps = settings::eps_settings(&arguments.planning, input, arguments.verbosity.quiet);
-    plan(&Checkpoint::open(input)?, &eps, arguments.plan.as_deref())
+    let settings = settings::plan_settings(&arguments.planning, input, arguments.verbosity.quiet);
+    plan(&Checkpoint::open(input)?, &settings, arguments.plan.as_deref())
 }

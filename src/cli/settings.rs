@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bnfold_gpu::Error;
 use bnfold_gpu::error::shown;
 use bnfold_gpu::fold::Engine;
-use bnfold_gpu::plan::EpsSettings;
+use bnfold_gpu::plan::{EpsSettings, PlanSettings};
 use serde_json::Value;
 
 use super::arguments::{Device, PlanningArguments};
@@ -70,14 +70,15 @@ fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
     Err(Error::NoAdapter { wanted, reason: "this program was built without the feature `gpu`".to_owned() })
 }
 
-/// What is known about eps for the checkpoint at `input`.
-pub(crate) fn eps_settings(planning: &PlanningArguments, input: &Path, quiet: bool) -> EpsSettings {
-    EpsSettings {
+/// What bears on the plan of the checkpoint at `input`.
+pub(crate) fn plan_settings(planning: &PlanningArguments, input: &Path, quiet: bool) -> PlanSettings {
+    let eps = EpsSettings {
         for_norms: planning.eps_for.clone(),
         all: planning.eps,
         arch: planning.arch.clone(),
         config: config_beside(input, quiet),
-    }
+    };
+    PlanSettings { eps, evidence: planning.evidence.into() }
 }
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::{Dtype, Float};
     use crate::fold::Scales;
-    use crate::plan::{EpsSettings, plan};
+    use crate::plan::{EvidenceLevel, PlanSettings, plan};
 
     /// A checkpoint with one convolution of two channels, three elements each.
     fn checkpoint(folder: &std::path::Path) -> Checkpoint {
@@ -194,7 +194,8 @@ mod tests {
     fn claim(folded: &[f32; 6]) -> (bool, u64, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = checkpoint(folder.path());
-        let folds = plan(&checkpoint, &EpsSettings { all: Some(0.0), ..EpsSettings::default() }, None).unwrap().folds;
+        let settings = PlanSettings { evidence: EvidenceLevel::None, ..PlanSettings::default() };
+        let folds = plan(&checkpoint, &settings, None).unwrap().folds;
         let jobs =
             [Job { fold: &folds[0], scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0], to: Float::F32 }];
         let written = Mutex::new(Vec::new());

@@ -4,14 +4,15 @@
 //! by users, taken back with `--plan` and carried out by the next stage. Nothing here touches a GPU or writes a file.
 //!
 //! ```text
-//! names, shapes ─ inventory ─▶ norms, weights ─ pair ─▶ pairs ─ eps ─▶ Plan ─ resolve ─▶ folds
-//!                                      --arch, config.json, catalogue ┘
+//! names, shapes ─ inventory ─▶ norms, weights ─ pair ─▶ pairs ─ evidence ─▶ pairs ─ eps ─▶ Plan ─ resolve ─▶ folds
+//!                                                          values ┘            └ --arch, config.json, catalogue
 //! ```
 
 mod architecture;
 mod catalogue;
 pub mod dialect;
 mod eps;
+mod evidence;
 mod file;
 mod inventory;
 mod pair;
@@ -21,6 +22,7 @@ mod stake;
 use serde::{Deserialize, Serialize};
 
 pub use eps::EpsSettings;
+pub use evidence::{EvidenceLevel, SAMPLE_BYTES, weigh};
 pub use inventory::{Inventory, Norm, Weight};
 pub use pair::{Verdict, pair};
 pub use resolve::{Fold, Misfit, resolve};
@@ -152,10 +154,19 @@ impl Planned {
     }
 }
 
+/// What bears on a plan besides the checkpoint itself.
+#[derive(Debug, Default, Clone)]
+pub struct PlanSettings {
+    /// What is known about eps.
+    pub eps: EpsSettings,
+    /// How much of the checkpoint's values is looked at.
+    pub evidence: EvidenceLevel,
+}
+
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
-pub fn plan(checkpoint: &Checkpoint, settings: &EpsSettings, file: Option<&Path>) -> Result<Planned> {
+pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
     let inventory = Inventory::of(checkpoint);
-    let eps = EpsLookup::new(settings, &inventory);
+    let eps = EpsLookup::new(&settings.eps, &inventory);
     let (plan, folds) = match file {
         Some(path) => {
             let mut file = file::PlanFile::read(path, checkpoint.path(), &inventory, &eps)?;
@@ -165,7 +176,7 @@ pub fn plan(checkpoint: &Checkpoint, settings: &EpsSettings, file: Option<&Path>
             (file.plan, folds)
         }
         None => {
-            let mut plan = judge(checkpoint, &inventory, &eps);
+            let mut plan = judge(checkpoint, &inventory, &eps, settings.evidence)?;
             let folds = resolve::resolve_or_keep(&mut plan, &inventory, checkpoint);
             (plan, folds)
         }
@@ -175,11 +186,12 @@ pub fn plan(checkpoint: &Checkpoint, settings: &EpsSettings, file: Option<&Path>
 }
 
 /// The planner's own plan.
-fn judge(checkpoint: &Checkpoint, inventory: &Inventory, eps: &EpsLookup) -> Plan {
+fn judge(checkpoint: &Checkpoint, inventory: &Inventory, eps: &EpsLookup, evidence: EvidenceLevel) -> Result<Plan> {
+    let verdicts = weigh(checkpoint, inventory, pair(inventory), evidence)?;
     let layers = inventory
         .norms
         .iter()
-        .zip(pair(inventory))
+        .zip(verdicts)
         .map(|(norm, verdict)| {
             let action = match verdict {
                 Verdict::Keep { reason } => Action::Keep { reason },
@@ -204,13 +216,13 @@ fn judge(checkpoint: &Checkpoint, inventory: &Inventory, eps: &EpsLookup) -> Pla
             Layer { norm: norm.name.clone(), action }
         })
         .collect();
-    Plan {
+    Ok(Plan {
         version: VERSION,
         input: checkpoint.path().to_string_lossy().into_owned(),
         dialect: inventory.dialect().map(str::to_owned),
         architecture: eps.architecture().map(str::to_owned),
         layers,
-    }
+    })
 }
 
 /// A norm that a plan file does not mention stays.

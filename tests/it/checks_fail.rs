@@ -9,7 +9,7 @@ use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::{Engine, FoldOptions, Job, Scales, Shifts, affine::Affine, fold};
 use bnfold_gpu::output::{Style, style_norms};
-use bnfold_gpu::plan::{EpsSettings, Fold, plan};
+use bnfold_gpu::plan::{Fold, PlanSettings, plan};
 
 use crate::fixture::{Folder, Model, Numbers};
 
@@ -28,7 +28,7 @@ fn ready() -> (Folder, Checkpoint, Vec<Fold>) {
             &[0.1, 2.0, 9.0, 0.5],
         );
     let checkpoint = Checkpoint::open(&folder.file("m.safetensors", &model)).unwrap();
-    let folds = plan(&checkpoint, &EpsSettings::default(), None).unwrap().folds;
+    let folds = plan(&checkpoint, &PlanSettings::default(), None).unwrap().folds;
     assert_eq!(folds.len(), 1, "test is broken");
     (folder, checkpoint, folds)
 }
@@ -106,7 +106,7 @@ fn bad_and_good(folder: &Folder) -> (PathBuf, PathBuf) {
     let good = Model::new()
         .floats("fc.weight", Float::F16, &[8, 999], &numbers.many(8 * 999, -1.0, 1.0))
         .floats("table", Float::F16, &[4 << 20], &vec![0.5; 4 << 20])
-        .norm("bn", Float::F32, &[2.0; 8], &[1.0; 8], &[0.5; 8], &[3.0; 8]);
+        .norm("bn", Float::F32, &[2.0; 8], &[1.0; 8], &[0.5, -0.5, 0.5, -0.5, 0.5, -0.5, 0.5, -0.5], &[3.0; 8]);
     (folder.file("bad.safetensors", &Model::merged(layers)), folder.file("good.safetensors", &good))
 }
 

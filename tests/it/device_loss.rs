@@ -13,7 +13,7 @@ use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
 use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Job, Scales, affine::Affine};
 use bnfold_gpu::model::{Settings, fold_model};
 use bnfold_gpu::output::{Replace, Style};
-use bnfold_gpu::plan::{EpsSettings, Planned};
+use bnfold_gpu::plan::{PlanSettings, Planned};
 use bnfold_gpu::report::ModelReport;
 
 use crate::fixture::{Folder, Model, Numbers, plan};
@@ -53,7 +53,7 @@ impl Case {
     /// Folds the model from file to file; `progress` is told the bytes that are done.
     fn run(&self, output: &Path, engine: &mut Engine, progress: &(dyn Fn(u64) + Sync)) -> ModelReport {
         let settings = Settings {
-            eps: EpsSettings::default(),
+            planning: PlanSettings::default(),
             plan: Some(&self.plan),
             style: Style::Strip,
             dtype: None,
@@ -138,7 +138,8 @@ fn a_device_lost_at_any_moment_is_replaced_by_the_cpu() {
 /// Folds every weight through [`bnfold_gpu::fold::fold`]; `sink` is called with the job of every piece.
 fn weights(case: &Case, engine: &mut Engine, sink: &(dyn Fn(usize) + Sync)) -> (FoldStats, Vec<Vec<u8>>) {
     let checkpoint = Checkpoint::open(&case.input).unwrap();
-    let Planned { folds, .. } = bnfold_gpu::plan::plan(&checkpoint, &EpsSettings::default(), Some(&case.plan)).unwrap();
+    let Planned { folds, .. } =
+        bnfold_gpu::plan::plan(&checkpoint, &PlanSettings::default(), Some(&case.plan)).unwrap();
     let jobs = folds.iter().map(|fold| {
         let scale = Affine::read(&checkpoint, fold).unwrap().scale;
         Job { fold, scales: Scales::new(scale.clone()), reference: scale, to: fold.float }

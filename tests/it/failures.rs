@@ -202,7 +202,7 @@ fn a_disk_that_fills_up_leaves_nothing() {
 fn fold_here(input: &Path, output: &Path, plan: &Path, meanwhile: &(dyn Fn() + Sync)) -> Result<(), String> {
     use bnfold_gpu::{fold::Engine, fold::FoldOptions, model, output::Replace, output::Style};
     let settings = model::Settings {
-        eps: Default::default(),
+        planning: Default::default(),
         plan: Some(plan),
         style: Style::Strip,
         dtype: None,

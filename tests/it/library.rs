@@ -10,7 +10,7 @@ use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::{Engine, FoldOptions};
 use bnfold_gpu::model::{Settings, fold_model};
 use bnfold_gpu::output::{Replace, Style};
-use bnfold_gpu::plan::EpsSettings;
+use bnfold_gpu::plan::PlanSettings;
 use bnfold_gpu::report::ModelReport;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ pub fn fold(
     how: How,
 ) -> bnfold_gpu::Result<ModelReport> {
     let settings = Settings {
-        eps: EpsSettings::default(),
+        planning: PlanSettings::default(),
         plan: Some(plan),
         style: how.style,
         dtype: how.dtype,

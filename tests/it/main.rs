@@ -30,6 +30,8 @@ mod dtypes;
 mod eps;
 // Where a norm's eps comes from, as the command line has it.
 mod eps_sources;
+// What values say about pairs.
+mod evidence;
 // Every folded number is exact to the bit or the ulp; everything else is the same bytes.
 mod exact;
 // Whatever fails leaves nothing behind.

@@ -1,0 +1,47 @@
+//! Evidence: an activation before the norm, from running statistics alone.
+//!
+//! In: planned folds. Out: refusals. Behind a ReLU no value is negative, so no running mean is. A norm that a layer
+//! feeds directly has means of both signs: if signs fell by chance, all `p` of them would be >= 0 once in `2^p`.
+//! Measured: of 5,140 norms fed directly in 98 networks (`scripts/make_networks.py`) none had only means >= 0, at most
+//! 15 of 16.
+
+use super::FEWEST_CHANNELS;
+use super::templates::Template;
+use super::values::{Statistics, Values};
+use crate::error::Result;
+use crate::plan::Verdict;
+
+/// Whether no running mean is negative, in enough channels to say so.
+pub(super) fn stands_before(statistics: &Statistics) -> bool {
+    statistics.mean.len() as u64 >= FEWEST_CHANNELS && statistics.mean.iter().all(|&mean| mean >= 0.0)
+}
+
+/// Refuses folds of norms behind an activation; where all of a template are, those too whose statistics say nothing.
+pub(super) fn refuse(values: &mut Values<'_>, templates: &[Template], verdicts: &mut [Verdict]) -> Result<()> {
+    for template in templates {
+        let mut behind = Vec::new();
+        let mut heard = 0;
+        for pair in &template.pairs {
+            if let Some(statistics) = values.statistics(pair.norm)? {
+                heard += 1;
+                if stands_before(&statistics) {
+                    behind.push(pair.norm);
+                }
+            }
+        }
+        for &norm in &behind {
+            let channels = values.inventory.norms[norm].channels;
+            let reason = format!(
+                "none of its {channels} running means is negative, so an activation stands before it (a layer alone \
+                 would do that once in 2^{channels})"
+            );
+            verdicts[norm] = Verdict::Keep { reason };
+        }
+        let agree = !behind.is_empty() && behind.len() == heard;
+        for pair in template.pairs.iter().filter(|pair| agree && !behind.contains(&pair.norm)) {
+            let reason = "an activation stands before all norms of its kind: none of their running means is negative";
+            verdicts[pair.norm] = Verdict::Keep { reason: reason.to_owned() };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! 2 PLAN: what values say about the pairs that names and shapes made.
+//!
+//! In: verdicts, and a checkpoint to read from. Out: verdicts. A norm's running statistics are the statistics of what
+//! feeds it, so they can confirm a pair, contradict it (then the norm stays, with the reason), or say nothing. With
+//! [`EvidenceLevel::Full`] they also make pairs of their own, where names left a norm open.
+//!
+//! ```text
+//! templates  pairs of equal names but for numbers stand and fall together; which of them are looked at
+//! values     running statistics and weights, read at most once
+//! stats      row sums and row norms of a weight, piece by piece
+//! score      how far rows and statistics agree; the tests and their error rates
+//! activation running statistics alone: does an activation stand before the norm?
+//! judge      weights against statistics: confirm, contradict or nothing
+//! assign     norms that names left open, among the weights that are free, by what is
+//!            predicted (running means from the norm before) and what is agreed (ranks)
+//! activated  what comes out of a norm and an activation, on average
+//! ```
+//!
+//! Statistics that were never touched (all running means 0) are no evidence either way, and nothing is read for them.
+
+mod activated;
+mod activation;
+mod agreed;
+mod assign;
+mod judge;
+mod predicted;
+mod score;
+mod stats;
+mod templates;
+mod values;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Inventory, Verdict};
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use templates::Template;
+use values::Values;
+
+/// How much of a checkpoint's values the planner looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EvidenceLevel {
+    /// Nothing: names and shapes decide alone.
+    None,
+    /// Running statistics of all pairs, and the weights of a few pairs of every template: at most [`SAMPLE_BYTES`].
+    #[default]
+    Auto,
+    /// All of them; norms that names leave open are paired by values alone.
+    Full,
+}
+
+/// Weight bytes that [`EvidenceLevel::Auto`] reads at most.
+pub const SAMPLE_BYTES: u64 = 32 << 20;
+
+/// Fewer channels than these say nothing: a sign or a rank among seven is chance.
+const FEWEST_CHANNELS: u64 = 8;
+
+/// Holds `verdicts`, in the order of the inventory's norms, against the checkpoint's values.
+pub fn weigh(
+    checkpoint: &Checkpoint,
+    inventory: &Inventory,
+    mut verdicts: Vec<Verdict>,
+    level: EvidenceLevel,
+) -> Result<Vec<Verdict>> {
+    if level == EvidenceLevel::None {
+        return Ok(verdicts);
+    }
+    let mut values = Values::new(checkpoint, inventory);
+    let planned = verdicts.iter().map(weight).collect::<Vec<_>>();
+    activation::refuse(&mut values, &Template::group(inventory, &verdicts), &mut verdicts)?;
+    judge::decide(&mut values, &Template::group(inventory, &verdicts), &mut verdicts, level)?;
+    if level == EvidenceLevel::Full {
+        // What values refused once is not made again from fewer of them.
+        let refused = planned.iter().zip(&verdicts).map(|(planned, now)| planned.filter(|_| weight(now).is_none()));
+        assign::decide(&mut values, &refused.collect::<Vec<_>>(), &mut verdicts)?;
+    }
+    Ok(verdicts)
+}
+
+/// The weight that a verdict folds into.
+fn weight(verdict: &Verdict) -> Option<usize> {
+    match verdict {
+        Verdict::Fold { weight, .. } => Some(*weight),
+        Verdict::Keep { .. } => None,
+    }
+}

@@ -1,0 +1,147 @@
+//! Evidence: running statistics and weights, read when they are asked for and at most once.
+//!
+//! In: a checkpoint and its inventory. Out: [`Statistics`] of norms and [`Layer`]s of weights, or nothing where they
+//! say nothing: untouched, not finite, of another type or length than expected.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::score::{Agreement, Offset, dot, offset, ranks};
+use super::stats::{Rows, rows};
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::fold::layout::ChannelMap;
+use crate::plan::Inventory;
+
+/// A norm's running statistics.
+#[derive(Debug)]
+pub(super) struct Statistics {
+    pub(super) mean: Vec<f64>,
+    pub(super) var: Vec<f64>,
+    /// Ranks of the means.
+    pub(super) mean_ranks: Vec<f64>,
+    /// Ranks of the variances.
+    pub(super) var_ranks: Vec<f64>,
+}
+
+/// A weight as a layer: its rows and its bias.
+#[derive(Debug)]
+pub(super) struct Layer {
+    pub(super) rows: Rows,
+    /// Ranks of the row sums.
+    pub(super) sum_ranks: Vec<f64>,
+    /// Ranks of the row norms.
+    pub(super) norm_ranks: Vec<f64>,
+    bias: Option<Vec<f64>>,
+}
+
+/// What was read so far.
+pub(super) struct Values<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) inventory: &'a Inventory,
+    statistics: Vec<Option<Option<Rc<Statistics>>>>,
+    layers: HashMap<(usize, u64), Option<Rc<Layer>>>,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn new(checkpoint: &'a Checkpoint, inventory: &'a Inventory) -> Values<'a> {
+        Values { checkpoint, inventory, statistics: vec![None; inventory.norms.len()], layers: HashMap::new() }
+    }
+
+    /// The statistics of a norm; `None` if they were never touched or cannot be used.
+    pub(super) fn statistics(&mut self, norm: usize) -> Result<Option<Rc<Statistics>>> {
+        if let Some(known) = &self.statistics[norm] {
+            return Ok(known.clone());
+        }
+        let found = self.read_statistics(norm)?.map(Rc::new);
+        self.statistics[norm] = Some(found.clone());
+        Ok(found)
+    }
+
+    fn read_statistics(&self, norm: usize) -> Result<Option<Statistics>> {
+        let norm = &self.inventory.norms[norm];
+        if norm.defect.is_some() {
+            return Ok(None);
+        }
+        // A fresh norm has mean 0 and variance 1. A norm that saw data has no mean that is 0 in every channel.
+        let mean = self.checkpoint.read_f64(&norm.mean)?.filter(|mean| mean.iter().any(|&mean| mean != 0.0));
+        let Some(mean) = mean.filter(|mean| mean.iter().all(|mean| mean.is_finite())) else { return Ok(None) };
+        let Some(var) = self.checkpoint.read_f64(&norm.var)? else { return Ok(None) };
+        if var.len() != mean.len() || var.iter().any(|var| !var.is_finite()) {
+            return Ok(None);
+        }
+        let (mean_ranks, var_ranks) = (ranks(&mean), ranks(&var));
+        Ok(Some(Statistics { mean, var, mean_ranks, var_ranks }))
+    }
+
+    /// A weight's rows as a layer with `channels` outputs that lie as `map` says.
+    pub(super) fn layer(&mut self, weight: usize, map: ChannelMap, channels: u64) -> Result<Option<Rc<Layer>>> {
+        if let Some(known) = self.layers.get(&(weight, channels)) {
+            return Ok(known.clone());
+        }
+        let found = self.read_layer(weight, map, channels)?.map(Rc::new);
+        self.layers.insert((weight, channels), found.clone());
+        Ok(found)
+    }
+
+    fn read_layer(&self, weight: usize, map: ChannelMap, channels: u64) -> Result<Option<Layer>> {
+        let weight = &self.inventory.weights[weight];
+        let Some(float) = weight.dtype.float() else { return Ok(None) };
+        let tensor = self.checkpoint.tensor(&weight.tensor)?;
+        let channels = usize::try_from(channels).unwrap_or(usize::MAX);
+        let rows = rows(self.checkpoint, tensor, float, map, channels)?;
+        if rows.squares.iter().any(|square| !square.is_finite()) {
+            return Ok(None);
+        }
+        let bias = if weight.bias_exists { self.checkpoint.read_f64(&weight.bias)? } else { None };
+        let bias = bias.filter(|bias| bias.len() == channels && bias.iter().all(|bias| bias.is_finite()));
+        let (sum_ranks, norm_ranks) = (ranks(&rows.sums), ranks(&rows.squares));
+        Ok(Some(Layer { rows, sum_ranks, norm_ranks, bias }))
+    }
+
+    /// Bytes that reading a weight takes.
+    pub(super) fn bytes(&self, weight: usize) -> u64 {
+        self.checkpoint.tensors().get(&self.inventory.weights[weight].tensor).map_or(0, |tensor| tensor.bytes)
+    }
+
+    /// A norm's scale and shift, where it has them.
+    pub(super) fn affine(&self, norm: usize) -> Result<Option<(Vec<f64>, Vec<f64>)>> {
+        let norm = &self.inventory.norms[norm];
+        let (Some(gamma), Some(beta)) = (&norm.gamma, &norm.beta) else { return Ok(None) };
+        let (gamma, beta) = (self.checkpoint.read_f64(gamma)?, self.checkpoint.read_f64(beta)?);
+        let finite = |values: &Vec<f64>| values.iter().all(|value| value.is_finite());
+        Ok(gamma.filter(finite).zip(beta.filter(finite)).filter(|(gamma, beta)| gamma.len() == beta.len()))
+    }
+}
+
+impl Layer {
+    /// The running means less the layer's bias, which has nothing to do with its rows.
+    fn moved(&self, statistics: &Statistics) -> Option<Vec<f64>> {
+        let bias = self.bias.as_ref()?;
+        Some(statistics.mean.iter().zip(bias).map(|(mean, bias)| mean - bias).collect())
+    }
+
+    /// The running means, less the bias where there is one.
+    pub(super) fn means(&self, statistics: &Statistics) -> Vec<f64> {
+        self.moved(statistics).unwrap_or_else(|| statistics.mean.clone())
+    }
+
+    /// Ranks of the running means, less the bias where there is one.
+    pub(super) fn mean_ranks(&self, statistics: &Statistics) -> Vec<f64> {
+        self.moved(statistics).map_or_else(|| statistics.mean_ranks.clone(), |mean| ranks(&mean))
+    }
+
+    /// How far the layer and the norm agree.
+    pub(super) fn agreement(&self, statistics: &Statistics) -> Agreement {
+        let sums = match &self.bias {
+            None => dot(&self.sum_ranks, &statistics.mean_ranks),
+            Some(_) => dot(&self.sum_ranks, &self.mean_ranks(statistics)),
+        };
+        Agreement { sums, norms: dot(&self.norm_ranks, &statistics.var_ranks), channels: statistics.mean.len() }
+    }
+
+    /// How far the running means lie above what the rows predict.
+    pub(super) fn offset(&self, statistics: &Statistics) -> Option<Offset> {
+        offset(&self.rows.sums, &self.means(statistics), &statistics.var)
+    }
+}
