@@ -63,6 +63,8 @@ pub struct Weight {
     pub bias: String,
     /// Whether that tensor exists.
     pub bias_exists: bool,
+    /// Its length, if it exists and has one axis: as many as the layer has output channels.
+    pub bias_channels: Option<u64>,
     /// Whether `__metadata__` says that other names mean this very tensor.
     pub aliased: bool,
     /// Another tensor of the same module, or of the scope around it, that takes part in the computation in a way that is
@@ -146,6 +148,10 @@ impl Inventory {
                     dtype: tensor.dtype.clone(),
                     shape: tensor.shape.clone(),
                     bias_exists: tensors.contains_key(&bias),
+                    bias_channels: tensors
+                        .get(&bias)
+                        .and_then(|bias| <[u64; 1]>::try_from(&bias.shape[..]).ok())
+                        .map(|[n]| n),
                     bias,
                     aliased: aliased.contains(name.as_str()),
                     companion: companion(&companions, name),

@@ -1,12 +1,17 @@
-//! Pairing, last stage: the books. One weight feeds one norm; every norm is folded once or kept with a reason.
+//! Pairing, stage 8: the books. One weight feeds one norm; every norm is folded once or kept with a reason.
 //!
 //! In: claims of the stages. Out: verdicts. Here are also the refusals that concern a weight as such: aliased, quantized,
 //! convolution or transposed convolution.
 
-use super::Verdict;
-use super::shape::{Transposition, puts_out, transposition};
+use std::collections::BTreeSet;
+
+use super::relations::Relation;
+use super::shape::{kernel, transposed_only};
+use super::transpose::{operation, transposed_by_bias};
+use super::vote::Group;
+use super::{Verdict, refuse};
 use crate::fold::layout::ChannelMap;
-use crate::plan::{Inventory, Norm, Op};
+use crate::plan::{Inventory, Norm, Op, Weight};
 
 /// What is known of a norm.
 enum Entry {
@@ -17,10 +22,12 @@ enum Entry {
 
 /// What is decided so far.
 pub(super) struct Ledger<'a> {
-    pub(super) inventory: &'a Inventory,
+    inventory: &'a Inventory,
     norms: Vec<Entry>,
     /// The norm that a weight feeds.
     owners: Vec<Option<usize>>,
+    /// Kernels of weights that are transposed convolutions' for certain.
+    transposed_kernels: BTreeSet<&'a [u64]>,
 }
 
 impl<'a> Ledger<'a> {
@@ -34,18 +41,22 @@ impl<'a> Ledger<'a> {
             .iter()
             .map(|norm| match &norm.defect {
                 Some(defect) => Entry::Closed(Verdict::Keep { reason: defect.clone() }),
-                None if mostly_bare => Entry::Closed(Verdict::Keep {
-                    reason: "most norms of this file have neither scale nor shift, as where weights are binarised when \
-                             they are used"
-                        .to_owned(),
-                }),
-                None => Entry::Open(format!(
-                    "no weight in its scope is named or placed like its producer with {} output channels; name it in a plan",
-                    norm.channels
-                )),
+                None if mostly_bare => Entry::Closed(Verdict::Keep { reason: refuse::bare().to_owned() }),
+                None => Entry::Open(refuse::nothing_found(norm.channels)),
             })
             .collect();
-        Ledger { inventory, norms, owners: vec![None; inventory.weights.len()] }
+        let transposed = inventory.weights.iter().filter(|weight| transposed_by_bias(weight));
+        let transposed_kernels = transposed.filter_map(kernel).collect();
+        Ledger { inventory, norms, owners: vec![None; inventory.weights.len()], transposed_kernels }
+    }
+
+    /// Channels of a norm.
+    pub(super) fn channels(&self, norm: usize) -> u64 {
+        self.inventory.norms[norm].channels
+    }
+
+    pub(super) fn weight(&self, weight: usize) -> &'a Weight {
+        &self.inventory.weights[weight]
     }
 
     /// Norms that are still undecided.
@@ -76,8 +87,19 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Remembers weights that can stand before the norm that follows them in a sequence as transposed convolutions only.
+    pub(super) fn note_transposed(&mut self, groups: &[Group]) {
+        let sequences = groups.iter().filter(|group| group.relation == Relation::Sequence);
+        for member in sequences.flat_map(|group| &group.members) {
+            let (weight, channels) = (self.weight(member.weight), self.channels(member.norm));
+            if transposed_only(weight, channels) {
+                self.transposed_kernels.extend(kernel(weight));
+            }
+        }
+    }
+
     /// Folds norms into weights. A weight that two of them want feeds neither: it is shared.
-    pub(super) fn claim(&mut self, claims: &[(usize, usize, String)]) {
+    pub(super) fn claim(&mut self, claims: &[(usize, usize, &str)]) {
         let mut wanted = vec![0; self.owners.len()];
         for &(_, weight, _) in claims {
             wanted[weight] += 1;
@@ -86,14 +108,13 @@ impl<'a> Ledger<'a> {
             if !self.is_open(*norm) {
                 continue;
             }
-            let name = &self.inventory.weights[*weight].tensor;
             if wanted[*weight] > 1 || !self.is_free(*weight) {
-                self.close(*norm, format!("`{name}` seems to feed several norms"));
+                self.close(*norm, refuse::several_norms(self, *weight));
                 continue;
             }
             self.owners[*weight] = Some(*norm);
-            self.norms[*norm] = Entry::Closed(match self.operation(*norm, *weight) {
-                Ok((op, map)) => Verdict::Fold { weight: *weight, op, map, evidence: vec![evidence.clone()] },
+            self.norms[*norm] = Entry::Closed(match self.fold_into(*norm, *weight) {
+                Ok((op, map)) => Verdict::Fold { weight: *weight, op, map, evidence: vec![(*evidence).to_owned()] },
                 Err(reason) => Verdict::Keep { reason },
             });
         }
@@ -109,30 +130,17 @@ impl<'a> Ledger<'a> {
     }
 
     /// What kind of layer the weight is, or why it must not be folded into.
-    fn operation(&self, norm: usize, weight: usize) -> Result<(Op, ChannelMap), String> {
-        let (norm, weight) = (&self.inventory.norms[norm], &self.inventory.weights[weight]);
-        let name = &weight.tensor;
+    fn fold_into(&self, norm: usize, weight: usize) -> Result<(Op, ChannelMap), String> {
+        let (channels, weight) = (self.channels(norm), self.weight(weight));
         if weight.dtype.float().is_none() {
-            return Err(format!("its weight `{name}` is stored as {}: quantized weights are not folded", weight.dtype));
+            return Err(refuse::quantized(weight));
         }
         if weight.aliased {
-            return Err(format!(
-                "its weight `{name}` is used under other names too, so that it feeds more than this norm"
-            ));
+            return Err(refuse::aliased(weight));
         }
-        let producers = weight.producers(norm.channels);
-        let find = |wanted: Op| producers.iter().copied().find(|(op, _)| *op == wanted);
-        let same_map = |a: Option<(Op, ChannelMap)>, b: Option<(Op, ChannelMap)>| a.map(|a| a.1) == b.map(|b| b.1);
-        let plain = puts_out(weight, norm.channels);
-        let transposed = find(Op::ConvTranspose);
-        if find(Op::Conv).is_none() || transposed.is_none() || same_map(find(Op::Conv), transposed) {
-            return plain.ok_or_else(|| format!("`{name}` does not have {} output channels", norm.channels));
+        if let Some(companion) = &weight.companion {
+            return Err(refuse::computed(weight, companion));
         }
-        match transposition(weight) {
-            Transposition::Said => transposed,
-            Transposition::Unsaid => plain,
-            Transposition::Hinted => None,
-        }
-        .ok_or_else(|| format!("`{name}` may be a convolution or a transposed one; say which in a plan"))
+        operation(weight, channels, &self.transposed_kernels).ok_or_else(|| refuse::transposed(weight))
     }
 }

@@ -4,22 +4,38 @@
 //! missed one only costs speed, so every stage may refuse, and what no stage can settle is kept, with a reason.
 //!
 //! ```text
-//! tree       paths become a tree of modules with templates; every module gets its end, the weight it puts out
-//! relations  how a norm's place or name may point at its producer: candidates, nothing decided
-//! vote       candidates of one template stand and fall together, and with their kin; tells norms that run first
-//! order      norms numbered in the order in which their block's layers feed each other
-//! chain      in blocks that run their norms first, a norm belongs to the layer before
-//! ledger     one weight, one norm; operations and reasons
+//! 1 words, tree       paths become a tree of modules with templates; every module gets its end, the weight it puts out
+//! 2 shape, transpose  what a weight can put out and take in, and on which axis
+//! 3 relations         how a norm's place or name may point at its producer: candidates, nothing decided
+//! 4 vote, kin, signs  candidates of one template stand and fall together, with their kin, and with the file as a whole
+//! 5 settle, doubt     one candidate fits and nothing speaks against it: a claim
+//! 6 chain             in blocks that run their norms first, a norm belongs to the layer before
+//! 7 order             numbered norms, in the order in which their block's layers feed each other
+//! 8 ledger, refuse    one weight, one norm; operations and reasons
 //! ```
 
 mod chain;
+mod doubt;
+mod kin;
 mod ledger;
 mod order;
+mod refuse;
 mod relations;
+mod settle;
 mod shape;
+mod signs;
+mod transpose;
 mod tree;
 mod vote;
 mod words;
+
+#[cfg(test)]
+mod tests;
+
+use kin::Kin;
+use ledger::Ledger;
+use relations::Relation;
+use tree::Tree;
 
 use super::{Evidence, Inventory, Op};
 use crate::fold::layout::ChannelMap;
@@ -47,11 +63,14 @@ pub enum Verdict {
 
 /// Decides every norm of `inventory`, in its order.
 pub fn pair(inventory: &Inventory) -> Vec<Verdict> {
-    let tree = tree::Tree::new(inventory);
-    let mut ledger = ledger::Ledger::new(inventory);
-    let first = vote::decide(&tree, &mut ledger);
+    let tree = Tree::new(inventory);
+    let mut ledger = Ledger::new(inventory);
+    let mut kin = Kin::default();
+    let first = settle::named(&tree, &mut ledger, &mut kin);
     chain::decide(&tree, &first, &mut ledger);
-    order::decide(&tree, &mut ledger);
-    vote::decide_rest(&tree, &first, &mut ledger);
+    settle::loose(&tree, &mut ledger, &mut kin, &first, Relation::Part);
+    order::decide(&tree, &mut ledger, &mut kin, first.signs.norms_first);
+    settle::again(&tree, &mut ledger, &kin, &first);
+    settle::loose(&tree, &mut ledger, &mut kin, &first, Relation::Lone);
     ledger.verdicts()
 }

@@ -3,22 +3,31 @@
 //! In: the tree. Out: for a norm, the strongest [`Relation`] that finds candidates, and those candidates. Whether they fit
 //! is the vote's business: it wants to see the misfits too.
 
+use std::collections::BTreeSet;
+
 use super::tree::{Id, Tree};
+use super::words::template;
 
 /// A way in which place or name point at a producer, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Relation {
-    /// `N` follows `N-1` in an `nn.Sequential`.
+    /// `N` follows `N-1` in an `nn.Sequential`. A gap means that something without weights stands between.
     Sequence,
-    /// The only norm and the only weight of a scope.
+    /// The only norm and the only weight of a scope, or the only norm inside a layer's own scope (TF-slim's
+    /// `Conv2d_0/weights` and `Conv2d_0/BatchNorm`).
     Only,
     /// `bn1` and `conv1`, `expand_bn` and `expand_conv`, `bns.0` and `convs.0`.
     Twin,
-    /// `norm2` and `conv2_kxk`: all the norm's key is in the weight's.
+    /// `bn_sep_1`, `bn_sep_2` and `separable_1`, `separable_2`: one row of norms and one of layers, counted alike.
+    Row,
+    /// `norm2` and `conv2_kxk`: the weight's key goes on where the norm's ends.
     Part,
     /// A norm that says nothing, alone among several weights: shapes must single one out.
     Lone,
 }
+
+/// Scopes with more modules than this are not searched for rows.
+const MAX_ROW: usize = 32;
 
 /// A weight that may feed a norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +40,47 @@ pub(super) struct Candidate {
     pub(super) weight: usize,
 }
 
-/// The candidates for the norm whose module is `site`, by the strongest of `relations` that finds any.
+impl Relation {
+    /// What speaks for a pair found this way.
+    pub(super) fn evidence(self) -> &'static str {
+        match self {
+            Relation::Sequence => "the norm follows the weight in a sequence",
+            Relation::Only => "the only norm and the only weight of their scope",
+            Relation::Twin => "norm and weight are named alike",
+            Relation::Row => "norms and weights of the scope are counted alike",
+            Relation::Part => "the weight's name begins like the norm's",
+            Relation::Lone => "the only weight of the scope that fits the norm in all blocks of this kind",
+        }
+    }
+
+    /// The modules that this relation points at from the norm at `site`.
+    fn modules(self, tree: &Tree<'_>, site: Id) -> Vec<Id> {
+        let (node, words) = (&tree.nodes[site], &tree.nodes[site].words);
+        let scope = &tree.nodes[node.parent];
+        match (self, words.index) {
+            (Relation::Sequence, Some(index)) => {
+                let before = index.checked_sub(1).and_then(|index| tree.child(node.parent, &index.to_string()));
+                before.into_iter().collect()
+            }
+            (Relation::Only, None) if !scope.weights.is_empty() && scope.children.len() == 1 => vec![node.parent],
+            (Relation::Only, None) if scope.weights.is_empty() && scope.children.len() == 2 => {
+                tree.siblings(site).collect()
+            }
+            (Relation::Twin, Some(_)) => twin_lists(tree, site),
+            (Relation::Twin, None) if words.norm => twins(tree, site),
+            (Relation::Row, None) if words.norm && scope.children.len() <= MAX_ROW => row(tree, site),
+            (Relation::Part, None) if words.norm && !words.key.is_empty() => {
+                tree.with_key_beginning(node.parent, &words.key)
+            }
+            (Relation::Lone, None) if words.norm && words.key.is_empty() && scope.norms_below == 1 => {
+                tree.siblings(site).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The candidates for a norm by the strongest of `relations` that finds any among the weights that are `free`.
 pub(super) fn candidates(
     tree: &Tree<'_>,
     norm: usize,
@@ -39,81 +88,56 @@ pub(super) fn candidates(
     free: &dyn Fn(usize) -> bool,
 ) -> Option<(Relation, Vec<Candidate>)> {
     let site = tree.site(norm);
-    let found = |via: &Id| {
-        let weight = tree.nodes[*via].end.filter(|&weight| free(weight))?;
-        Some(Candidate { norm, site, via: *via, weight })
-    };
     relations.iter().find_map(|&relation| {
-        let modules = match relation {
-            Relation::Sequence => sequence(tree, site),
-            Relation::Twin => twins(tree, site),
-            Relation::Only => only(tree, site),
-            Relation::Part => part(tree, site),
-            Relation::Lone => lone(tree, site),
-        };
-        let candidates = modules.iter().filter_map(found).collect::<Vec<_>>();
+        let found = relation.modules(tree, site).into_iter().filter_map(|via| {
+            let weight = tree.nodes[via].end.filter(|&weight| free(weight))?;
+            Some(Candidate { norm, site, via, weight })
+        });
+        let candidates = found.collect::<Vec<_>>();
         (!candidates.is_empty()).then_some((relation, candidates))
     })
 }
 
-fn sequence(tree: &Tree<'_>, site: Id) -> Vec<Id> {
-    let node = &tree.nodes[site];
-    let before = node.words.index.and_then(|index| index.checked_sub(1));
-    before.and_then(|index| tree.child(node.parent, &index.to_string())).into_iter().collect()
-}
-
 fn twins(tree: &Tree<'_>, site: Id) -> Vec<Id> {
     let node = &tree.nodes[site];
-    if node.words.index.is_some() || !node.words.norm {
-        return twin_lists(tree, site);
+    let numbered = |id: &Id| tree.nodes[*id].words.index.is_some();
+    let same = tree.with_key(node.parent, &node.words.key).iter().copied().filter(|id| !numbered(id));
+    let same = same.collect::<Vec<_>>();
+    // `Conv_1_bn` is `Conv_1`'s and not `Conv1`'s, although both have the key `1`.
+    match same.iter().copied().find(|&other| named_after(tree, site, other)) {
+        Some(other) => vec![other],
+        None => same,
     }
-    let same = tree
-        .siblings(site)
-        .filter(|&other| {
-            let words = &tree.nodes[other].words;
-            words.key == node.words.key && !words.norm && words.index.is_none()
-        })
-        .collect::<Vec<_>>();
-    // `conv1_bn` is `conv1`'s and not `conv_1`'s.
-    let spelt = same.iter().copied().find(|&other| {
-        let other = tree.nodes[other].name;
-        ["_bn", "_BN", "_norm", "-BN", "-bn"].iter().any(|suffix| node.name.strip_suffix(suffix) == Some(other))
-            || ["bn_", "norm_"].iter().any(|prefix| node.name.strip_prefix(prefix) == Some(other))
-    });
-    spelt.map_or(same, |other| vec![other])
+}
+
+/// Whether the norm's name is the weight's and the word for a norm: `conv1` and `conv1_bn` or `bn_conv1`.
+fn named_after(tree: &Tree<'_>, norm: Id, weight: Id) -> bool {
+    let [norm, weight] = [norm, weight].map(|id| tree.nodes[id].name.to_lowercase());
+    let rest = norm.strip_prefix(&weight).or_else(|| norm.strip_suffix(&weight));
+    rest.is_some_and(|rest| matches!(rest.trim_matches(['_', '-']), "bn" | "norm" | "batchnorm"))
 }
 
 /// `bns.0` and `convs.0`: the lists are twins, and the places in them equal.
 fn twin_lists(tree: &Tree<'_>, site: Id) -> Vec<Id> {
-    let (node, list) = (&tree.nodes[site], tree.nodes[site].parent);
-    if node.words.index.is_none() || !tree.nodes[list].words.norm {
+    let (node, list) = (&tree.nodes[site], &tree.nodes[tree.nodes[site].parent]);
+    if !list.words.norm {
         return Vec::new();
     }
-    let key = &tree.nodes[list].words.key;
-    tree.siblings(list)
-        .filter(|&other| tree.nodes[other].words.key == *key && !tree.nodes[other].words.norm)
-        .filter_map(|other| tree.child(other, node.name))
-        .collect()
+    let twins = tree.with_key(list.parent, &list.words.key);
+    twins.iter().filter_map(|&other| tree.child(other, node.name)).collect()
 }
 
-fn only(tree: &Tree<'_>, site: Id) -> Vec<Id> {
-    if tree.nodes[site].words.index.is_some() {
-        return Vec::new();
-    }
-    let others = tree.siblings(site).collect::<Vec<_>>();
-    if others.len() == 1 { others } else { Vec::new() }
-}
-
-fn part(tree: &Tree<'_>, site: Id) -> Vec<Id> {
-    let words = &tree.nodes[site].words;
-    let part = |&other: &Id| !tree.nodes[other].words.norm && words.within(&tree.nodes[other].words);
-    if words.index.is_some() || !words.norm { Vec::new() } else { tree.siblings(site).filter(part).collect() }
-}
-
-fn lone(tree: &Tree<'_>, site: Id) -> Vec<Id> {
-    let words = &tree.nodes[site].words;
-    let speaks = words.index.is_some() || !words.norm || !words.key.is_empty();
-    let others = tree.siblings(site).collect::<Vec<_>>();
-    let alone = others.iter().all(|&other| tree.nodes[other].norms_below == 0);
-    if speaks || !alone { Vec::new() } else { others }
+fn row(tree: &Tree<'_>, site: Id) -> Vec<Id> {
+    let scope = &tree.nodes[tree.nodes[site].parent];
+    let (norms, others): (Vec<Id>, Vec<Id>) = scope.children.values().partition(|&&id| tree.nodes[id].words.norm);
+    let layers = others.into_iter().filter(|&id| tree.nodes[id].end.is_some()).collect::<Vec<_>>();
+    // A row: names that differ in their last counter only. Its places, in order.
+    let places = |row: &[Id]| {
+        let places = row.iter().map(|&id| tree.nodes[id].words.place).collect::<Option<BTreeSet<_>>>();
+        let alike = row.windows(2).all(|pair| template(tree.nodes[pair[0]].name) == template(tree.nodes[pair[1]].name));
+        places.filter(|places| alike && places.len() == row.len())
+    };
+    let same = places(&norms).is_some_and(|norms| places(&layers) == Some(norms));
+    let place = tree.nodes[site].words.place;
+    layers.into_iter().filter(|&id| same && tree.nodes[id].words.place == place).collect()
 }

@@ -4,16 +4,20 @@
 //! ([`takes`]). A norm's producer must put the norm's channels out; a layer that also takes as many in could as well stand
 //! *behind* the norm, and only the others prove that the norm comes after the layer.
 
-use crate::fold::layout::{Axis, ChannelMap};
+use super::transpose::{Transposition, transposition};
+use crate::fold::layout::Axis;
 use crate::plan::{Op, Weight};
+
+/// What a first layer takes in: the colours of an image.
+pub(super) const COLOURS: u64 = 3;
 
 /// Whether a weight can take a number of channels in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Takes {
     /// It cannot.
     No,
-    /// Only as a grouped convolution, whose groups the file does not tell.
-    Grouped,
+    /// Only as a convolution in so many groups, which the file does not tell.
+    Grouped(u64),
     /// As an ordinary or a depthwise one.
     Plain,
 }
@@ -22,24 +26,61 @@ pub(super) enum Takes {
 pub(super) fn takes(weight: &Weight, channels: u64) -> Takes {
     let shape = &weight.shape[..];
     let kind = weight.kind;
-    let transposed = match kind.conv_transpose {
-        Some(Axis::SecondGrouped) if maybe_transposed(weight) => shape.first() == Some(&channels),
-        _ => false,
-    };
+    if kind.conv_transpose == Some(Axis::SecondGrouped) && transposition(weight) == Transposition::Said {
+        // It is no ordinary layer, whose inputs would be where a transposed one's outputs are.
+        return if shape.first() == Some(&channels) { Takes::Plain } else { Takes::No };
+    }
     let depthwise = kind.depthwise.is_some() && shape.len() > 2 && shape.iter().rev().nth(1) == Some(&channels);
-    let ordinary = match (kind.conv.or(kind.linear), kind.conv_transpose) {
+    if depthwise { Takes::Plain } else { per_group(outputs(weight), inputs(weight), channels) }
+}
+
+/// Output channels as an ordinary (not transposed) layer.
+pub(super) fn outputs(weight: &Weight) -> Option<u64> {
+    let (first, last) = (weight.shape.first(), weight.shape.last());
+    match weight.kind.conv.or(weight.kind.linear) {
+        Some(Axis::First) => first.copied(),
+        Some(Axis::Last) => last.copied(),
+        _ => None,
+    }
+}
+
+/// Input channels, in each group, as an ordinary layer.
+pub(super) fn inputs(weight: &Weight) -> Option<u64> {
+    let shape = &weight.shape[..];
+    match (weight.kind.conv.or(weight.kind.linear), weight.kind.conv_transpose) {
         // Only where transposed kernels too begin with the output channels (MLX) are inputs last.
-        (Some(Axis::First), Some(Axis::First)) => per_group(shape.first(), shape.last(), channels),
-        (Some(Axis::First), _) => per_group(shape.first(), shape.get(1), channels),
-        (Some(_), _) => per_group(shape.last(), shape.iter().rev().nth(1), channels),
-        (None, _) => Takes::No,
+        (Some(Axis::First), Some(Axis::First)) => shape.last().copied(),
+        (Some(Axis::First), _) => shape.get(1).copied(),
+        (Some(_), _) => shape.iter().rev().nth(1).copied(),
+        (None, _) => None,
+    }
+}
+
+/// Whether it is a depthwise convolution: one channel in for each group, and a kernel.
+pub(super) fn depthwise(weight: &Weight) -> bool {
+    let own_layout = weight.kind.depthwise.is_some() && weight.kind.conv.is_none();
+    own_layout || weight.shape.len() > 2 && inputs(weight) == Some(1) && outputs(weight) > Some(1) && !pointwise(weight)
+}
+
+/// Whether the kernel has just one element. Such convolutions are hardly ever grouped.
+pub(super) fn pointwise(weight: &Weight) -> bool {
+    kernel(weight).is_some_and(|kernel| kernel.iter().all(|&k| k == 1))
+}
+
+/// The kernel's extents; `None` for linear layers.
+pub(super) fn kernel(weight: &Weight) -> Option<&[u64]> {
+    let shape = &weight.shape[..];
+    let inner = match (weight.kind.conv, weight.kind.conv_transpose) {
+        (Some(Axis::First), Some(Axis::First)) => shape.get(1..shape.len().saturating_sub(1)),
+        (Some(Axis::First), _) => shape.get(2..),
+        _ => shape.get(..shape.len().saturating_sub(2)),
     };
-    if transposed || depthwise { Takes::Plain } else { ordinary }
+    inner.filter(|kernel| !kernel.is_empty())
 }
 
 /// A convolution with `outputs` in all and `inputs` a group.
-fn per_group(outputs: Option<&u64>, inputs: Option<&u64>, channels: u64) -> Takes {
-    let (Some(&outputs), Some(&inputs)) = (outputs, inputs) else { return Takes::No };
+fn per_group(outputs: Option<u64>, inputs: Option<u64>, channels: u64) -> Takes {
+    let (Some(outputs), Some(inputs)) = (outputs, inputs) else { return Takes::No };
     let groups = channels.checked_div(inputs).unwrap_or(0);
     if inputs == channels {
         Takes::Plain
@@ -48,54 +89,25 @@ fn per_group(outputs: Option<&u64>, inputs: Option<&u64>, channels: u64) -> Take
     } else if inputs == 1 {
         Takes::Plain
     } else {
-        Takes::Grouped
+        Takes::Grouped(groups)
     }
 }
 
-/// What `weight` would be if it put `channels` out: an ordinary layer before a transposed convolution, and that only
-/// where names or an even kernel speak for it. Grouped transposed convolutions are left out: almost any shape could be one.
-pub(super) fn puts_out(weight: &Weight, channels: u64) -> Option<(Op, ChannelMap)> {
-    let producers = weight.producers(channels);
-    let likely = |(op, map): &(Op, ChannelMap)| *op != Op::ConvTranspose || map.groups == 1 && maybe_transposed(weight);
-    producers.into_iter().find(likely)
-}
-
-/// Whether names or an even kernel speak for a transposed convolution.
-fn maybe_transposed(weight: &Weight) -> bool {
-    weight.shape.len() > 2 && (transposition(weight) != Transposition::Unsaid || even(weight))
-}
-
-/// What names say about a convolution being transposed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transposition {
-    /// They say it.
-    Said,
-    /// They hint at it: a layer that enlarges its input may be a convolution behind an interpolation too.
-    Hinted,
-    /// Nothing.
-    Unsaid,
-}
-
-pub(super) fn transposition(weight: &Weight) -> Transposition {
-    let lower = weight.module.to_lowercase();
-    let says = |text: &str| ["deconv", "transpose", "convt", "conv_t"].iter().any(|word| text.contains(word));
-    let hints = |text: &str| ["up", "decod", "dec"].iter().any(|word| text.contains(word));
-    let last = lower.rsplit(['/', '.']).find(|segment| segment.parse::<u64>().is_err()).unwrap_or("");
-    match (says(last), says(&lower), even(weight)) {
-        (true, _, _) | (_, true, true) => Transposition::Said,
-        (_, true, false) => Transposition::Hinted,
-        _ if even(weight) && hints(&lower) => Transposition::Hinted,
-        _ => Transposition::Unsaid,
-    }
-}
-
-/// Whether the kernel is even in all directions, as in most transposed convolutions and few others.
-fn even(weight: &Weight) -> bool {
-    let shape = &weight.shape[..];
-    let kernel = match (weight.kind.conv, weight.kind.conv_transpose) {
-        (Some(Axis::First), Some(Axis::First)) => shape.get(1..shape.len().saturating_sub(1)),
-        (Some(Axis::First), _) => shape.get(2..),
-        _ => shape.get(..shape.len().saturating_sub(2)),
+/// Whether `weight` can put `channels` out: as an ordinary layer, or as a transposed convolution if names, kernel or bias
+/// speak for one. Grouped transposed convolutions must be named so: almost any shape could be one.
+pub(super) fn puts_out(weight: &Weight, channels: u64) -> bool {
+    let likely = |(op, groups): (Op, u64)| match (op, transposition(weight)) {
+        (Op::ConvTranspose, Transposition::Said) => true,
+        (Op::ConvTranspose, Transposition::Hinted) => groups == 1,
+        (Op::ConvTranspose, Transposition::Unsaid) => false,
+        (Op::Conv | Op::Linear | Op::Depthwise, _) => true,
     };
-    kernel.is_some_and(|kernel| !kernel.is_empty() && kernel.iter().all(|k| k % 2 == 0))
+    let bias_fits = weight.bias_channels.is_none_or(|bias| bias == channels);
+    bias_fits && weight.producers(channels).into_iter().any(|(op, map)| likely((op, map.groups)))
+}
+
+/// Whether `weight` can put `channels` out as an (ungrouped) transposed convolution and in no other way.
+pub(super) fn transposed_only(weight: &Weight, channels: u64) -> bool {
+    let bias_fits = weight.bias_channels.is_none_or(|bias| bias == channels);
+    bias_fits && matches!(&weight.producers(channels)[..], [(Op::ConvTranspose, map)] if map.groups == 1)
 }

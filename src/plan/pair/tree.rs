@@ -4,10 +4,10 @@
 //! path (numbers replaced by `#`: all instances of a repeated block share it), and for every module its *end*: the weight
 //! whose output is the module's output, where names and shapes tell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::shape::{Takes, takes};
-use super::words::{Words, template};
+use super::shape::{Takes, depthwise, outputs, takes};
+use super::words::{Place, Words, template};
 use crate::plan::Inventory;
 
 /// Index of a node.
@@ -15,6 +15,9 @@ pub(super) type Id = usize;
 
 /// The tree's root.
 pub(super) const ROOT: Id = 0;
+
+/// No more modules than this are looked at for one norm: so many say nothing.
+const MAX_FOUND: usize = 32;
 
 /// A module: a scope, a norm or a layer with weights.
 pub(super) struct Node<'a> {
@@ -34,18 +37,25 @@ pub(super) struct Node<'a> {
     pub(super) end: Option<usize>,
     /// Norms in this module and below.
     pub(super) norms_below: usize,
+    /// Whether a layer or block in this scope says that it comes before something.
+    pub(super) holds_before: bool,
 }
 
 /// All modules of a checkpoint.
 pub(super) struct Tree<'a> {
     pub(super) nodes: Vec<Node<'a>>,
+    /// The innermost scope that holds everything: prefixes such as `module.` mean nothing.
+    pub(super) top: Id,
     /// Node of every norm.
-    pub(super) norm_nodes: Vec<Id>,
+    norm_nodes: Vec<Id>,
+    /// Modules that do not call themselves norms, by scope and key.
+    by_key: BTreeMap<(Id, String), Vec<Id>>,
 }
 
 impl<'a> Tree<'a> {
     pub(super) fn new(inventory: &'a Inventory) -> Tree<'a> {
-        let mut tree = Tree { nodes: vec![node("", ROOT, 0, 0)], norm_nodes: Vec::new() };
+        let mut tree =
+            Tree { nodes: vec![node("", ROOT, 0, 0)], top: ROOT, norm_nodes: Vec::new(), by_key: BTreeMap::new() };
         let mut templates = HashMap::new();
         for (index, weight) in inventory.weights.iter().enumerate() {
             let id = tree.insert(&weight.module, &mut templates);
@@ -56,13 +66,36 @@ impl<'a> Tree<'a> {
             tree.nodes[id].norm = Some(index);
             tree.norm_nodes.push(id);
         }
+        while let (1, Some(&only)) =
+            (tree.nodes[tree.top].children.len(), tree.nodes[tree.top].children.values().next())
+        {
+            tree.top = only;
+        }
         // Children have larger ids than their parents.
         for id in (0..tree.nodes.len()).rev() {
             tree.nodes[id].norms_below = usize::from(tree.nodes[id].norm.is_some())
                 + tree.nodes[id].children.values().map(|&child| tree.nodes[child].norms_below).sum::<usize>();
             tree.nodes[id].end = tree.find_end(inventory, id);
+            let node = &tree.nodes[id];
+            if node.norm.is_none() && !node.words.norm && id != ROOT {
+                let (scope, before) = (node.parent, node.words.before);
+                tree.by_key.entry((scope, node.words.key.clone())).or_default().push(id);
+                tree.nodes[scope].holds_before |= before;
+            }
         }
         tree
+    }
+
+    /// Modules of `scope` that do not call themselves norms and have this key.
+    pub(super) fn with_key(&self, scope: Id, key: &str) -> &[Id] {
+        self.by_key.get(&(scope, key.to_owned())).filter(|found| found.len() <= MAX_FOUND).map_or(&[], Vec::as_slice)
+    }
+
+    /// Modules of `scope` that do not call themselves norms and whose key begins with this one.
+    pub(super) fn with_key_beginning(&self, scope: Id, key: &str) -> Vec<Id> {
+        let (from, to) = (format!("{key}."), format!("{key}/"));
+        let found = self.by_key.range((scope, from)..(scope, to)).flat_map(|(_, ids)| ids.iter().copied());
+        found.take(MAX_FOUND).collect()
     }
 
     pub(super) fn child(&self, id: Id, name: &str) -> Option<Id> {
@@ -74,14 +107,25 @@ impl<'a> Tree<'a> {
         self.nodes[self.nodes[id].parent].children.values().copied().filter(move |&other| other != id)
     }
 
-    /// The norm's module without shells: scopes that hold this norm and nothing else (`norm.norm`, `post_activ.bn`).
+    /// The counters of the modules of a scope that share a template.
+    pub(super) fn counters(&self, scope: Id, shared: &str) -> BTreeSet<Option<Place>> {
+        let alike = self.nodes[scope].children.iter().filter(|(name, _)| template(name) == shared);
+        alike.map(|(_, &child)| self.nodes[child].words.place).collect()
+    }
+
+    pub(super) fn norm_node(&self, norm: usize) -> Id {
+        self.norm_nodes[norm]
+    }
+
+    /// The norm's module without shells: scopes that hold this norm and nothing else, and say no more than the norm does
+    /// (`norm.norm`, `bn1.bn`). What `ibn.batch_norm` or `post_activ.bn` hold besides, or follow, the file does not tell.
     pub(super) fn site(&self, norm: usize) -> Id {
         let mut id = self.norm_nodes[norm];
         loop {
             let parent = self.nodes[id].parent;
-            let shell =
-                parent != ROOT && self.nodes[parent].children.len() == 1 && self.nodes[parent].weights.is_empty();
-            match shell {
+            let (shell, words) = (&self.nodes[parent], &self.nodes[parent].words);
+            let plain = words.norm && words.key.bytes().all(|byte| byte.is_ascii_digit());
+            match parent != ROOT && plain && shell.children.len() == 1 && shell.weights.is_empty() {
                 true => id = parent,
                 false => return id,
             }
@@ -114,8 +158,9 @@ impl<'a> Tree<'a> {
         let node = &self.nodes[id];
         match (node.norm, &node.weights[..], node.children.len()) {
             (None, &[weight], 0) => Some(weight),
+            (None, &[weight], 1) if node.norms_below == 1 => Some(weight),
             // Keras' SeparableConv: the pointwise kernel comes last.
-            (None, weights @ [_, _], 0) => {
+            (None, weights @ [_, _], children) if children == node.norms_below && children < 2 => {
                 weights.iter().copied().find(|&w| inventory.weights[w].kind.depthwise.is_none())
             }
             (None, [], 1) => node.children.values().find_map(|&child| self.nodes[child].end),
@@ -143,11 +188,10 @@ impl<'a> Tree<'a> {
         }
         let ends = self.nodes[id].children.values().map(|&child| self.nodes[child].end).collect::<Option<Vec<_>>>()?;
         let &[a, b] = &ends[..] else { return None };
-        let weight = |index: usize| &inventory.weights[index];
         let feeds = |from: usize, to: usize| {
-            let (from, to) = (weight(from), weight(to));
-            let channels = from.shape.first().copied().unwrap_or(0);
-            from.shape.get(1) == Some(&1) && to.shape.get(1) != Some(&1) && takes(to, channels) == Takes::Plain
+            let (from, to) = (&inventory.weights[from], &inventory.weights[to]);
+            let fed = outputs(from).is_some_and(|channels| takes(to, channels) == Takes::Plain);
+            fed && depthwise(from) && !depthwise(to)
         };
         match (feeds(a, b), feeds(b, a)) {
             (true, false) => Some(b),
@@ -169,5 +213,6 @@ fn node(name: &str, parent: Id, template: usize, slot: usize) -> Node<'_> {
         slot,
         end: None,
         norms_below: 0,
+        holds_before: false,
     }
 }

@@ -1,21 +1,23 @@
-//! Pairing, stage 1a: what a path segment says.
+//! Pairing, stage 1: what a path segment says.
 //!
 //! In: one segment of a module path. Out: [`Words`], its tokens sorted into what it is (a norm, a weight) and which one it
 //! is (the key). `bn1`, `conv1` and `conv1_bn` share the key `1`; `block1a_expand_conv` and `block1a_expand_bn` share
 //! `block.1.a.expand`. Nothing here knows an architecture: only the words in which people say "batch norm" and "layer
 //! with weights".
 
-use std::cmp::Ordering;
-
 /// Words for a batch norm.
 const NORM_WORDS: &[&str] =
     &["bn", "norm", "batchnorm", "bnorm", "batchnormalization", "batchnormalisation", "normalization", "normalisation"];
 
 /// Words for a layer with weights.
-const WEIGHT_WORDS: &[&str] = &["conv", "convolution", "convolutional", "linear", "lin", "fc", "dense"];
+const WEIGHT_WORDS: &[&str] =
+    &["conv", "convolution", "convolutional", "linear", "lin", "fc", "dense", "deconv", "transpose", "transposed"];
 
 /// Words of a norm that stands before its layer, or of a module that stands between a layer and its norm.
 const BEFORE_WORDS: &[&str] = &["pre", "preact", "preactiv", "preactivation", "early"];
+
+/// Names that Keras, Haiku and Flax give to norms, a counter behind them.
+const COUNTED: &[&str] = &["batch_normalization", "sync_batch_normalization", "batch_norm", "BatchNorm"];
 
 /// A path segment, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub(super) struct Words {
     pub(super) norm: bool,
     /// Whether it says that it comes before something.
     pub(super) before: bool,
+    /// Which of a row of siblings it is, by its last token.
+    pub(super) place: Option<Place>,
+    /// Whether a framework named it, by its class and a counter.
+    pub(super) counted: bool,
     /// The whole segment as a number, as in `nn.Sequential`.
     pub(super) index: Option<u64>,
 }
@@ -46,17 +52,18 @@ impl Words {
             .collect::<Vec<_>>()
             .join(".");
         let before = tokens.iter().any(|token| is(token, BEFORE_WORDS));
-        Words { key, norm, before, index: segment.parse().ok() }
-    }
-
-    /// Whether every token of this key is also in `other`'s, in order: `2` in `2.kxk`.
-    pub(super) fn within(&self, other: &Words) -> bool {
-        let mut rest = other.key.split('.');
-        !self.key.is_empty() && self.key.split('.').all(|token| rest.any(|candidate| candidate == token))
+        let place = tokens.last().and_then(|token| match (token.parse(), token.as_bytes()) {
+            (Ok(number), _) => Some(Place::Number(number)),
+            (_, &[letter]) if letter.is_ascii_lowercase() => Some(Place::Letter(letter)),
+            _ => None,
+        });
+        let class = segment.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
+        Words { key, norm, before, place, counted: COUNTED.contains(&class), index: segment.parse().ok() }
     }
 }
 
-/// A segment with every run of digits replaced by `#`: equal for all instances of a template.
+/// A segment without its counters, equal for all instances of a template: every run of digits becomes `#`, and so does a
+/// single letter at the end (`conv_a`, `block1b`).
 pub(super) fn template(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len());
     for c in segment.chars() {
@@ -66,16 +73,30 @@ pub(super) fn template(segment: &str) -> String {
             (false, _) => out.push(c),
         }
     }
+    let letter = out.chars().next_back().is_some_and(|last| last.is_ascii_alphabetic());
+    if letter && out.len() > 1 && out[..out.len() - 1].ends_with(['_', '-', '#']) {
+        out.pop();
+        out.push('#');
+    }
     out
 }
 
-/// Order of names with numbers compared as numbers: `conv2` before `conv10`.
-pub(super) fn natural(a: &str, b: &str) -> Ordering {
-    let key = |name: &str| {
-        let digits = name.chars().filter(char::is_ascii_digit).collect::<String>();
-        (template(name), digits.len(), digits)
-    };
-    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
+/// Which of a row of siblings a module is: `conv2` the second, `c3x3_b` too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Number(u64),
+    Letter(u8),
+}
+
+impl Place {
+    /// Whether this is the place right behind `before`.
+    pub(super) fn follows(self, before: Place) -> bool {
+        match (before, self) {
+            (Place::Number(a), Place::Number(b)) => a.checked_add(1) == Some(b),
+            (Place::Letter(a), Place::Letter(b)) => a + 1 == b,
+            _ => false,
+        }
+    }
 }
 
 /// Lower-case tokens: split at punctuation, at `aB`, between letters and digits; `convs` singular, `dwconv` and `skipbn`
@@ -141,6 +162,8 @@ mod tests {
             ("conv2d_12", "batch_normalization_12"),
             ("convolution", "normalization"),
             ("skip", "skipbn"),
+            ("deconv1", "batchnorm1"),
+            ("conv_transpose1", "norm1"),
             ("convs", "bns"),
             ("compress_conv1", "compress_bn1"),
             ("linear", "batch_norm"),
@@ -155,7 +178,5 @@ mod tests {
         for (weight, norm) in [("conv1", "bn2"), ("conv_pw", "bn1"), ("conv2_kxk", "norm2"), ("dwconv", "bn")] {
             assert_ne!(Words::read(weight).key, Words::read(norm).key, "{weight} {norm}");
         }
-        assert!(Words::read("norm2").within(&Words::read("conv2_kxk")));
-        assert!(!Words::read("bn").within(&Words::read("conv2_kxk")), "an empty key says nothing");
     }
 }

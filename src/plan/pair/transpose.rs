@@ -1,0 +1,87 @@
+//! Pairing, stage 2: convolution or transposed convolution.
+//!
+//! In: a weight and the channels that it must put out. Out: what kind of layer it is, or that names and shapes do not tell.
+//! A square weight fits as both, and the two keep their output channels on different axes: folding into the wrong one
+//! destroys the layer.
+
+use std::collections::BTreeSet;
+
+use super::shape::{kernel, outputs};
+use crate::fold::layout::ChannelMap;
+use crate::plan::{Op, Weight};
+
+/// Words for transposed convolutions.
+const SAID: &[&str] = &["deconv", "transpose", "convt", "conv_t"];
+
+/// Words for layers that enlarge their input: by a transposed convolution, or by one behind an interpolation.
+const UP: &[&str] = &["up", "dec"];
+
+/// Words for layers that do not enlarge their input.
+const DOWN: &[&str] = &["down", "enc", "backbone", "patch", "embed", "stem", "merg", "reduc", "pool"];
+
+/// What speaks for a weight being a transposed convolution's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transposition {
+    /// Its name or its bias says so.
+    Said,
+    /// It may well be: an even kernel, or a name that hints at it.
+    Hinted,
+    /// Nothing.
+    Unsaid,
+}
+
+pub(super) fn transposition(weight: &Weight) -> Transposition {
+    let module = weight.module.to_lowercase();
+    let last = module.rsplit(['/', '.']).find(|segment| segment.parse::<u64>().is_err()).unwrap_or("");
+    if weight.shape.len() < 3 || weight.kind.conv_transpose.is_none() {
+        Transposition::Unsaid
+    } else if transposed_by_bias(weight) || says(last, SAID) || says(&module, SAID) && even(weight) {
+        Transposition::Said
+    } else if says(&module, SAID) || even(weight) {
+        Transposition::Hinted
+    } else {
+        Transposition::Unsaid
+    }
+}
+
+/// Whether the bias has as many elements as a transposed convolution would put out, and an ordinary one would not.
+pub(super) fn transposed_by_bias(weight: &Weight) -> bool {
+    let plain = outputs(weight);
+    let transposed = weight.bias_channels.is_some_and(|bias| match weight.kind.conv_transpose {
+        Some(axis) => ChannelMap::new(axis, &weight.shape, bias).is_some_and(|map| map.groups == 1),
+        None => false,
+    });
+    weight.shape.len() > 2 && transposed && weight.bias_channels != plain
+}
+
+/// What kind of layer `weight` is if it puts out `channels`; `None` if it cannot, or may be either. `kernels` are those of
+/// weights in this file that are transposed convolutions' for certain.
+pub(super) fn operation(weight: &Weight, channels: u64, kernels: &BTreeSet<&[u64]>) -> Option<(Op, ChannelMap)> {
+    let producers = weight.producers(channels);
+    let find = |wanted: Op| producers.iter().copied().find(|(op, _)| *op == wanted);
+    let ordinary = find(Op::Linear).or(find(Op::Depthwise).filter(|_| find(Op::Conv).is_none())).or(find(Op::Conv));
+    let (Some(ordinary), Some(transposed)) = (ordinary, find(Op::ConvTranspose)) else {
+        return ordinary.or(find(Op::ConvTranspose));
+    };
+    // Depthwise both ways, and MLX, where both begin with the output channels.
+    let same = ordinary.1 == transposed.1 || transposed.1.groups == channels;
+    let square = transposed.1.groups == 1;
+    let module = weight.module.to_lowercase();
+    let suspect = kernel(weight).is_some_and(|kernel| kernels.contains(kernel));
+    match transposition(weight) {
+        _ if same => Some(ordinary),
+        Transposition::Said => Some(transposed).filter(|_| square),
+        Transposition::Hinted | Transposition::Unsaid if !square => Some(ordinary),
+        Transposition::Hinted => Some(ordinary).filter(|_| says(&module, DOWN) && !says(&module, UP)),
+        Transposition::Unsaid => Some(ordinary).filter(|_| !suspect || says(&module, DOWN) && !says(&module, UP)),
+    }
+}
+
+fn says(text: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| text.contains(word))
+}
+
+/// Whether the kernel is even in all directions, as in most transposed convolutions and few others.
+fn even(weight: &Weight) -> bool {
+    kernel(weight).is_some_and(|kernel| kernel.iter().all(|k| k % 2 == 0))
+}
