@@ -34,4 +34,5 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
 
 python3 scripts/fetch_models.py --out target/models
 cargo test --locked
-cargo test --locked --no-default-features --lib
+# The pure CPU tool: without the graphics library, and with all tests that need none.
+cargo test --locked --no-default-features
