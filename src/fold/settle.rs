@@ -159,7 +159,8 @@ fn differences(job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], twin:
     (differ, excused)
 }
 
-#[cfg(all(test, feature = "gpu"))]
+#[cfg(test)]
+#[cfg(feature = "gpu")]
 mod tests {
     use std::sync::Mutex;
 

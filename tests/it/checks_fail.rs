@@ -3,8 +3,6 @@
 //! In: folds whose reference, or whose result, is made wrong on purpose. Out: `Error::Verification`, or, for a model that
 //! fails on a GPU under way, nothing left over for the next one.
 
-use std::path::{Path, PathBuf};
-
 use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::{Engine, FoldOptions, Job, Scales, Shifts, affine::Affine, fold};
@@ -12,6 +10,9 @@ use bnfold_gpu::output::{Style, style_norms};
 use bnfold_gpu::plan::{Fold, PlanSettings, plan};
 
 use crate::fixture::{Folder, Model, Numbers};
+
+/// A planted error and its name.
+type Change<'a> = (&'a str, &'a dyn Fn(&mut Vec<f64>));
 
 /// A convolution with a bias, and its norm.
 fn ready() -> (Folder, Checkpoint, Vec<Fold>) {
@@ -46,7 +47,7 @@ fn fold_against(change: impl Fn(&mut Vec<f64>), options: FoldOptions<'_>) -> Res
 #[test]
 fn a_weight_off_its_reference_is_never_handed_on() {
     assert_eq!(fold_against(|_| {}, FoldOptions::default()).unwrap(), 108, "the right reference passes");
-    let wrong: [(&str, &dyn Fn(&mut Vec<f64>)); 4] = [
+    let wrong: [Change<'_>; 4] = [
         ("two channels exchanged", &|scales| scales.swap(1, 2)),
         ("a sign", &|scales| scales[3] = -scales[3]),
         ("another eps", &|scales| scales[0] *= 1.0 + 4e-5),
@@ -74,7 +75,7 @@ fn a_shift_off_its_reference_is_never_written() {
             shifts.check(&checkpoint, &folds, &plans, FoldOptions::default())
         };
         check(&|_| {}).unwrap();
-        let wrong: [(&str, &dyn Fn(&mut Vec<f64>)); 3] = [
+        let wrong: [Change<'_>; 3] = [
             ("the layer's bias left out", &|shift| shift[0] += 0.37),
             ("two channels exchanged", &|shift| shift.swap(0, 3)),
             ("zeros", &|shift| shift.fill(0.0)),
@@ -89,7 +90,7 @@ fn a_shift_off_its_reference_is_never_written() {
 
 /// A model of several batches whose first weight overflows f16, and a small one without a fault.
 #[cfg(feature = "gpu")]
-fn bad_and_good(folder: &Folder) -> (PathBuf, PathBuf) {
+fn bad_and_good(folder: &Folder) -> (std::path::PathBuf, std::path::PathBuf) {
     let big = vec![600.0; 4 << 20];
     let layers = (0..6).map(|layer| {
         let gamma = if layer == 0 { 1e4 } else { 1.0 };
@@ -116,7 +117,7 @@ fn a_model_that_fails_leaves_nothing_on_the_gpu_for_the_next_one() {
     use bnfold_gpu::model::{Settings, fold_model};
     let folder = Folder::new();
     let (bad, good) = bad_and_good(&folder);
-    let run = |input: &Path, output: &str, engine: &mut Engine, verify: bool| {
+    let run = |input: &std::path::Path, output: &str, engine: &mut Engine, verify: bool| {
         let options = FoldOptions { verify, ..FoldOptions::default() };
         fold_model(input, &folder.path(output), Settings::default(), engine, options)
     };

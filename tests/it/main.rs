@@ -60,6 +60,8 @@ mod several_models;
 mod snapshots;
 // What goes to stdout, what to stderr, and what never reaches a terminal.
 mod streams;
+// Real architectures, whose true pairs are known.
+mod traced;
 // `verify` passes what is right and finds what is wrong.
 mod verify_catches;
 // The output file: its name, mode and bytes, and what it may replace.
