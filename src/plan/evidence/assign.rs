@@ -3,8 +3,8 @@
 //! In: kept norms and the weights that no norm owns. Out: folds, each weight to at most one norm. Norms and weights are
 //! compared width by width, in two ways, and what the first finds is taken from what the second may find:
 //!
-//! 1. [`predicted`](super::predicted): a norm before the weight predicts the norm's running means;
-//! 2. [`agreed`](super::agreed): row sums and norms follow running means and variances in rank, and leave nothing that
+//! 1. `predicted`: a norm before the weight predicts the norm's running means;
+//! 2. `agreed`: row sums and norms follow running means and variances in rank, and leave nothing that
 //!    something else explains.
 //!
 //! In both ways a pair must be *direct* (neither an activation nor a pool stands between) and the norm's statistics
