@@ -34,12 +34,12 @@ fn mixed(folder: &Folder) -> std::path::PathBuf {
 #[test]
 fn plans() {
     let folder = Folder::new();
-    assert_snapshot!("plan of the digits network", text(&bnfold(&[&"plan", &"--input", &DIGITS]), &folder));
+    assert_snapshot!("plan_of_the_digits_network", text(&bnfold(&[&"plan", &"--input", &DIGITS]), &folder));
     let input = mixed(&folder);
-    assert_snapshot!("plan with norms that stay", text(&bnfold(&[&"plan", &"--input", &input]), &folder));
-    assert_snapshot!("plan of every norm", text(&bnfold(&[&"plan", &"-v", &"--input", &input]), &folder));
+    assert_snapshot!("plan_with_norms_that_stay", text(&bnfold(&[&"plan", &"--input", &input]), &folder));
+    assert_snapshot!("plan_of_every_norm", text(&bnfold(&[&"plan", &"-v", &"--input", &input]), &folder));
     let json = bnfold(&[&"plan", &"--input", &input, &"--format", &"json", &"-q"]);
-    assert_snapshot!("plan as json", text(&json, &folder));
+    assert_snapshot!("plan_as_json", text(&json, &folder));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn reports() {
     let run = bnfold(&[&"verify", &"--original", &input, &"--folded", &folded]);
     assert_snapshot!("verification", text(&run, &folder));
     let run = bnfold(&[&"verify", &"--original", &input, &"--folded", &folded, &"--eps", &"0.1"]);
-    assert_snapshot!("verification that fails", text(&run, &folder));
+    assert_snapshot!("verification_that_fails", text(&run, &folder));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn help() {
     let folder = Folder::new();
     for command in ["", "plan", "verify", "devices"] {
         let arguments: &[&dyn AsRef<std::ffi::OsStr>] = if command.is_empty() { &[&"-h"] } else { &[&command, &"-h"] };
-        assert_snapshot!(format!("help {command}").trim().to_owned(), text(&bnfold(arguments), &folder));
+        assert_snapshot!(format!("help_{command}").trim_end_matches('_').to_owned(), text(&bnfold(arguments), &folder));
     }
 }
 
