@@ -1,7 +1,7 @@
 //! One model, from file to file: the pipeline, stage by stage.
 //!
-//! In: the path of a checkpoint, settings, where the result goes, an engine. Out: the folded checkpoint and a [`ModelReport`], or
-//! an error and nothing on disk.
+//! In: the path of a checkpoint, settings, where the result goes, an engine. Out: the folded checkpoint and a
+//! [`ModelReport`], or an error and nothing on disk.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::plan::{Fold, PlanSettings, Planned, plan};
 use crate::report::{Layers, ModelReport, Seconds, Verification};
 
 /// How a model is folded: the resolved command line.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings<'a> {
     /// What bears on the plan.
     pub planning: PlanSettings,
@@ -30,6 +30,21 @@ pub struct Settings<'a> {
     pub replace: Replace,
     /// Flush to disk before the file gets its name.
     pub sync: bool,
+}
+
+impl Default for Settings<'_> {
+    /// The command line's defaults; what is written is on disk before it gets its name.
+    fn default() -> Self {
+        Settings {
+            planning: PlanSettings::default(),
+            plan: None,
+            style: Style::default(),
+            dtype: None,
+            strict: false,
+            replace: Replace::default(),
+            sync: true,
+        }
+    }
 }
 
 /// Folds the checkpoint at `input` into `output`: [`Model::open`] and [`Model::fold_into`] in one call.
@@ -166,7 +181,7 @@ fn check_strict(checkpoint: &Checkpoint, planned: &Planned, strict: bool) -> Res
     }
 }
 
-/// The weights to fold, in the order of the input file: reading goes forward.
+/// The weights to fold, in the order of the plan.
 fn jobs<'a>(folds: &'a [Fold], plans: &[NormPlan], stored_as: impl Fn(Float) -> Float) -> Vec<Job<'a>> {
     let job = |(fold, plan): (&'a Fold, &NormPlan)| Job {
         fold,

@@ -96,8 +96,8 @@ impl Engine {
         if let Engine::Gpu(gpu) = self
             && !gpu.drain()
         {
-            // It broke while nobody needed its results: the next model is folded on the CPU.
-            *self = Engine::Cpu;
+            // It broke while nobody needed its results: they are not missed, and the next model is folded on the CPU.
+            self.give_up("it was lost after the last result", &mut stats.warnings);
         }
         left
     }

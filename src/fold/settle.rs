@@ -116,8 +116,8 @@ impl Settle<'_> {
     /// A piece that the GPU folded. Where its bits are not the CPU's, the CPU's are taken: a GPU may flush subnormals, and
     /// a NaN has no fixed bits. `false` if some difference has no such excuse, and the GPU must not be trusted.
     ///
-    /// Without verification (`--no-verify`) only pieces with a suspicious element (zero, subnormal, infinite, NaN: all that a flush or a
-    /// dispatch that never ran can leave) are computed again.
+    /// Without verification (`--no-verify`) only pieces with a suspicious element (zero, subnormal, infinite, NaN: all
+    /// that a flush or a dispatch that never ran can leave) are computed again.
     pub(super) fn gpu_piece(&self, worker: &mut Worker, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<bool> {
         let job = &self.jobs[piece.job];
         let (_, twin, stats) = worker.buffers(0, folded.len());

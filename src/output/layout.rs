@@ -3,7 +3,7 @@
 //! In: the original's tensors, the folds and their [`NormPlan`]s, the shifts. Out: a [`Layout`]. The order is the
 //! safetensors library's: by element type, widest alignment first, then by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::NormPlan;
 use crate::checkpoint::{Checkpoint, Dtype, Float, Metadata};
@@ -110,8 +110,9 @@ impl Layout {
             });
         }
         sort(&mut entries);
-        if let Some(twins) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            let tensor = twins[0].name.clone();
+        let mut names = HashSet::with_capacity(entries.len());
+        if let Some(twin) = entries.iter().find(|entry| !names.insert(entry.name.as_str())) {
+            let tensor = twin.name.clone();
             let fold = folds.iter().find(|fold| fold.bias == tensor);
             let norm = fold.map(|fold| fold.norm.name.clone()).unwrap_or_default();
             return Err(Error::NameTaken { path: checkpoint.path().to_owned(), norm, tensor });

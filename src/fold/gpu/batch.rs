@@ -74,18 +74,12 @@ impl Batch {
                 scales += job.scales.f32.len();
                 last = Some(piece.job);
             }
-            let bytes = piece.elements * float.bytes();
-            let begin = batch.bytes;
-            if job.fold.float != float || begin + bytes > BATCH_BYTES || scales > MAX_SCALES {
+            if job.fold.float != float || scales > MAX_SCALES {
                 break;
             }
-            piece.read(
-                settle.checkpoint,
-                jobs,
-                &mut bytemuck::cast_slice_mut(&mut batch.stored)[begin..begin + bytes],
-            )?;
-            batch.bytes = (begin + bytes).next_multiple_of(TILE_BYTES);
-            batch.pieces.extend(queue.pop_front().map(|piece| (piece, begin)));
+            let Some(stored) = batch.add(*piece) else { break };
+            piece.read(settle.checkpoint, jobs, stored)?;
+            queue.pop_front();
         }
         stats.read += started.elapsed();
         Ok(batch)
