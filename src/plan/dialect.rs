@@ -103,6 +103,20 @@ pub const DIALECTS: &[Dialect] = &[
         weights: &[TORCH_WEIGHT],
         eps: 1e-5,
     },
+    // Paddle: PyTorch's convolutions, but linear weights are [in, out] (paddle.nn.Linear). paddle.nn.BatchNorm2D:
+    // epsilon=1e-05.
+    Dialect {
+        name: "paddle",
+        format: None,
+        mean: &["_mean"],
+        var: &["_variance"],
+        gamma: &["weight"],
+        beta: &["bias"],
+        spare: &[],
+        affine_required: true,
+        weights: &[WeightName { linear: Some(Axis::Last), ..TORCH_WEIGHT }],
+        eps: 1e-5,
+    },
     // burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear).
     Dialect {
         name: "burn",

@@ -8,7 +8,7 @@ use globset::{Glob, GlobMatcher};
 use serde_json::Value;
 
 use super::architecture;
-use super::catalogue::{Catalogue, Entry, Known, Recognised, recognise};
+use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
 use super::{Inventory, Norm};
 
 /// What the user and the checkpoint's surroundings say about eps.
@@ -64,6 +64,12 @@ impl EpsLookup {
     /// The architecture, where it is known.
     pub(super) fn architecture(&self) -> Option<&str> {
         self.architecture.as_ref().map(|known| known.name.as_str())
+    }
+
+    /// What the catalogue knows about pairs; what it knows about the architecture itself goes first.
+    pub(super) fn known_pairs(&self) -> Vec<KnownPairs> {
+        let by_name = self.architecture.as_ref().and_then(of_architecture);
+        by_name.into_iter().chain(self.recognised.iter().filter_map(of_family)).collect()
     }
 
     pub(super) fn eps(&self, norm: &Norm) -> SourcedEps {

@@ -67,20 +67,29 @@ enum RawAction {
 }
 
 impl PlanFile {
-    /// Reads the plan at `path` for the checkpoint at `input`; of a file with several plans (a JSON array, as `plan`
-    /// prints it for several models) the one whose `input` is that checkpoint.
-    pub(super) fn read(path: &Path, input: &Path, inventory: &Inventory, eps: &EpsLookup) -> Result<PlanFile> {
+    /// Reads the plan at `path` for the checkpoint at `input`; of a JSON array, as `plan` prints it for several models, the
+    /// one whose `input` is that checkpoint. A plan by itself is followed whatever its `input` says, since files are moved;
+    /// where it could be meant for another checkpoint of the same call, only if it says nothing else.
+    pub(super) fn read(
+        path: &Path,
+        input: &Path,
+        is_one_of_several: bool,
+        inventory: &Inventory,
+        eps: &EpsLookup,
+    ) -> Result<PlanFile> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read the plan", path))?;
         let refuse = |line, problem| Error::PlanFile { path: path.to_owned(), line, problem };
         let syntax = |error: serde_json::Error| refuse(error.line(), format!("not a plan: {error}"));
-        let plans = match text.trim_start().starts_with('[') {
+        let is_array = text.trim_start().starts_with('[');
+        let plans = match is_array {
             true => serde_json::from_str::<Vec<RawPlan<'_>>>(&text).map_err(syntax)?,
             false => vec![serde_json::from_str::<RawPlan<'_>>(&text).map_err(syntax)?],
         };
-        let raw = match plans.len() {
-            1 => plans.into_iter().next(),
-            _ => plans.into_iter().find(|plan| plan.input.as_deref() == Some(&*input.to_string_lossy())),
+        let is_meant = |plan: &RawPlan<'_>| match plan.input.as_deref() {
+            Some(meant) => meant == input.to_string_lossy() || !(is_array || is_one_of_several),
+            None => !is_array,
         };
+        let raw = plans.into_iter().find(is_meant);
         let Some(raw) = raw else {
             return Err(refuse(1, format!("none of its plans has \"input\": \"{}\"", input.display())));
         };

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Op;
+use super::companion::Companions;
 use super::dialect::{COLLECTIONS, DIALECTS, Dialect, SUFFIXES, WeightName};
 use crate::checkpoint::{Checkpoint, Dtype, Metadata, Tensor};
 use crate::fold::layout::{Axis, ChannelMap};
@@ -67,8 +68,8 @@ pub struct Weight {
     pub bias_channels: Option<u64>,
     /// Whether `__metadata__` says that other names mean this very tensor.
     pub aliased: bool,
-    /// Another tensor of the same module, or of the scope around it, that takes part in the computation in a way that is
-    /// not known: a mask, an index of channels, the factors of a computed weight.
+    /// Another tensor that takes part in the layer's computation in a way that is not known (see
+    /// `companion`).
     pub companion: Option<String>,
 }
 
@@ -119,8 +120,7 @@ impl Inventory {
     pub fn new(tensors: &BTreeMap<String, Tensor>, metadata: &[&Metadata]) -> Inventory {
         let format = metadata.iter().find_map(|m| m.get("format")).map(String::as_str);
         let names = Names::new(tensors);
-        let norms = names.norms(tensors, format);
-        let taken = norms.iter().flat_map(Norm::tensors).collect::<BTreeSet<_>>();
+        let mut norms = names.norms(tensors, format);
         // safetensors' `save_model` drops all but one of the tensors that share memory and records `dropped = kept`.
         let aliased = metadata
             .iter()
@@ -128,8 +128,15 @@ impl Inventory {
             .filter(|(alias, kept)| !tensors.contains_key(*alias) && tensors.contains_key(*kept))
             .map(|(_, kept)| kept.as_str())
             .collect::<BTreeSet<_>>();
+        for norm in &mut norms {
+            let shared = norm.tensors().find(|tensor| aliased.contains(tensor)).map(str::to_owned);
+            norm.defect = norm.defect.take().or(shared.map(|tensor| {
+                format!("`{tensor}` is used under other names too, so that the norm stands in several places")
+            }));
+        }
+        let taken = norms.iter().flat_map(Norm::tensors).collect::<BTreeSet<_>>();
         let dialects = dialects_of(&norms);
-        let companions = companions(tensors, &taken, &dialects);
+        let companions = Companions::of(tensors, &taken, &dialects);
         let weights = tensors
             .iter()
             .filter(|(name, tensor)| tensor.shape.len() >= 2 && !taken.contains(name.as_str()))
@@ -154,48 +161,12 @@ impl Inventory {
                         .map(|[n]| n),
                     bias,
                     aliased: aliased.contains(name.as_str()),
-                    companion: companion(&companions, name),
+                    companion: companions.of_weight(&plain(name)),
                 })
             })
             .collect();
         Inventory { norms, weights }
     }
-}
-
-/// Tensors that are neither a norm's nor a layer's weight or bias, by the path they lie in; per path an integer one, if
-/// there is any.
-fn companions<'a>(
-    tensors: &'a BTreeMap<String, Tensor>,
-    taken: &BTreeSet<&str>,
-    dialects: &[&'static Dialect],
-) -> BTreeMap<String, (&'a str, bool)> {
-    let ordinary = |name: &str| {
-        let mut kinds = dialects.iter().flat_map(|dialect| dialect.weights);
-        kinds.any(|kind| find(name, kind.name).is_some() || find(name, kind.bias).is_some())
-    };
-    let mut companions = BTreeMap::new();
-    for (name, tensor) in tensors.iter().filter(|(name, _)| !taken.contains(name.as_str()) && !ordinary(name)) {
-        let integer = tensor.dtype.float().is_none();
-        let entry = companions.entry(parent(&plain(name)).to_owned()).or_insert((name.as_str(), integer));
-        if integer && !entry.1 {
-            *entry = (name, true);
-        }
-    }
-    companions
-}
-
-/// The companion of the weight `name`: any in its own module, an integer one in the scope around it.
-fn companion(companions: &BTreeMap<String, (&str, bool)>, name: &str) -> Option<String> {
-    let plain = plain(name);
-    let module = parent(&plain);
-    let inside = [module, plain.as_str()].into_iter().find_map(|path| companions.get(path));
-    let around = companions.get(parent(module)).filter(|(_, integer)| *integer);
-    inside.or(around).map(|(name, _)| (*name).to_owned())
-}
-
-/// A plain path without its last segment.
-fn parent(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 /// The dialects that occur, most frequent first.
@@ -207,7 +178,7 @@ fn dialects_of(norms: &[Norm]) -> Vec<&'static Dialect> {
 }
 
 /// A tensor's name without decorations and collection, `/` between segments: equal for all tensors of one module.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let bare = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name));
     let bare = COLLECTIONS
         .iter()
@@ -231,13 +202,13 @@ fn split(name: &str, pattern: &str) -> Option<String> {
 }
 
 /// `name` with `pattern` at its end replaced, decorations kept.
-fn rename(name: &str, pattern: &str, with: &str) -> Option<String> {
+pub(super) fn rename(name: &str, pattern: &str, with: &str) -> Option<String> {
     let (begin, end) = find(name, pattern)?;
     Some(format!("{}{with}{}", &name[..begin], &name[end..]))
 }
 
 /// Where `pattern` stands in `name`: at its end but for decorations, as whole segments.
-fn find(name: &str, pattern: &str) -> Option<(usize, usize)> {
+pub(super) fn find(name: &str, pattern: &str) -> Option<(usize, usize)> {
     let end = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name)).len();
     let begin = end.checked_sub(pattern.len())?;
     let tail = name.get(begin..end)?;

@@ -10,6 +10,7 @@
 
 mod architecture;
 mod catalogue;
+mod companion;
 pub mod dialect;
 mod eps;
 mod evidence;
@@ -161,40 +162,51 @@ pub struct PlanSettings {
     pub eps: EpsSettings,
     /// How much of the checkpoint's values is looked at.
     pub evidence: EvidenceLevel,
+    /// Whether one call plans several checkpoints: a plan file's plan for another one is not followed then.
+    pub is_one_of_several: bool,
 }
 
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
     let inventory = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &inventory);
+    let mut notes = eps.warnings.clone();
     let (plan, folds) = match file {
         Some(path) => {
-            let mut file = file::PlanFile::read(path, checkpoint.path(), &inventory, &eps)?;
+            let mut file = file::PlanFile::read(path, checkpoint.path(), settings.is_one_of_several, &inventory, &eps)?;
             let folds = resolve(&file.plan, &inventory, checkpoint).map_err(|misfit| file.misfit(misfit))?;
             keep_the_unmentioned(&mut file.plan, &inventory);
             file.plan.architecture = file.plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
             (file.plan, folds)
         }
         None => {
-            let mut plan = judge(checkpoint, &inventory, &eps, settings.evidence)?;
+            let (mut plan, misfits) = judge(checkpoint, &inventory, &eps, settings.evidence)?;
+            notes.extend(misfits);
             let folds = resolve::resolve_or_keep(&mut plan, &inventory, checkpoint);
             (plan, folds)
         }
     };
     let assumed = stake::at_stake(&plan, &folds, checkpoint, &eps)?;
-    Ok(Planned { plan, folds, assumed, notes: eps.warnings })
+    Ok(Planned { plan, folds, assumed, notes })
 }
 
-/// The planner's own plan.
-fn judge(checkpoint: &Checkpoint, inventory: &Inventory, eps: &EpsLookup, evidence: EvidenceLevel) -> Result<Plan> {
-    let verdicts = weigh(checkpoint, inventory, pair(inventory), evidence)?;
+/// The planner's own plan, and what of the catalogue's rules does not fit the checkpoint.
+fn judge(
+    checkpoint: &Checkpoint,
+    inventory: &Inventory,
+    eps: &EpsLookup,
+    evidence: EvidenceLevel,
+) -> Result<(Plan, Vec<String>)> {
+    let mut verdicts = pair(inventory);
+    let misfits = pair::apply(inventory, &eps.known_pairs(), &mut verdicts);
+    let verdicts = weigh(checkpoint, inventory, verdicts, evidence)?;
     let layers = inventory
         .norms
         .iter()
         .zip(verdicts)
         .map(|(norm, verdict)| {
             let action = match verdict {
-                Verdict::Keep { reason } => Action::Keep { reason },
+                Verdict::Likely { reason, .. } | Verdict::Keep { reason } => Action::Keep { reason },
                 Verdict::Fold { weight, op, map, evidence } => {
                     let weight = &inventory.weights[weight];
                     let sourced = eps.eps(norm);
@@ -216,13 +228,14 @@ fn judge(checkpoint: &Checkpoint, inventory: &Inventory, eps: &EpsLookup, eviden
             Layer { norm: norm.name.clone(), action }
         })
         .collect();
-    Ok(Plan {
+    let plan = Plan {
         version: VERSION,
         input: checkpoint.path().to_string_lossy().into_owned(),
         dialect: inventory.dialect().map(str::to_owned),
         architecture: eps.architecture().map(str::to_owned),
         layers,
-    })
+    };
+    Ok((plan, misfits))
 }
 
 /// A norm that a plan file does not mention stays.

@@ -36,17 +36,20 @@ fn twin(name: &str) -> PathBuf {
 
 #[test]
 fn twins_of_equal_names_are_told_apart() {
-    for (name, norms, foldable, reason) in [
-        ("conv-norm-relu", 3, true, ""),
-        ("conv-relu-norm", 3, false, "an activation stands before"),
-        ("conv-pool-norm", 3, false, "a pool or an activation stands between"),
-        ("post-activation", 6, true, ""),
-        ("pre-activation", 6, false, "values contradict it: the running statistics of"),
+    for (name, norms, blind, foldable, reason) in [
+        ("conv-norm-relu", 3, 3, true, ""),
+        ("conv-relu-norm", 3, 3, false, "an activation stands before"),
+        ("conv-pool-norm", 3, 3, false, "a pool or an activation stands between"),
+        // Several pairs of one width: names alone do not tell which side of its layer a norm stands on.
+        ("post-activation", 6, 0, true, ""),
+        ("pre-activation", 6, 0, false, "values contradict it: the running statistics of"),
     ] {
-        let blind = plan(&twin(name), "none");
-        assert_eq!(folds(&blind).len(), norms, "{name}: test file is broken: names alone fold everything");
+        assert_eq!(folds(&plan(&twin(name), "none")).len(), blind, "{name}: names alone");
         let layers = plan(&twin(name), "auto");
-        assert_eq!(folds(&layers), if foldable { folds(&blind) } else { Vec::new() }, "{name}");
+        assert_eq!(layers.len(), norms, "{name}: test file is broken");
+        let twins =
+            folds(&layers).iter().filter(|(norm, weight)| norm.replace("bn", "conv") + ".weight" == *weight).count();
+        assert_eq!((folds(&layers).len(), twins), if foldable { (norms, norms) } else { (0, 0) }, "{name}");
         for layer in layers.iter().filter(|layer| layer["action"] == "fold") {
             assert!(layer["evidence"].to_string().contains("values: row sums follow running means"), "{name}: {layer}");
         }
@@ -156,5 +159,69 @@ fn statistics_that_are_not_numbers_say_nothing() {
     let path = folder.file("nan.safetensors", &crepe_like(&[f64::NAN; 16], true));
     for evidence in ["auto", "full"] {
         assert_eq!(folds(&plan(&path, evidence)).len(), 1, "the fold itself refuses them, with the channel");
+    }
+}
+
+/// A convolution of 64 channels behind a stem, square, whose norm has the statistics of its rows or of its columns.
+fn square(columns: bool) -> Model {
+    let mut numbers = Numbers::new(21);
+    let input_means = numbers.many(64, 2.0, 4.0);
+    let scales = (0..64).map(|_| numbers.between(0.3, 2.0)).collect::<Vec<_>>();
+    let mut weight = vec![0.0; 64 * 64 * 9];
+    let (mut mean, mut var) = (vec![0.0; 64], vec![0.0; 64]);
+    for (index, w) in weight.iter_mut().enumerate() {
+        let (row, column) = (index / (64 * 9), index / 9 % 64);
+        let (output, input) = if columns { (column, row) } else { (row, column) };
+        *w = numbers.between(-scales[output], scales[output]);
+        mean[output] += *w * input_means[input];
+        var[output] += *w * *w;
+    }
+    let first = numbers.many(64 * 27, -1.0, 1.0);
+    Model::new()
+        .floats("stem.conv.weight", Float::F32, &[64, 3, 3, 3], &first)
+        .norm("stem.bn", Float::F32, &[1.0; 64], &[0.0; 64], &numbers.many(64, -1.0, 1.0), &numbers.many(64, 0.5, 2.0))
+        .floats("block.conv.weight", Float::F32, &[64, 64, 3, 3], &weight)
+        .norm("block.bn", Float::F32, &[1.0; 64], &[0.0; 64], &mean, &var)
+}
+
+#[test]
+fn a_square_weight_whose_columns_go_with_the_norm_is_refused() {
+    let folder = Folder::new();
+    let (rows, columns) =
+        (folder.file("rows.safetensors", &square(false)), folder.file("columns.safetensors", &square(true)));
+    for path in [&rows, &columns] {
+        assert_eq!(folds(&plan(path, "none")).len(), 2, "test file is broken: names alone fold both");
+    }
+    assert_eq!(folds(&plan(&rows, "auto")).len(), 2);
+    let layers = plan(&columns, "auto");
+    assert_eq!(folds(&layers), [("stem.bn".to_owned(), "stem.conv.weight".to_owned())]);
+    assert!(reasons(&layers)[0].contains("follow `block.conv.weight` as a conv_transpose"), "{layers:?}");
+}
+
+/// Two heads, each a convolution and its norm; `tied`: with one weight, stored twice; `copy`: with one norm, too.
+fn heads(tied: bool, copy: bool) -> Model {
+    let mut numbers = Numbers::new(31);
+    let weight = numbers.many(64 * 40, -1.0, 1.0);
+    let other = if tied { weight.clone() } else { numbers.many(64 * 40, -1.0, 1.0) };
+    let mut norm = || (numbers.many(64, -1.0, 1.0), numbers.many(64, 0.5, 2.0));
+    let first = norm();
+    let second = if copy { first.clone() } else { norm() };
+    Model::new()
+        .floats("heads.0.conv.weight", Float::F32, &[64, 40, 1, 1], &weight)
+        .norm("heads.0.bn", Float::F32, &[1.0; 64], &[0.0; 64], &first.0, &first.1)
+        .floats("heads.1.conv.weight", Float::F32, &[64, 40, 1, 1], &other)
+        .norm("heads.1.bn", Float::F32, &[1.0; 64], &[0.0; 64], &second.0, &second.1)
+}
+
+#[test]
+fn one_weight_under_two_names_is_shared() {
+    let folder = Folder::new();
+    for (name, tied, copy, expected) in [("two", false, false, 2), ("one", true, false, 0), ("twice", true, true, 2)] {
+        let path = folder.file(&format!("{name}.safetensors"), &heads(tied, copy));
+        let layers = plan(&path, "auto");
+        assert_eq!(folds(&layers).len(), expected, "{name}: {layers:?}");
+        for reason in reasons(&layers) {
+            assert!(reason.contains("hold the same values"), "{reason}");
+        }
     }
 }

@@ -12,8 +12,8 @@ use bnfold_gpu::plan::{Inventory, Verdict, pair};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Network {
-    name: String,
+pub struct Network {
+    pub name: String,
     /// Names that share memory.
     aliases: Vec<Vec<String>>,
     tensors: Vec<(String, String, Vec<u64>)>,
@@ -30,7 +30,7 @@ struct Score {
     wrong: Vec<String>,
 }
 
-static NETWORKS: LazyLock<Vec<Network>> = LazyLock::new(|| {
+pub static NETWORKS: LazyLock<Vec<Network>> = LazyLock::new(|| {
     let mut text = String::new();
     let bytes = include_bytes!("../data/traced.jsonl.gz");
     flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
@@ -40,7 +40,7 @@ static NETWORKS: LazyLock<Vec<Network>> = LazyLock::new(|| {
 impl Network {
     /// The table of tensors and the metadata as the safetensors library saves them: of tensors that share memory the
     /// first is kept, and the others are recorded.
-    fn saved(&self) -> (BTreeMap<String, Tensor>, Metadata) {
+    pub fn saved(&self) -> (BTreeMap<String, Tensor>, Metadata) {
         let mut metadata = Metadata::new();
         for group in &self.aliases {
             let kept = group.iter().min().unwrap();
@@ -69,8 +69,8 @@ impl Network {
                     let weight = &inventory.weights[weight].tensor;
                     score.wrong.push(format!("{} <- {weight}, really {truth:?}", norm.name));
                 }
-                (Verdict::Keep { .. }, Some(Some(_))) => score.missed += 1,
-                (Verdict::Keep { .. }, _) => score.kept += 1,
+                (_, Some(Some(_))) => score.missed += 1,
+                _ => score.kept += 1,
             }
         }
         score
@@ -91,10 +91,11 @@ fn no_pair_is_wrong_and_nearly_all_are_found() {
     assert!(recall >= RECALL && whole >= WHOLE, "{right} right, {missed} missed: {recall:.4}; {whole} networks whole");
 }
 
-/// What is reached today.
-const RECALL: f64 = 0.957;
-const WHOLE: usize = 190;
-const COUNT: usize = 219;
+/// What is reached today. Networks that names alone do not tell, which the catalogue is for, are over-represented: with the
+/// architecture known, `src/plan/pair/tests/known.rs` finds all but a few.
+const RECALL: f64 = 0.914;
+const WHOLE: usize = 193;
+const COUNT: usize = 250;
 
 #[test]
 fn pairs_do_not_depend_on_what_stands_before_a_name() {
@@ -109,7 +110,7 @@ fn pairs_do_not_depend_on_what_stands_before_a_name() {
             let verdicts = inventory.norms.iter().zip(pair(inventory));
             let folds = verdicts.filter_map(|(norm, verdict)| match verdict {
                 Verdict::Fold { weight, .. } => Some((norm.name.clone(), inventory.weights[weight].tensor.clone())),
-                Verdict::Keep { .. } => None,
+                _ => None,
             });
             folds.collect::<Vec<_>>()
         };
@@ -159,4 +160,10 @@ families! {
     one_dimension: "pytorchcv/quartznet5x5_en_ls", 32, 0, 1;
     shared_weights_stay: "pytorchcv/sharesnet18", 12, 8, 0;
     norm_behind_relu_stays: "handmade/crepe", 0, 4, 0;
+    convmixer_has_a_gelu_before_its_norms: "timm/convmixer_768_32", 0, 65, 0;
+    dpn_runs_its_norms_first: "timm/dpn68", 45, 27, 0;
+    repvit: "timm/repvit_m1_1", 77, 23, 0;
+    resnet_v2_runs_its_norms_first: "timm/resnetv2_50", 32, 17, 0;
+    factors_of_a_convolution_may_be_summed: "monai/AHNet", 63, 56, 0;
+    norms_first_in_blocks_of_one_width: "monai/SegResNetDS", 0, 12, 12;
 }

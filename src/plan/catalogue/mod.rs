@@ -1,9 +1,11 @@
-//! 2 PLAN: the catalogue: eps of known architectures, which no checkpoint stores.
+//! 2 PLAN: the catalogue: eps of known architectures, which no checkpoint stores, and pairs that names do not tell.
 //!
 //! In: `catalogue.toml`, built into the program, and the name of an architecture. Out: the entry that speaks for it, and
-//! through it the eps of every norm. What there is to know is in the data; nothing here knows a library by name.
+//! through it the eps of every norm; the rules that speak for its pairs. What there is to know is in the data; nothing
+//! here knows a library by name.
 
 mod recognise;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use serde::de::IgnoredAny;
 use super::eps::ASSUMED;
 
 pub(super) use recognise::{Recognised, recognise};
+pub(super) use rules::{KnownPairs, PairLine, Path, of_architecture, of_family};
 
 /// Everything that is known about architectures.
 #[derive(Debug, Deserialize)]
@@ -28,6 +31,8 @@ pub(super) struct Catalogue {
     families: Vec<Family>,
     #[serde(rename = "pattern")]
     patterns: Vec<recognise::Pattern>,
+    #[serde(rename = "rule")]
+    rules: Vec<rules::Rule>,
 }
 
 /// Who publishes architectures.

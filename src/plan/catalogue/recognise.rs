@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Deserialize;
 
 use super::super::Inventory;
+use super::rules::PairLine;
 use super::{Catalogue, Entry, PathGlob};
 
 /// Module paths that belong to one family only.
@@ -20,9 +21,14 @@ pub(super) struct Pattern {
     pub(super) dialect: String,
     /// Module paths that must all be there, numbers as `#`.
     pub(super) modules: Vec<String>,
-    /// The norms that it speaks for, numbers as `#`.
+    /// The norms whose eps it knows, numbers as `#`.
+    #[serde(default)]
     pub(super) norms: Vec<PathGlob>,
-    pub(super) eps: f64,
+    /// Their eps; `None` if the family's code leaves it open.
+    pub(super) eps: Option<f64>,
+    /// Which weight feeds which norm, right below the prefix.
+    #[serde(default)]
+    pub(super) pairs: Vec<PairLine>,
     pub(super) source: String,
     #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the data; a test checks that it is there"))]
     pub(super) why: String,
@@ -35,9 +41,9 @@ fn pytorch() -> String {
 /// A family that was found in a checkpoint.
 #[derive(Debug)]
 pub(in crate::plan) struct Recognised {
-    pattern: &'static Pattern,
-    /// What stands before its modules: empty, or ending in `/`.
-    prefix: String,
+    pub(super) pattern: &'static Pattern,
+    /// What stands before its modules, numbers as `#`: empty, or ending in `/`.
+    pub(super) prefix: String,
 }
 
 /// The families whose modules the checkpoint has.
@@ -77,7 +83,7 @@ pub(super) fn recognise_paths<'a>(
 impl Recognised {
     /// The eps of a norm, if the family speaks for it.
     pub(in crate::plan) fn entry(&self, norm: &str, dialect: &str) -> Option<Entry> {
-        let Pattern { family, modules, norms, eps, source, .. } = self.pattern;
+        let Pattern { family, modules, norms, eps: Some(eps), source, .. } = self.pattern else { return None };
         let template = template(norm);
         let path = template.strip_prefix(self.prefix.as_str()).filter(|_| dialect == self.pattern.dialect)?;
         norms.iter().find(|glob| glob.whole.is_match(path))?;
@@ -87,7 +93,7 @@ impl Recognised {
 }
 
 /// A module's path with `/` between segments and `#` for every number.
-fn template(path: &str) -> String {
+pub(super) fn template(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for c in path.chars() {
         match c {

@@ -64,10 +64,18 @@ fn entries_are_complete() {
         assert!(unless.iter().all(|other| !other.when.is_empty()), "{names:?}");
         assert!(source.contains(|c: char| c.is_ascii_digit()) && why.len() > 10, "{names:?}: which version, and why?");
     }
+    for rule in &catalogue.rules {
+        assert!(catalogue.libraries.iter().any(|known| known.name == rule.library), "{rule:?}");
+        assert!(!rule.names.is_empty() && rule.pairs.is_empty() != rule.keep.is_empty(), "{rule:?}");
+        assert!(rule.source.contains(|c: char| c.is_ascii_digit()) && rule.why.len() > 10, "{rule:?}");
+    }
     for pattern in &catalogue.patterns {
-        assert!(
-            families.insert(&pattern.family) && pattern.modules.len() > 1 && !pattern.norms.is_empty(),
-            "{pattern:?}"
+        let says = pattern.eps.is_some() || !pattern.pairs.is_empty();
+        assert!(families.insert(&pattern.family) && pattern.modules.len() > 1 && says, "{pattern:?}");
+        assert_eq!(
+            pattern.eps.is_some(),
+            !pattern.norms.is_empty(),
+            "{pattern:?}: an eps without norms, or norms without"
         );
         assert!(pattern.modules.iter().all(|module| !module.contains(|c: char| c.is_ascii_digit())), "{pattern:?}");
         assert!(DIALECTS.iter().any(|dialect| dialect.name == pattern.dialect), "{pattern:?}");
@@ -195,6 +203,9 @@ const CASES: &[Case<'static>] = &[
     ("MobileNetV2 of Keras", "keras", &["bn_Conv1", "expanded_conv_depthwise_BN", "block_1_depthwise_BN"], &[("block_16_project_BN", E3), ("Conv_1_bn", E3)]),
     ("MobileNetV3 of Keras", "keras", &["conv_bn", "expanded_conv_depthwise_bn", "expanded_conv_1_depthwise_bn"], &[("expanded_conv_10_project_bn", E3), ("conv_1_bn", E3)]),
     ("EfficientNet of Keras", "keras", &["stem_bn", "block1a_project_bn", "block2a_expand_bn", "top_bn"], &[("block2a_bn", E3), ("block7a_project_bn", E3)]),
+    ("ResNet50 of older Keras", "keras", &["bn2a_branch2a", "res2a_branch2a", "bn2b_branch2c", "res2b_branch2c"], &[("bn2a_branch2a", None)]),
+    ("Conformer's convolution module", "pytorch", &["layers.0.conv.pointwise_conv1", "layers.0.conv.depthwise_conv", "layers.0.conv.batch_norm"], &[("layers.0.conv.batch_norm", None)]),
+    ("Conformer's convolution module, of ESPnet", "pytorch", &["encoders.0.conv_module.pointwise_conv1", "encoders.0.conv_module.depthwise_conv", "encoders.0.conv_module.norm"], &[("encoders.0.conv_module.norm", None)]),
     ("Xception of Keras", "keras", &["block1_conv1_bn", "block2_sepconv1_bn"], &[("block14_sepconv2_bn", E3), ("batch_normalization_3", None)]),
 ];
 

@@ -180,7 +180,7 @@ fn norms_of(values: &mut Values<'_>, norms: &[usize], verdicts: &[Verdict], shar
 fn candidates_of(values: &mut Values<'_>, channels: u64, verdicts: &[Verdict]) -> Result<Vec<Candidate>> {
     let owned = verdicts.iter().filter_map(|verdict| match verdict {
         Verdict::Fold { weight, .. } => Some(*weight),
-        Verdict::Keep { .. } => None,
+        Verdict::Likely { .. } | Verdict::Keep { .. } => None,
     });
     let owned = owned.collect::<HashSet<_>>();
     let mut found = Vec::new();

@@ -8,6 +8,8 @@
 //! the plan is right every rival is unrelated, so a false alarm takes a deviation of 5 (one in 3.5 million) *and* a
 //! planned pair that hardly agrees, against at most 16 rivals a template.
 //!
+//! The planned weight itself is a rival too if it is square: as a transposed convolution, or as an ordinary one.
+//!
 //! *Means lie too high.* The running means exceed what the rows predict in proportion to the running deviations, as
 //! behind a max pool ([`offset`](super::score::offset)), by [`TOO_HIGH`] standard errors. Measured on 5,142 norms fed
 //! directly: the largest single value is 5.5, of either sign.
@@ -19,7 +21,8 @@ use super::templates::{Pair, Template, differing, rival_norms, rival_weights, sa
 use super::values::Values;
 use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
 use crate::error::Result;
-use crate::plan::Verdict;
+use crate::fold::layout::ChannelMap;
+use crate::plan::{Op, Verdict};
 
 /// Standard deviations by which a rival must agree with the sampled pairs together, and with a single one.
 const RELATED: (f64, f64) = (5.0, 6.0);
@@ -38,6 +41,9 @@ const LEAST_OFFSET: f64 = 0.1;
 
 /// Standard deviations from which on agreement is told as evidence.
 const CONFIRMED: f64 = 4.0;
+
+/// How an evidence line begins with which values confirm a fold.
+pub(super) const CONFIRMS: &str = "values:";
 
 /// A planned fold as values show it.
 struct View {
@@ -113,6 +119,13 @@ fn look(values: &mut Values<'_>, pair: Pair) -> Result<Option<View>> {
         let slot = format!("norm {}", differing(norm, other));
         let what = format!("`{other}`, not `{norm}`, follow `{}`", weight.tensor);
         rivals.push(Rival { slot, what, agreement: layer.agreement(&rival) });
+    }
+    // A square weight: do its columns go with the statistics, as in the other kind of convolution?
+    let ungrouped = |&(_, map): &(Op, ChannelMap)| map != pair.map && map.groups == 1 && pair.map.groups == 1;
+    for (op, map) in weight.producers(channels).into_iter().filter(ungrouped) {
+        let Some(rival) = values.layer(pair.weight, map, channels)? else { continue };
+        let what = format!("`{norm}` follow `{}` as a {}", weight.tensor, op.name());
+        rivals.push(Rival { slot: op.name().to_owned(), what, agreement: rival.agreement(&statistics) });
     }
     let (own, offset) = (layer.agreement(&statistics), layer.offset(&statistics));
     Ok(Some(View { norm: pair.norm, own, offset, rivals }))
@@ -197,7 +210,7 @@ fn confirm(views: &[View], template: &Template, verdicts: &mut [Verdict]) {
     }
     let mean = |of: fn(&Agreement) -> f64| views.iter().map(|view| of(&view.own)).sum::<f64>() / views.len() as f64;
     let line = format!(
-        "values: row sums follow running means ({:.2}), row norms follow running variances ({:.2}){}",
+        "{CONFIRMS} row sums follow running means ({:.2}), row norms follow running variances ({:.2}){}",
         mean(|own| own.sums.abs()),
         mean(|own| own.norms),
         looked_at(views, template)

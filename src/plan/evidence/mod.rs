@@ -9,6 +9,7 @@
 //! values     running statistics and weights, read at most once
 //! stats      row sums and row norms of a weight, piece by piece
 //! score      how far rows and statistics agree; the tests and their error rates
+//! tied       one weight under several names
 //! activation running statistics alone: does an activation stand before the norm?
 //! judge      weights against statistics: confirm, contradict or nothing
 //! assign     norms that names left open, among the weights that are free, by what is
@@ -27,6 +28,7 @@ mod predicted;
 mod score;
 mod stats;
 mod templates;
+mod tied;
 mod values;
 
 use serde::{Deserialize, Serialize};
@@ -64,12 +66,17 @@ pub fn weigh(
     level: EvidenceLevel,
 ) -> Result<Vec<Verdict>> {
     if level == EvidenceLevel::None {
-        return Ok(verdicts);
+        return Ok(verdicts.into_iter().map(without_values).collect());
     }
+    let doubts = verdicts.iter_mut().map(suppose).collect::<Vec<_>>();
     let mut values = Values::new(checkpoint, inventory);
     let planned = verdicts.iter().map(weight).collect::<Vec<_>>();
+    tied::refuse(&mut values, &mut verdicts)?;
     activation::refuse(&mut values, &Template::group(inventory, &verdicts), &mut verdicts)?;
     judge::decide(&mut values, &Template::group(inventory, &verdicts), &mut verdicts, level)?;
+    for (verdict, doubt) in verdicts.iter_mut().zip(doubts) {
+        confirmed_or_kept(verdict, doubt);
+    }
     if level == EvidenceLevel::Full {
         // What values refused once is not made again from fewer of them.
         let refused = planned.iter().zip(&verdicts).map(|(planned, now)| planned.filter(|_| weight(now).is_none()));
@@ -82,6 +89,31 @@ pub fn weigh(
 fn weight(verdict: &Verdict) -> Option<usize> {
     match verdict {
         Verdict::Fold { weight, .. } => Some(*weight),
-        Verdict::Keep { .. } => None,
+        Verdict::Likely { .. } | Verdict::Keep { .. } => None,
+    }
+}
+
+/// What is only likely stays where no values are asked.
+fn without_values(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Likely { reason, .. } => Verdict::Keep { reason },
+        decided => decided,
+    }
+}
+
+/// Takes what is only likely for a fold, until values have spoken; returns why it is not enough.
+fn suppose(verdict: &mut Verdict) -> Option<String> {
+    let Verdict::Likely { weight, op, map, evidence, reason } = verdict else { return None };
+    let (evidence, reason) = (std::mem::take(evidence), std::mem::take(reason));
+    *verdict = Verdict::Fold { weight: *weight, op: *op, map: *map, evidence };
+    Some(reason)
+}
+
+/// A fold that was only likely stays one if values confirmed it.
+fn confirmed_or_kept(verdict: &mut Verdict, doubt: Option<String>) {
+    if let (Verdict::Fold { evidence, .. }, Some(reason)) = (&*verdict, doubt)
+        && !evidence.iter().any(|line| line.starts_with(judge::CONFIRMS))
+    {
+        *verdict = Verdict::Keep { reason };
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Values<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) inventory: &'a Inventory,
     statistics: Vec<Option<Option<Rc<Statistics>>>>,
-    layers: HashMap<(usize, u64), Option<Rc<Layer>>>,
+    layers: HashMap<(usize, u64, u64), Option<Rc<Layer>>>,
 }
 
 impl<'a> Values<'a> {
@@ -76,11 +76,13 @@ impl<'a> Values<'a> {
 
     /// A weight's rows as a layer with `channels` outputs that lie as `map` says.
     pub(super) fn layer(&mut self, weight: usize, map: ChannelMap, channels: u64) -> Result<Option<Rc<Layer>>> {
-        if let Some(known) = self.layers.get(&(weight, channels)) {
+        // A square weight has as many channels on either axis, but not as many elements between them.
+        let key = (weight, channels, map.inner);
+        if let Some(known) = self.layers.get(&key) {
             return Ok(known.clone());
         }
         let found = self.read_layer(weight, map, channels)?.map(Rc::new);
-        self.layers.insert((weight, channels), found.clone());
+        self.layers.insert(key, found.clone());
         Ok(found)
     }
 

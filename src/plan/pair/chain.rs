@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::ledger::Ledger;
 use super::relations::Relation;
 use super::settle::First;
-use super::shape::puts_out;
+use super::shape::{kernel, puts_out};
 use super::tree::{Id, Tree};
 use super::words::Place;
 
@@ -80,9 +80,25 @@ fn predecessors(ledger: &Ledger<'_>, units: &[Vec<Link<'_>>]) -> Vec<(usize, usi
         pairs.all(|(norm, weight)| puts_out(ledger.weight(weight), ledger.channels(norm)))
     };
     let unique = |place: Place| links.iter().filter(|link| link.place == Some(place)).count() == 1;
+    // The factors of one convolution (`k x 1`, `1 x k`) may be summed as well as follow each other (P3D, AHNet).
+    let summed = |link: usize| {
+        let factor = |other: usize| links.get(other).is_some_and(|other| factors(ledger, &links[link], other));
+        factor(link + 1) || link > 0 && factor(link - 1)
+    };
     let follows = |norm: usize| match (links[norm - 1].place, links[norm].place) {
         (Some(before), Some(place)) => place.follows(before) && unique(before) && unique(place),
         _ => false,
     };
-    (1..links.len()).filter(|&norm| follows(norm) && feeds(norm - 1, norm)).map(|norm| (norm, norm - 1)).collect()
+    (1..links.len())
+        .filter(|&norm| follows(norm) && feeds(norm - 1, norm) && !summed(norm - 1))
+        .map(|norm| (norm, norm - 1))
+        .collect()
+}
+
+/// Whether the layers of two links are wide in different directions.
+fn factors(ledger: &Ledger<'_>, a: &Link<'_>, b: &Link<'_>) -> bool {
+    let wide = |kernel: &[u64]| kernel.iter().any(|&k| k > 1);
+    kernel(ledger.weight(a.weight))
+        .zip(kernel(ledger.weight(b.weight)))
+        .is_some_and(|(a, b)| wide(a) && wide(b) && a.iter().zip(b).all(|(&a, &b)| a == 1 || b == 1))
 }

@@ -70,7 +70,7 @@ impl<'a, 't> Doubts<'a, 't> {
         if strays.iter().any(|stray| self.strays.contains(stray)) {
             return Some(refuse::shared(ledger, member));
         }
-        if node.words.before {
+        if node.words.before || self.tree.nodes[node.parent].words.norm_first {
             return Some(refuse::before());
         }
         if self.tree.nodes[node.parent].holds_before {
@@ -103,8 +103,10 @@ impl<'a, 't> Doubts<'a, 't> {
             false => near.close || !single || !linear,
         };
         let proven = proof == Takes::No || record.proven && near.is_some_and(trusted);
-        // Without any evidence the common convention holds: first the layer, then the norm.
-        let usual = near.is_none() && !self.signs.norms_first && !biased;
+        // Without any evidence the common convention holds: first the layer, then the norm. But not for several pairs of one
+        // block, among which, in a network of one width, norms may run first all the same.
+        let alone = self.tree.nodes[self.tree.nodes[member.site].parent].norms_below == 1;
+        let usual = self.is_usual(ledger, case, member) && alone;
         if biased && !self.bias_is_harmless(ledger, group, member, proven) {
             return Some(refuse::biased(ledger, member));
         }
@@ -118,13 +120,24 @@ impl<'a, 't> Doubts<'a, 't> {
         (!settled).then(|| refuse::either_side(ledger, member))
     }
 
+    /// Whether the convention speaks for a member, and nothing in the file for or against it.
+    pub(super) fn is_usual(&self, ledger: &Ledger<'_>, case: &Case<'_>, member: &Candidate) -> bool {
+        let relation = case.group.relation;
+        matches!(relation, Relation::Only | Relation::Twin)
+            && !case.condemned
+            && !self.signs.norms_first
+            && !ledger.weight(member.weight).bias_exists
+            && self.kin.nearest(self.tree, relation, member).is_none()
+    }
+
     /// A norm right behind a layer makes its bias useless: a bias speaks for something between the two (CREPE: conv,
     /// ReLU, norm), unless a module of their own, a file that drops biases elsewhere, or a squeeze explains it.
     fn bias_is_harmless(&self, ledger: &Ledger<'_>, group: &Group, member: &Candidate, proven: bool) -> bool {
         match group.relation {
             Relation::Sequence => true,
-            // In networks for speech, a convolution over time has its ReLU before its norm (TDNN, ECAPA).
-            Relation::Only => proven && ledger.weight(member.weight).shape.len() != 3,
+            // In networks for speech, a layer over time has its ReLU before its norm, be it written as a convolution (ECAPA) or
+            // as a linear layer (TDNN).
+            Relation::Only => proven && ledger.weight(member.weight).shape.len() > 3,
             Relation::Twin => proven && !self.signs.biased && group.members.len() >= REPEATED,
             Relation::Row | Relation::Part => false,
             Relation::Lone => squeezes(self.tree, ledger, member),

@@ -26,6 +26,8 @@ pub(super) struct Ledger<'a> {
     norms: Vec<Entry>,
     /// The norm that a weight feeds.
     owners: Vec<Option<usize>>,
+    /// Weights that only a convention speaks for, with what points at them.
+    likely: Vec<Option<(usize, &'static str)>>,
     /// Kernels of weights that are transposed convolutions' for certain.
     transposed_kernels: BTreeSet<&'a [u64]>,
 }
@@ -47,7 +49,13 @@ impl<'a> Ledger<'a> {
             .collect();
         let transposed = inventory.weights.iter().filter(|weight| transposed_by_bias(weight));
         let transposed_kernels = transposed.filter_map(kernel).collect();
-        Ledger { inventory, norms, owners: vec![None; inventory.weights.len()], transposed_kernels }
+        Ledger {
+            inventory,
+            norms,
+            owners: vec![None; inventory.weights.len()],
+            likely: vec![None; inventory.norms.len()],
+            transposed_kernels,
+        }
     }
 
     /// Channels of a norm.
@@ -113,34 +121,67 @@ impl<'a> Ledger<'a> {
                 continue;
             }
             self.owners[*weight] = Some(*norm);
-            self.norms[*norm] = Entry::Closed(match self.fold_into(*norm, *weight) {
+            let fold = fold_into(self.weight(*weight), self.channels(*norm), None, &self.transposed_kernels);
+            self.norms[*norm] = Entry::Closed(match fold {
                 Ok((op, map)) => Verdict::Fold { weight: *weight, op, map, evidence: vec![(*evidence).to_owned()] },
                 Err(reason) => Verdict::Keep { reason },
             });
         }
     }
 
-    /// The verdicts, in the order of the inventory's norms.
-    pub(super) fn verdicts(self) -> Vec<Verdict> {
-        let verdict = |entry| match entry {
-            Entry::Open(reason) => Verdict::Keep { reason },
-            Entry::Closed(verdict) => verdict,
-        };
-        self.norms.into_iter().map(verdict).collect()
+    /// Remembers a weight for which only a convention speaks.
+    pub(super) fn suggest(&mut self, norm: usize, weight: usize, evidence: &'static str) {
+        self.likely[norm] = Some((weight, evidence));
     }
 
-    /// What kind of layer the weight is, or why it must not be folded into.
-    fn fold_into(&self, norm: usize, weight: usize) -> Result<(Op, ChannelMap), String> {
-        let (channels, weight) = (self.channels(norm), self.weight(weight));
-        if weight.dtype.float().is_none() {
-            return Err(refuse::quantized(weight));
+    /// The verdicts, in the order of the inventory's norms.
+    pub(super) fn verdicts(mut self) -> Vec<Verdict> {
+        let likely = std::mem::take(&mut self.likely);
+        let rivals = |weight: usize| likely.iter().flatten().filter(|(other, _)| *other == weight).count();
+        let verdict = |norm: usize| {
+            let reason = match &self.norms[norm] {
+                Entry::Closed(verdict) => return verdict.clone(),
+                Entry::Open(reason) => reason.clone(),
+            };
+            let suggested = likely[norm].filter(|&(weight, _)| self.is_free(weight) && rivals(weight) == 1);
+            let fold = suggested.and_then(|(weight, evidence)| {
+                let fold = fold_into(self.weight(weight), self.channels(norm), None, &self.transposed_kernels);
+                Some((weight, fold.ok()?, vec![evidence.to_owned()]))
+            });
+            match fold {
+                Some((weight, (op, map), evidence)) => Verdict::Likely { weight, op, map, evidence, reason },
+                None => Verdict::Keep { reason },
+            }
+        };
+        (0..self.norms.len()).map(verdict).collect()
+    }
+}
+
+/// What kind of layer a weight is that feeds a norm of `channels`, or why it must not be folded into: `stated`, if it is
+/// known; `kernels` are those of transposed convolutions in this file.
+pub(super) fn fold_into(
+    weight: &Weight,
+    channels: u64,
+    stated: Option<Op>,
+    kernels: &BTreeSet<&[u64]>,
+) -> Result<(Op, ChannelMap), String> {
+    if weight.dtype.float().is_none() {
+        return Err(refuse::quantized(weight));
+    }
+    if weight.aliased {
+        return Err(refuse::aliased(weight));
+    }
+    if let Some(companion) = &weight.companion {
+        return Err(refuse::computed(weight, companion));
+    }
+    let producers = weight.producers(channels);
+    if producers.is_empty() {
+        return Err(refuse::other_channels(weight, channels));
+    }
+    match stated {
+        None => operation(weight, channels, kernels).ok_or_else(|| refuse::transposed(weight)),
+        Some(op) => {
+            producers.into_iter().find(|(can, _)| *can == op).ok_or_else(|| refuse::other_operation(weight, op))
         }
-        if weight.aliased {
-            return Err(refuse::aliased(weight));
-        }
-        if let Some(companion) = &weight.companion {
-            return Err(refuse::computed(weight, companion));
-        }
-        operation(weight, channels, &self.transposed_kernels).ok_or_else(|| refuse::transposed(weight))
     }
 }

@@ -12,11 +12,13 @@
 //! 6 chain             in blocks that run their norms first, a norm belongs to the layer before
 //! 7 order             numbered norms, in the order in which their block's layers feed each other
 //! 8 ledger, refuse    one weight, one norm; operations and reasons
+//! 9 known             what the catalogue knows about the architecture, where it is known
 //! ```
 
 mod chain;
 mod doubt;
 mod kin;
+mod known;
 mod ledger;
 mod order;
 mod refuse;
@@ -31,6 +33,8 @@ mod words;
 
 #[cfg(test)]
 mod tests;
+
+pub(super) use known::apply;
 
 use kin::Kin;
 use ledger::Ledger;
@@ -54,6 +58,20 @@ pub enum Verdict {
         /// What speaks for it.
         evidence: Vec<Evidence>,
     },
+    /// Names point at a weight, and only the convention that layers come before their norms says that it feeds the norm
+    /// and not the other way round: a fold if values confirm it.
+    Likely {
+        /// Index into [`Inventory::weights`].
+        weight: usize,
+        /// What kind of layer the weight is.
+        op: Op,
+        /// Its channel map.
+        map: ChannelMap,
+        /// What speaks for it.
+        evidence: Vec<Evidence>,
+        /// Why it is not enough.
+        reason: String,
+    },
     /// It stays.
     Keep {
         /// Why, and what would settle it.
@@ -69,7 +87,7 @@ pub fn pair(inventory: &Inventory) -> Vec<Verdict> {
     let first = settle::named(&tree, &mut ledger, &mut kin);
     chain::decide(&tree, &first, &mut ledger);
     settle::loose(&tree, &mut ledger, &mut kin, &first, Relation::Part);
-    order::decide(&tree, &mut ledger, &mut kin, first.signs.norms_first);
+    order::decide(&tree, &mut ledger, &mut kin, &first);
     settle::again(&tree, &mut ledger, &kin, &first);
     settle::loose(&tree, &mut ledger, &mut kin, &first, Relation::Lone);
     ledger.verdicts()

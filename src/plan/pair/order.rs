@@ -5,12 +5,13 @@
 //! norm before gives, in every scope of the template; if just one order does, it is the block's. That tells an inverted
 //! residual from a depthwise separable block with the same names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::kin::{Kin, Record};
 use super::ledger::Ledger;
 use super::refuse;
 use super::relations::{Candidate, Relation};
+use super::settle::First;
 use super::shape::{Takes, depthwise, pointwise, puts_out, takes};
 use super::tree::{Id, Tree};
 use crate::plan::Weight;
@@ -28,9 +29,13 @@ struct Scope {
 /// What scopes of one class share: template, names, and ranks of the layers' weights.
 type Signature<'a> = (usize, Vec<&'a str>, Vec<usize>);
 
-pub(super) fn decide(tree: &Tree<'_>, ledger: &mut Ledger<'_>, kin: &mut Kin, norms_first: bool) {
+pub(super) fn decide(tree: &Tree<'_>, ledger: &mut Ledger<'_>, kin: &mut Kin, first: &First) {
+    let norms_first = first.signs.norms_first;
+    // A block that runs one of its norms first runs all of them so: what is left over there opens the block.
+    let turned = first.norm_first.iter().map(|(_, pair)| tree.nodes[tree.nodes[pair.site].parent].template);
+    let turned = turned.collect::<BTreeSet<_>>();
     let mut claims = Vec::new();
-    for scopes in classes(tree, ledger) {
+    for scopes in classes(tree, ledger, &turned) {
         let searched = |scope: &Scope| scope.norms.len() <= scope.layers.len() && scope.layers.len() <= MAX_LAYERS;
         if !scopes.first().is_some_and(searched) {
             continue;
@@ -54,14 +59,19 @@ pub(super) fn decide(tree: &Tree<'_>, ledger: &mut Ledger<'_>, kin: &mut Kin, no
 }
 
 /// Scopes of one template with equally named norms and layers.
-fn classes(tree: &Tree<'_>, ledger: &Ledger<'_>) -> Vec<Vec<Scope>> {
+fn classes(tree: &Tree<'_>, ledger: &Ledger<'_>, turned: &BTreeSet<usize>) -> Vec<Vec<Scope>> {
     let mut open: BTreeMap<Id, Vec<(u64, usize, Id)>> = BTreeMap::new();
     let mut spoilt = Vec::new();
     for norm in ledger.open() {
         let site = tree.site(norm);
         let (scope, words) = (tree.nodes[site].parent, &tree.nodes[site].words);
         match words.key.parse() {
-            Ok(number) if words.norm && !words.before && !tree.nodes[scope].holds_before => {
+            Ok(number)
+                if words.norm
+                    && !words.before
+                    && !tree.nodes[scope].holds_before
+                    && !turned.contains(&tree.nodes[scope].template) =>
+            {
                 open.entry(scope).or_default().push((number, norm, site))
             }
             _ => spoilt.push(scope),

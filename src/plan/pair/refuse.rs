@@ -5,7 +5,7 @@
 use super::ledger::Ledger;
 use super::relations::Candidate;
 use super::shape::puts_out;
-use crate::plan::Weight;
+use crate::plan::{Op, Weight};
 
 pub(super) fn nothing_found(channels: u64) -> String {
     format!(
@@ -21,7 +21,7 @@ pub(super) fn norm_first(ledger: &Ledger<'_>, member: &Candidate) -> String {
 pub(super) fn misfit(ledger: &Ledger<'_>, member: &Candidate) -> String {
     let (weight, channels) = (ledger.weight(member.weight), ledger.channels(member.norm));
     match puts_out(weight, channels) {
-        false => format!("`{}` has shape {:?} and cannot put out its {channels} channels", weight.tensor, weight.shape),
+        false => other_channels(weight, channels),
         true => format!("`{}` fits, but in other blocks of this kind the same pair does not", weight.tensor),
     }
 }
@@ -62,7 +62,7 @@ pub(super) fn drifting(ledger: &Ledger<'_>, member: &Candidate) -> String {
 }
 
 pub(super) fn before() -> String {
-    "its name says that it runs before its layer; name its producer in a plan".to_owned()
+    "by its name or its block's it runs before its layer; name its producer in a plan".to_owned()
 }
 
 pub(super) fn between() -> String {
@@ -98,4 +98,16 @@ pub(super) fn computed(weight: &Weight, companion: &str) -> String {
 pub(super) fn transposed(weight: &Weight) -> String {
     let name = &weight.tensor;
     format!("`{name}` may be a convolution or a transposed one, and names do not tell; say which in a plan")
+}
+
+pub(super) fn other_channels(weight: &Weight, channels: u64) -> String {
+    format!("`{}` has shape {:?} and cannot put out its {channels} channels", weight.tensor, weight.shape)
+}
+
+pub(super) fn other_operation(weight: &Weight, op: Op) -> String {
+    format!("`{}` of shape {:?} is no {}", weight.tensor, weight.shape, op.name())
+}
+
+pub(super) fn feeds_another(weight: &Weight, norm: &str, source: &str) -> String {
+    format!("`{}` feeds `{norm}`; {source}", weight.tensor)
 }

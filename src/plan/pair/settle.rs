@@ -73,7 +73,12 @@ fn settle(tree: &Tree<'_>, ledger: &mut Ledger<'_>, kin: &Kin, signs: Signs, gro
             continue;
         };
         match doubts.about(ledger, case, &member) {
-            Some(reason) => ledger.explain(norm, reason),
+            Some(reason) => {
+                if reason == refuse::either_side(ledger, &member) && doubts.is_usual(ledger, case, &member) {
+                    ledger.suggest(norm, member.weight, case.group.relation.evidence());
+                }
+                ledger.explain(norm, reason);
+            }
             None => claims.push((norm, member.weight, case.group.relation.evidence())),
         }
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::Ledger;
 use super::shape::{COLOURS, inputs, outputs, puts_out};
-use super::tree::{Id, ROOT, Tree};
+use super::tree::{Id, Node, ROOT, Tree};
 use super::vote::{Group, Judgement};
 use super::words::Place;
 
@@ -41,9 +41,20 @@ fn trailing_norm(tree: &Tree<'_>, ledger: &Ledger<'_>, groups: &[Group]) -> bool
     let members = || groups.iter().flat_map(|group| &group.members);
     let found = members().map(|member| member.norm).collect::<BTreeSet<_>>();
     let wanted = members().map(|member| member.weight).collect::<BTreeSet<_>>();
-    let mut alone: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for norm in ledger.open().filter(|norm| !found.contains(norm)) {
-        alone.entry(tree.nodes[tree.norm_node(norm)].template).or_default().push(norm);
+    // One with a name of its own is alone if no other has the name, whatever their scopes are called.
+    let kind = |norm: usize| {
+        let node = tree.norm_node(norm);
+        let Node { words, name, template, .. } = &tree.nodes[node];
+        if words.key.contains(|c: char| c.is_ascii_alphabetic()) { (0, *name) } else { (*template, "") }
+    };
+    let mut alone: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    // What does not call itself a norm is no last norm: an identity branch.
+    let named = |norm: usize| {
+        let words = &tree.nodes[tree.norm_node(norm)].words;
+        words.norm || words.index.is_some()
+    };
+    for norm in ledger.open().filter(|norm| !found.contains(norm) && named(*norm)) {
+        alone.entry(kind(norm)).or_default().push(norm);
     }
     let stem = |norm: usize| {
         let node = tree.norm_node(norm);

@@ -11,7 +11,7 @@ use crate::fold::layout::ChannelMap;
 use crate::plan::{Op, Weight};
 
 /// Words for transposed convolutions.
-const SAID: &[&str] = &["deconv", "transpose", "convt", "conv_t"];
+const SAID: &[&str] = &["deconv", "transpose", "convt"];
 
 /// Words for layers that enlarge their input: by a transposed convolution, or by one behind an interpolation.
 const UP: &[&str] = &["up", "dec"];
@@ -37,7 +37,8 @@ pub(super) fn transposition(weight: &Weight) -> Transposition {
         Transposition::Unsaid
     } else if transposed_by_bias(weight) || says(last, SAID) || says(&module, SAID) && even(weight) {
         Transposition::Said
-    } else if says(&module, SAID) || even(weight) {
+    } else if says(&module, SAID) || even(weight) || last.ends_with("conv_t") {
+        // `conv_t` is a transposed convolution to some and one over time to others.
         Transposition::Hinted
     } else {
         Transposition::Unsaid

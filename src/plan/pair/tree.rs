@@ -91,10 +91,13 @@ impl<'a> Tree<'a> {
         self.by_key.get(&(scope, key.to_owned())).filter(|found| found.len() <= MAX_FOUND).map_or(&[], Vec::as_slice)
     }
 
-    /// Modules of `scope` that do not call themselves norms and whose key begins with this one.
+    /// Modules of `scope` that do not call themselves norms and whose key begins with this one. In `conv1x3` the number is
+    /// a kernel's.
     pub(super) fn with_key_beginning(&self, scope: Id, key: &str) -> Vec<Id> {
         let (from, to) = (format!("{key}."), format!("{key}/"));
-        let found = self.by_key.range((scope, from)..(scope, to)).flat_map(|(_, ids)| ids.iter().copied());
+        let kernel = format!("{key}.x.");
+        let found = self.by_key.range((scope, from)..(scope, to)).filter(|((_, found), _)| !found.starts_with(&kernel));
+        let found = found.flat_map(|(_, ids)| ids.iter().copied());
         found.take(MAX_FOUND).collect()
     }
 
@@ -118,10 +121,14 @@ impl<'a> Tree<'a> {
     }
 
     /// The norm's module without shells: scopes that hold this norm and nothing else, and say no more than the norm does
-    /// (`norm.norm`, `bn1.bn`). What `ibn.batch_norm` or `post_activ.bn` hold besides, or follow, the file does not tell.
+    /// (`norm.norm`, `bn1.bn`). What `ibn.batch_norm` or `post_activ.bn` hold besides, or follow, the file does not tell;
+    /// a list of one (`bns.0`) is a list.
     pub(super) fn site(&self, norm: usize) -> Id {
         let mut id = self.norm_nodes[norm];
         loop {
+            if self.nodes[id].words.index.is_some() {
+                return id;
+            }
             let parent = self.nodes[id].parent;
             let (shell, words) = (&self.nodes[parent], &self.nodes[parent].words);
             let plain = words.norm && words.key.bytes().all(|byte| byte.is_ascii_digit());
@@ -163,22 +170,35 @@ impl<'a> Tree<'a> {
             (None, weights @ [_, _], children) if children == node.norms_below && children < 2 => {
                 weights.iter().copied().find(|&w| inventory.weights[w].kind.depthwise.is_none())
             }
-            (None, [], 1) => node.children.values().find_map(|&child| self.nodes[child].end),
+            (None, [], 1) => self.shell(inventory, id),
             (None, [], _) => self.last_of_sequence(id).or_else(|| self.separable(inventory, id)),
             _ => None,
         }
     }
 
-    /// The last module of an `nn.Sequential`, if it is a weight and not simply the last of a list of parallel ones, which
-    /// follow each other without a gap for the activation.
+    /// The convolution in a shell, as where padding is worked out (`conv1.conv`). What else wraps a single layer may add its
+    /// input (`fn`), hold an activation behind it (`0.0`, an inner `nn.Sequential`), or sum over neighbours (`conv1.lin`, in
+    /// networks on graphs). A bias, useless before a norm, makes an activation in the shell likelier.
+    fn shell(&self, inventory: &Inventory, id: Id) -> Option<usize> {
+        let child = &self.nodes[*self.nodes[id].children.values().next()?];
+        let weight = &inventory.weights[child.end.filter(|_| child.words.layer)?];
+        let plain = weight.shape.len() > 2 && (self.nodes[id].words.layer || !weight.bias_exists);
+        child.end.filter(|_| plain)
+    }
+
+    /// The last module of an `nn.Sequential`, if it is a weight that lacks the norm which all weights before it have, as
+    /// the last of a stem of three. Without a norm inside an activation may come last, or the weights be parallel.
     fn last_of_sequence(&self, id: Id) -> Option<usize> {
         let children = self.nodes[id].children.values().copied();
         let mut numbered =
             children.map(|child| Some((self.nodes[child].words.index?, child))).collect::<Option<Vec<_>>>()?;
         numbered.sort_unstable();
-        let [.., (before, previous), (last, module)] = numbered[..] else { return None };
-        let listed = before + 1 == last && self.nodes[previous].norms_below == 0;
-        if listed { None } else { self.nodes[module].end }
+        let (&(_, last), before) = numbered.split_last()?;
+        let norm_at = |place: u64| before.iter().any(|&(at, child)| at == place && self.nodes[child].norm.is_some());
+        let mut weights = before.iter().filter(|(_, child)| self.nodes[*child].norm.is_none());
+        let normed =
+            !before.is_empty() && weights.all(|&(at, child)| self.nodes[child].norms_below > 0 || norm_at(at + 1));
+        self.nodes[last].end.filter(|_| normed)
     }
 
     /// A depthwise convolution and the pointwise one that it feeds, in a scope of their own.

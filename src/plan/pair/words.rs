@@ -26,8 +26,12 @@ pub(super) struct Words {
     pub(super) key: String,
     /// Whether it says that it is a norm.
     pub(super) norm: bool,
+    /// Whether it says that it is a layer with weights.
+    pub(super) layer: bool,
     /// Whether it says that it comes before something.
     pub(super) before: bool,
+    /// Whether it names a norm, an activation and a layer in this order: a block that runs its norm first.
+    pub(super) norm_first: bool,
     /// Which of a row of siblings it is, by its last token.
     pub(super) place: Option<Place>,
     /// Whether a framework named it, by its class and a counter.
@@ -41,6 +45,7 @@ impl Words {
         let tokens = tokens(segment);
         let is = |token: &String, words: &[&str]| words.contains(&token.as_str());
         let norm = tokens.iter().any(|token| is(token, NORM_WORDS));
+        let layer = tokens.iter().any(|token| is(token, WEIGHT_WORDS));
         let key = tokens
             .iter()
             .enumerate()
@@ -58,8 +63,28 @@ impl Words {
             _ => None,
         });
         let class = segment.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
-        Words { key, norm, before, place, counted: COUNTED.contains(&class), index: segment.parse().ok() }
+        Words {
+            key,
+            norm,
+            layer,
+            before,
+            norm_first: norm_first(segment),
+            place,
+            counted: COUNTED.contains(&class),
+            index: segment.parse().ok(),
+        }
     }
+}
+
+/// `bn_relu_conv`, `NormActConv`; but not `bn_conv`, a convolution with its norm.
+fn norm_first(segment: &str) -> bool {
+    let lower = segment.to_lowercase();
+    let behind = |words: &[&str], from: usize| {
+        let rest = lower.get(from..)?;
+        words.iter().filter_map(|word| Some(from + rest.find(word)? + word.len())).min()
+    };
+    let layer = behind(&["norm", "bn"], 0).and_then(|norm| behind(&["elu", "act"], norm));
+    layer.and_then(|activation| behind(&["conv", "linear"], activation)).is_some()
 }
 
 /// A segment without its counters, equal for all instances of a template: every run of digits becomes `#`, and so does a
@@ -170,6 +195,15 @@ mod tests {
         ] {
             assert_eq!(Words::read(weight).key, Words::read(norm).key, "{weight} {norm}");
             assert!(Words::read(norm).norm && !Words::read(weight).norm, "{weight} {norm}");
+        }
+    }
+
+    #[test]
+    fn blocks_may_say_that_they_run_their_norm_first() {
+        for (name, expected) in
+            [("bn_relu_conv", true), ("NormActConv", true), ("bn_conv", false), ("conv_bn_relu", false)]
+        {
+            assert_eq!(Words::read(name).norm_first, expected, "{name}");
         }
     }
 

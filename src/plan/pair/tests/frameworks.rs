@@ -164,3 +164,19 @@ fn hugging_face_names() {
         ("top_bn", "top_conv.weight"),
     ]);
 }
+
+#[test]
+fn paddle_names_its_statistics_otherwise() {
+    let norm = &[".weight", ".bias", "._mean", "._variance"];
+    let network = Network::new(
+        &[
+            ("conv1._conv.weight", &[32, 3, 3, 3]),
+            ("conv1._batch_norm", &[32]),
+            ("head.0.weight", &[32, 64]),
+            ("head.1", &[64]),
+        ],
+        norm,
+    );
+    network.folds(&[("conv1._batch_norm", "conv1._conv.weight"), ("head.1", "head.0.weight")]);
+    assert_eq!(network.op("head.1"), Some(Op::Linear), "linear weights are [in, out]");
+}

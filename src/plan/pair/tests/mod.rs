@@ -5,6 +5,8 @@
 
 mod blocks;
 mod frameworks;
+mod known;
+mod libraries;
 mod traps;
 
 use std::collections::BTreeMap;
@@ -46,8 +48,7 @@ impl Network {
     }
 
     fn add(&mut self, name: &str, shape: &[u64], dtype: &str) {
-        let tensor = Tensor { dtype: Dtype::parse(dtype), shape: shape.to_vec(), shard: 0, offset: 0, bytes: 0 };
-        self.tensors.insert(name.to_owned(), tensor);
+        self.tensors.insert(name.to_owned(), tensor(shape, dtype));
     }
 
     fn verdicts(&self) -> BTreeMap<String, (Option<(String, Op)>, String)> {
@@ -56,7 +57,7 @@ impl Network {
             Verdict::Fold { weight, op, evidence, .. } => {
                 (Some((inventory.weights[weight].tensor.clone(), op)), evidence.join("; "))
             }
-            Verdict::Keep { reason } => (None, reason),
+            Verdict::Likely { reason, .. } | Verdict::Keep { reason } => (None, reason),
         };
         let names = inventory.norms.iter().map(|norm| norm.name.clone());
         names.zip(pair(&inventory).into_iter().map(verdict)).collect()
@@ -75,6 +76,10 @@ impl Network {
     fn op(&self, norm: &str) -> Option<Op> {
         self.verdicts()[norm].0.as_ref().map(|(_, op)| *op)
     }
+}
+
+fn tensor(shape: &[u64], dtype: &str) -> Tensor {
+    Tensor { dtype: Dtype::parse(dtype), shape: shape.to_vec(), shard: 0, offset: 0, bytes: 0 }
 }
 
 fn torch(entries: Entries<'_>) -> Network {

@@ -128,6 +128,10 @@ fn weights_that_are_not_what_is_computed_with() {
     assert!(masked.0.is_none() && masked.1.contains("conv.mask"), "{masked:?}");
     let permuted = folds(&|network| network.add("index", &[64], "I64"));
     assert!(permuted.0.is_none() && permuted.1.contains("index"), "{permuted:?}");
+    let quantizer = folds(&|network| network.add("conv._weight_quantizer._amax", &[64], "F32"));
+    assert!(quantizer.0.is_none() && quantizer.1.contains("_amax"), "{quantizer:?}");
+    let counted = folds(&|network| network.add("global_step", &[], "I64"));
+    assert!(counted.0.is_some(), "a number is no index of channels: {counted:?}");
     let broken = folds(&|network| network.add("bn.bias", &[63], "F32"));
     assert!(broken.0.is_none() && broken.1.contains("bn.bias"), "{broken:?}");
 }
@@ -185,4 +189,12 @@ fn reasons_are_readable() {
         assert!(!text.is_empty() && !text.ends_with('.'), "{norm}: {text}");
         assert!(weight.is_some() || text.contains('`'), "{norm}: {text}");
     }
+}
+
+#[test]
+fn a_norm_that_stands_in_several_places_stays() {
+    let mut network = torch(&[("a.weight", &[64, 3, 3, 3]), ("a_bn", &[64]), ("b.weight", &[64, 64, 3, 3])]);
+    network.metadata.insert("b_bn.weight".to_owned(), "a_bn.weight".to_owned());
+    let (weight, reason) = &network.verdicts()["a_bn"];
+    assert!(weight.is_none() && reason.contains("several places"), "{reason}");
 }

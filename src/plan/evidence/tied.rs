@@ -1,0 +1,98 @@
+//! Evidence: one weight that is stored under several names.
+//!
+//! In: planned folds. Out: refusals. A layer that a network uses in several places, each with a norm of its own (heads over
+//! the levels of a pyramid, units that share a convolution), has one weight; a writer that did not record it stored it once
+//! a place. Folded, each copy would be another weight, and the network could not be built again. Weights of the same type
+//! and shape are compared by [`ELEMENTS`] elements at each end, of which enough differ from each other. Copies whose norms
+//! are equal too, as in a file that holds a network twice, stay one network twice.
+
+use std::collections::BTreeMap;
+
+use super::values::Values;
+use crate::error::Result;
+use crate::plan::Verdict;
+
+/// Elements that are compared at each end of a weight.
+const ELEMENTS: u64 = 64;
+
+/// Fewer different elements than these say nothing: a weight that was never trained may be constant.
+const DIFFERENT: usize = 8;
+
+/// Refuses folds into weights that hold the values of another weight with another norm.
+pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Result<()> {
+    let inventory = values.inventory;
+    let mut owners = vec![None; inventory.weights.len()];
+    let mut wanted = BTreeMap::<_, Vec<usize>>::new();
+    for (norm, verdict) in verdicts.iter().enumerate() {
+        let &Verdict::Fold { weight, .. } = verdict else { continue };
+        if values.statistics(norm)?.is_some() {
+            owners[weight] = Some(norm);
+            wanted.entry(key(values, weight)).or_default();
+        }
+    }
+    for weight in 0..inventory.weights.len() {
+        if let Some(alike) = wanted.get_mut(&key(values, weight)) {
+            alike.push(weight);
+        }
+    }
+    for alike in wanted.into_values().filter(|alike| alike.len() > 1) {
+        let mut by_sample = BTreeMap::<_, Vec<usize>>::new();
+        for weight in alike {
+            if let Some(sample) = sample(values, weight)? {
+                by_sample.entry(sample).or_default().push(weight);
+            }
+        }
+        for tied in by_sample.into_values().filter(|tied| tied.len() > 1) {
+            let norms = tied.iter().map(|&weight| owners[weight]).collect::<Vec<_>>();
+            if !one_norm(values, &norms)? {
+                for norm in norms.into_iter().flatten() {
+                    verdicts[norm] = Verdict::Keep { reason: reason(values, &tied) };
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What weights must have in common to be one.
+fn key(values: &Values<'_>, weight: usize) -> (String, Vec<u64>) {
+    let weight = &values.inventory.weights[weight];
+    (weight.dtype.to_string(), weight.shape.clone())
+}
+
+/// Elements at both ends of a weight; `None` if they say nothing.
+fn sample(values: &Values<'_>, weight: usize) -> Result<Option<Vec<u8>>> {
+    let weight = &values.inventory.weights[weight];
+    let Some(float) = weight.dtype.float() else { return Ok(None) };
+    let tensor = values.checkpoint.tensor(&weight.tensor)?;
+    let bytes = tensor.bytes.min(ELEMENTS * float.bytes() as u64);
+    let mut sample = vec![0; usize::try_from(2 * bytes).unwrap_or_default()];
+    let (begin, end) = sample.split_at_mut(usize::try_from(bytes).unwrap_or_default());
+    values.checkpoint.read(tensor, 0, begin)?;
+    values.checkpoint.read(tensor, tensor.bytes - bytes, end)?;
+    let mut different = sample.chunks(float.bytes()).collect::<Vec<_>>();
+    different.sort_unstable();
+    different.dedup();
+    Ok((different.len() >= DIFFERENT).then_some(sample))
+}
+
+/// Whether all these weights feed norms, and those are equal.
+fn one_norm(values: &mut Values<'_>, norms: &[Option<usize>]) -> Result<bool> {
+    let mut first = None;
+    for norm in norms {
+        let Some(norm) = *norm else { return Ok(false) };
+        let Some(statistics) = values.statistics(norm)? else { return Ok(false) };
+        let this = (statistics.mean.clone(), statistics.var.clone(), values.affine(norm)?);
+        if first.get_or_insert_with(|| this.clone()) != &this {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn reason(values: &Values<'_>, tied: &[usize]) -> String {
+    let names = tied.iter().take(3).map(|&weight| format!("`{}`", values.inventory.weights[weight].tensor));
+    let names = names.collect::<Vec<_>>().join(" and ");
+    let more = if tied.len() > 3 { format!(" and {} more", tied.len() - 3) } else { String::new() };
+    format!("{names}{more} hold the same values, so that one weight feeds several norms or a norm and something else")
+}
