@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::HeaderProblem;
+use crate::checkpoint::{HeaderProblem, IndexProblem};
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,6 +43,26 @@ pub enum Error {
         /// The rule that is broken.
         problem: HeaderProblem,
     },
+    /// The index of a sharded checkpoint is not what it should be, or its shards are not what it says.
+    #[error("{}: not a valid index of a sharded checkpoint: {problem}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// The rule that is broken.
+        problem: IndexProblem,
+    },
+    /// The system lets a process open only so many files.
+    #[error(
+        "{}: too many open files: {} stay open until the model is written, in and out, and the system allows no more; \
+         raise the limit (`ulimit -n`) and try again",
+        path.display(), counted(*shards, "shard")
+    )]
+    TooManyFiles {
+        /// The file that could not be opened.
+        path: PathBuf,
+        /// Shards of the checkpoint.
+        shards: usize,
+    },
     /// The file became shorter or changed while it was read.
     #[error("{}: changed while it was read (expected {expected} bytes, found {found}); nothing was written", path.display())]
     Changed {
@@ -57,6 +77,23 @@ pub enum Error {
     #[error("{}: was modified while it was read; nothing was written, try again", path.display())]
     Modified {
         /// The file.
+        path: PathBuf,
+    },
+    /// A URL that leads nowhere, or cannot be used in this way.
+    #[error("{}: not usable: {problem}", path.display())]
+    Url {
+        /// The URL, without secrets.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: String,
+    },
+    /// A URL, and a program that cannot follow any.
+    #[error(
+        "{}: this program was built without object stores; build it with `--features cloud`, or copy the file first",
+        path.display()
+    )]
+    NoStores {
+        /// The URL, without secrets.
         path: PathBuf,
     },
     /// A tensor that a plan or another tensor names is not in the file.
@@ -145,11 +182,88 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// The output exists and is not what this run would make.
+    #[error(
+        "{}: exists already, and is not the result of the same bytes, options, config.json and version; pass --force to replace it, or \
+         another --output",
+        path.display()
+    )]
+    OtherResult {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Parts of a sharded checkpoint without the index that says what belongs together.
+    #[error(
+        "{}: {} of a sharded checkpoint, but no *.safetensors.index.json beside {} names {}; add the index, or name \
+         a part itself as --input if it is a whole model",
+        path.display(), counted(*shards, "part"), if *shards == 1 { "it" } else { "them" },
+        if *shards == 1 { "it" } else { "them" }
+    )]
+    Orphans {
+        /// The first of them.
+        path: PathBuf,
+        /// How many there are.
+        shards: usize,
+    },
+    /// Two indices of one folder share a shard, which can belong to one folded model only.
+    #[error(
+        "{}: names shards that {} names too, and a folded shard can belong to one of them only; leave one out with \
+         --exclude, or fold it to another --output",
+        path.display(), other.display()
+    )]
+    SharedShard {
+        /// The index that is not folded.
+        path: PathBuf,
+        /// The one that is.
+        other: PathBuf,
+    },
+    /// A fault of this program.
+    #[error("{}: internal error: {what}; nothing was written for this model: please report this with its name", path.display())]
+    Bug {
+        /// The checkpoint it was at.
+        path: PathBuf,
+        /// The panic's message.
+        what: String,
+    },
     /// The output is the input.
     #[error("{}: the output is the input itself; pass another --output (the original is never replaced)", path.display())]
     OutputIsInput {
         /// The output.
         path: PathBuf,
+    },
+    /// A file of a sharded output would be a file of the input.
+    #[error(
+        "{}: the output is a file of the input itself; shards keep their names, so a sharded model needs a folder of its \
+         own: pass --output DIR (the original is never replaced)",
+        path.display()
+    )]
+    ShardIsInput {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Another model's index names a shard that would be replaced.
+    #[error(
+        "{}: belongs to the sharded model of `{}`, which would be broken by replacing it; pass another --output",
+        path.display(), shown(index)
+    )]
+    ShardInUse {
+        /// The shard.
+        path: PathBuf,
+        /// File name of the index that names it.
+        index: String,
+    },
+    /// A sharded model is written under the name of an index, a single file under any other.
+    #[error(
+        "{}: this name cannot hold {what}; expected {expected}",
+        path.display()
+    )]
+    OutputName {
+        /// The output.
+        path: PathBuf,
+        /// What was to be written.
+        what: &'static str,
+        /// What the name has to look like.
+        expected: &'static str,
     },
     /// The folded model would hold two tensors of one name.
     #[error(
@@ -242,6 +356,18 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
         let path = path.to_owned();
         move |source| Error::Io { action, path, source }
+    }
+
+    /// The same error, put as [`Error::TooManyFiles`] if that is what the system says.
+    pub(crate) fn among(self, shards: usize) -> Error {
+        // EMFILE and ENFILE have these numbers on every Unix; Windows says 4.
+        let is_limit = |code| if cfg!(unix) { code == 24 || code == 23 } else { code == 4 };
+        match self {
+            Error::Io { path, source, .. } if shards > 1 && source.raw_os_error().is_some_and(is_limit) => {
+                Error::TooManyFiles { path, shards }
+            }
+            other => other,
+        }
     }
 }
 

@@ -1,28 +1,41 @@
 //! 1 READ: one input file, read by position.
 //!
-//! In: a path. Out: bytes at an offset. Positioned reads leave no shared cursor behind, so several threads may read at
-//! once, and a file that shrinks under the reader is an error rather than a signal.
+//! In: a path or a URL. Out: bytes at an offset. Positioned reads leave no shared cursor behind, so several threads may
+//! read at once, and a file that shrinks under the reader is an error rather than a signal.
 
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
+use crate::store::{self, Object};
 
 /// An open, regular, readable file and the length it had when it was opened.
 #[derive(Debug)]
 pub struct InputFile {
     path: PathBuf,
-    file: File,
+    content: Content,
     bytes: u64,
-    /// When it was last written to, where the file system tells.
-    modified: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Local {
+        file: File,
+        /// When it was last written to, where the file system tells.
+        modified: Option<SystemTime>,
+    },
+    Remote(Object),
 }
 
 impl InputFile {
     /// Opens a regular file; symlinks are followed, folders, FIFOs and devices are refused before they are opened
     /// (opening a FIFO would wait for a writer).
     pub fn open(path: &Path) -> Result<InputFile> {
+        if store::is_url(path) {
+            let object = Object::open(path)?;
+            return Ok(InputFile { path: path.to_owned(), bytes: object.bytes(), content: Content::Remote(object) });
+        }
         let refuse = |metadata: &Metadata| {
             let advice = match metadata.is_dir() {
                 true => "name the .safetensors files in it one by one",
@@ -41,7 +54,18 @@ impl InputFile {
         if !metadata.is_file() {
             return refuse(&metadata);
         }
-        Ok(InputFile { path: path.to_owned(), file, bytes: metadata.len(), modified: metadata.modified().ok() })
+        Ok(InputFile::local(path, file, &metadata))
+    }
+
+    /// A file that is open already; `path` is what errors call it.
+    pub(super) fn from_handle(path: &Path, file: File) -> Result<InputFile> {
+        let metadata = file.metadata().map_err(Error::io("inspect", path))?;
+        Ok(InputFile::local(path, file, &metadata))
+    }
+
+    fn local(path: &Path, file: File, metadata: &Metadata) -> InputFile {
+        let content = Content::Local { file, modified: metadata.modified().ok() };
+        InputFile { path: path.to_owned(), content, bytes: metadata.len() }
     }
 
     /// The path it was opened by.
@@ -54,31 +78,50 @@ impl InputFile {
         self.bytes
     }
 
-    /// The open handle.
-    pub fn handle(&self) -> &File {
-        &self.file
+    /// The open handle, if it is a file of this machine.
+    pub fn handle(&self) -> Option<&File> {
+        match &self.content {
+            Content::Local { file, .. } => Some(file),
+            Content::Remote(_) => None,
+        }
     }
 
     /// Fills `buffer` from byte `offset` on.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        read_exact_at(&self.file, buffer, offset).map_err(|source| match source.kind() {
+        let file = match &self.content {
+            Content::Local { file, .. } => file,
+            Content::Remote(object) => return object.read_at(offset, buffer),
+        };
+        read_exact_at(file, buffer, offset).map_err(|source| match source.kind() {
             std::io::ErrorKind::UnexpectedEof => Error::Changed {
                 path: self.path.clone(),
                 expected: self.bytes,
-                found: self.file.metadata().map_or(0, |metadata| metadata.len()),
+                found: file.metadata().map_or(0, |metadata| metadata.len()),
             },
             _ => Error::Io { action: "read", path: self.path.clone(), source },
         })
     }
 
+    /// All of it: for small files.
+    pub fn read_whole(&self) -> Result<Vec<u8>> {
+        let bytes = usize::try_from(self.bytes).map_err(|_| std::io::ErrorKind::OutOfMemory.into());
+        let mut content = vec![0; bytes.map_err(Error::io("read", &self.path))?];
+        self.read_at(0, &mut content)?;
+        Ok(content)
+    }
+
     /// Fails if the file has another length, or was written to, since it was opened: a last look before a result is
     /// published.
     pub fn check_unchanged(&self) -> Result<()> {
-        let metadata = self.file.metadata().map_err(Error::io("inspect", &self.path))?;
+        let (file, modified) = match &self.content {
+            Content::Local { file, modified } => (file, modified),
+            Content::Remote(object) => return object.check_unchanged(),
+        };
+        let metadata = file.metadata().map_err(Error::io("inspect", &self.path))?;
         if metadata.len() != self.bytes {
             return Err(Error::Changed { path: self.path.clone(), expected: self.bytes, found: metadata.len() });
         }
-        match metadata.modified().ok() == self.modified {
+        match metadata.modified().ok() == *modified {
             true => Ok(()),
             false => Err(Error::Modified { path: self.path.clone() }),
         }

@@ -1,12 +1,15 @@
 //! 1 READ: a checkpoint on disk becomes a table of tensors whose bytes can be fetched range by range.
 //!
-//! In: the path of a `.safetensors` file. Out: a [`Checkpoint`]: names, dtypes, shapes and byte ranges that were
-//! checked against the file, and the open file to read from. No tensor is loaded here, nothing is mapped into memory
-//! (a file that is truncated under a mapping kills the process), and no alignment is assumed.
+//! In: the path of a `.safetensors` file, or of the index of a sharded one. Out: a [`Checkpoint`]: names, dtypes, shapes
+//! and byte ranges that were checked against the files, and the open files to read from. No tensor is loaded here,
+//! nothing is mapped into memory (a file that is truncated under a mapping kills the process), and no alignment is
+//! assumed.
 
 mod dtype;
 mod file;
 mod header;
+mod index;
+mod sharded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +17,8 @@ use std::path::{Path, PathBuf};
 pub use dtype::{Dtype, Float};
 pub use file::InputFile;
 pub use header::{HEADER_LIMIT, HeaderProblem};
+pub(crate) use index::Part;
+pub use index::{INDEX_LIMIT, Index, IndexProblem, is_index};
 
 use crate::error::{Error, Result};
 
@@ -56,38 +61,35 @@ pub struct Shard {
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
+    index: Option<Index>,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Checkpoint {
-    /// Opens a single `.safetensors` file and checks its header.
+    /// Opens a `.safetensors` file, or the index of a sharded checkpoint (see [`is_index`]) with all its shards, and
+    /// checks headers and index.
     pub fn open(path: &Path) -> Result<Checkpoint> {
-        let file = InputFile::open(path)?;
-        let header = header::read(&file).map_err(|error| match error {
-            header::ReadError::Problem(problem) => Error::Header { path: path.to_owned(), problem },
-            header::ReadError::Io(error) => error,
-        })?;
-        let tensors = header
-            .entries
-            .into_iter()
-            .map(|entry| {
-                let tensor = Tensor {
-                    dtype: entry.dtype,
-                    shape: entry.shape,
-                    shard: 0,
-                    offset: header.data_start + entry.begin,
-                    bytes: entry.end - entry.begin,
-                };
-                (entry.name, tensor)
-            })
-            .collect();
-        Ok(Checkpoint { path: path.to_owned(), shards: vec![Shard { file, metadata: header.metadata }], tensors })
+        if is_index(path) {
+            return sharded::open(path);
+        }
+        let (shard, tensors) = open_shard(path, 0)?;
+        Ok(Checkpoint { path: path.to_owned(), index: None, shards: vec![shard], tensors: tensors.collect() })
     }
 
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The index, if it is sharded; its shards are numbered as [`Checkpoint::shards`].
+    pub fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
+    }
+
+    /// Size of its `.safetensors` files together.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.file.bytes()).sum()
     }
 
     /// The files it is made of.
@@ -130,6 +132,31 @@ impl Checkpoint {
         self.read(tensor, 0, &mut bytes)?;
         Ok(Some(float.widen_all(&bytes)))
     }
+}
+
+/// Opens one file and checks its header; its tensors get the shard's `number`.
+fn open_shard(path: &Path, number: usize) -> Result<(Shard, impl Iterator<Item = (String, Tensor)> + use<>)> {
+    let file = InputFile::open(path)?;
+    let header = read_header(&file)?;
+    let start = header.data_start;
+    let tensors = header.entries.into_iter().map(move |entry| {
+        let (offset, bytes) = (start + entry.begin, entry.end - entry.begin);
+        (entry.name, Tensor { dtype: entry.dtype, shape: entry.shape, shard: number, offset, bytes })
+    });
+    Ok((Shard { file, metadata: header.metadata }, tensors))
+}
+
+/// Checks that `file`, which is to get the name `path`, is what readers accept.
+pub(crate) fn check_readable(path: &Path, file: &std::fs::File) -> Result<()> {
+    let handle = file.try_clone().map_err(Error::io("read back", path))?;
+    read_header(&InputFile::from_handle(path, handle)?).map(|_| ())
+}
+
+fn read_header(file: &InputFile) -> Result<header::Header> {
+    header::read(file).map_err(|error| match error {
+        header::ReadError::Problem(problem) => Error::Header { path: file.path().to_owned(), problem },
+        header::ReadError::Io(error) => error,
+    })
 }
 
 /// A tensor larger than this machine's address space; only a 32-bit build can meet it.

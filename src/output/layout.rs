@@ -1,9 +1,10 @@
 //! 4 WRITE: every tensor of the output, where it lies and where its bytes come from.
 //!
-//! In: the original's tensors, the folds and their [`NormPlan`]s, the shifts. Out: a [`Layout`]. The order is the
-//! safetensors library's: by element type, widest alignment first, then by name.
+//! In: the original's tensors, the folds and their [`NormPlan`]s, the shifts. Out: a [`Layout`], shard by shard: a tensor
+//! stays in the shard that held it, a new bias goes into its weight's. The order within a shard is the safetensors
+//! library's: by element type, widest alignment first, then by name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::NormPlan;
 use crate::checkpoint::{Checkpoint, Dtype, Float, Metadata};
@@ -51,15 +52,40 @@ pub enum Content {
 /// The output before it is written.
 #[derive(Debug)]
 pub struct Layout {
+    /// Its files, numbered as [`Checkpoint::shards`].
+    pub shards: Vec<ShardLayout>,
+    /// Biases that the original does not have, by the weight they belong to.
+    pub created: BTreeMap<String, String>,
+}
+
+/// One file of the output.
+#[derive(Debug)]
+pub struct ShardLayout {
     /// Tensors in file order.
     pub entries: Vec<Entry>,
     /// The header's `__metadata__`.
     pub metadata: Option<Metadata>,
 }
 
+impl ShardLayout {
+    /// Length of the data section.
+    pub fn data_bytes(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.begin + entry.bytes)
+    }
+}
+
+/// Where a folded weight is to be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the shard.
+    pub shard: usize,
+    /// First byte, relative to the shard's data section.
+    pub begin: u64,
+}
+
 impl Layout {
-    /// Lays the output of a single-file checkpoint out. `shifts` holds one vector a fold; `stored_as` gives the element
-    /// type that a float tensor takes in the output.
+    /// Lays the output out. `shifts` holds one vector a fold; `stored_as` gives the element type that a float tensor takes
+    /// in the output.
     pub fn new(
         checkpoint: &Checkpoint,
         folds: &[Fold],
@@ -83,7 +109,8 @@ impl Layout {
                 created.push((fold, plan, bytes));
             }
         }
-        let mut entries = Vec::with_capacity(checkpoint.tensors().len());
+        let metadata = checkpoint.shards().iter().map(|shard| shard.metadata.clone());
+        let mut shards = metadata.map(|metadata| ShardLayout { entries: Vec::new(), metadata }).collect::<Vec<_>>();
         for (name, tensor) in checkpoint.tensors() {
             let (dtype, content) = match contents.remove(name.as_str()) {
                 Some(None) => continue,
@@ -97,10 +124,13 @@ impl Layout {
                 Some(bits) => tensor.elements() * bits / 8,
                 None => tensor.bytes,
             };
-            entries.push(Entry { name: name.clone(), dtype, shape: tensor.shape.clone(), begin: 0, bytes, content });
+            let entry = Entry { name: name.clone(), dtype, shape: tensor.shape.clone(), begin: 0, bytes, content };
+            shards[tensor.shard].entries.push(entry);
         }
+        let mut biases = BTreeMap::new();
         for (fold, plan, content) in created {
-            entries.push(Entry {
+            biases.insert(fold.weight.clone(), plan.shift_into.clone());
+            shards[checkpoint.tensor(&fold.weight)?.shard].entries.push(Entry {
                 name: plan.shift_into.clone(),
                 dtype: plan.shift_float.dtype(),
                 shape: vec![fold.channels],
@@ -109,15 +139,43 @@ impl Layout {
                 content: Content::Bytes(content),
             });
         }
-        sort(&mut entries);
-        let mut names = HashSet::with_capacity(entries.len());
-        if let Some(twin) = entries.iter().find(|entry| !names.insert(entry.name.as_str())) {
-            let tensor = twin.name.clone();
-            let fold = folds.iter().find(|fold| fold.bias == tensor);
-            let norm = fold.map(|fold| fold.norm.name.clone()).unwrap_or_default();
-            return Err(Error::NameTaken { path: checkpoint.path().to_owned(), norm, tensor });
+        shards.iter_mut().for_each(|shard| sort(&mut shard.entries));
+        let layout = Layout { shards, created: biases };
+        layout.check_names(checkpoint, folds)?;
+        Ok(layout)
+    }
+
+    /// Every tensor's name and shard.
+    pub fn entries(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        self.shards
+            .iter()
+            .enumerate()
+            .flat_map(|(shard, layout)| layout.entries.iter().map(move |entry| (shard, entry)))
+    }
+
+    /// Where the weights of so many folds go.
+    pub fn places(&self, folds: usize) -> Vec<Place> {
+        let mut places = vec![Place::default(); folds];
+        for (shard, entry) in self.entries() {
+            if let Content::Folded { fold } = entry.content {
+                places[fold] = Place { shard, begin: entry.begin };
+            }
         }
-        Ok(Layout { entries, metadata: checkpoint.shards().first().and_then(|shard| shard.metadata.clone()) })
+        places
+    }
+
+    /// No name may be given twice, in whatever shards.
+    fn check_names(&self, checkpoint: &Checkpoint, folds: &[Fold]) -> Result<()> {
+        let mut names = HashSet::with_capacity(checkpoint.tensors().len());
+        match self.entries().find(|(_, entry)| !names.insert(entry.name.as_str())) {
+            None => Ok(()),
+            Some((_, twin)) => {
+                let tensor = twin.name.clone();
+                let fold = folds.iter().find(|fold| fold.bias == tensor);
+                let norm = fold.map(|fold| fold.norm.name.clone()).unwrap_or_default();
+                Err(Error::NameTaken { path: checkpoint.path().to_owned(), norm, tensor })
+            }
+        }
     }
 }
 

@@ -1,17 +1,17 @@
-//! 4 WRITE: an output file that appears whole or not at all.
+//! 4 WRITE: one output file, while it is written.
 //!
-//! In: a path and bytes for it. Out: the file, under its name only once all of it is on disk. Until then it is a
-//! temporary file in the same folder, which a failure removes. Nothing is ever written through a symlink or a hard link:
-//! Hugging Face caches link to blobs that other snapshots share.
+//! In: a path or URL and bytes for it. Out: a finished file that has yet to get its name. Until then it is a [`Temporary`]
+//! of the same folder, or of the system's for an object, which a failure removes. Nothing is ever written through a
+//! symlink or a hard link: Hugging Face caches link to blobs that other snapshots share.
 
 use std::fs::File;
-use std::io::{ErrorKind, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
-use crate::checkpoint::{Checkpoint, InputFile};
+use super::temporary::{Kind, Temporary, folder_of};
+use crate::checkpoint::{Checkpoint, InputFile, check_readable};
 use crate::error::{Error, Result};
+use crate::store;
 
 /// What to do with an output that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,46 +23,42 @@ pub enum Replace {
     Always,
 }
 
+/// Bytes copied at a time where the system cannot copy by itself.
+const CHUNK: usize = 1 << 20;
+
 /// An output file under way.
 #[derive(Debug)]
-pub struct Target {
-    path: PathBuf,
-    folder: PathBuf,
-    file: NamedTempFile,
-    replace: Replace,
+pub(super) struct Target {
+    pub(super) path: PathBuf,
+    pub(super) file: Temporary,
+    bytes: u64,
 }
 
 impl Target {
-    /// Checks that `path` may be written and opens a temporary file beside it.
-    pub fn create(path: &Path, replace: Replace, input: &Checkpoint) -> Result<Target> {
-        check(path, replace, input)?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
+    /// Opens a temporary file of `bytes` bytes for `path`, so that its pieces can be written in any order.
+    pub(super) fn create(path: &Path, bytes: u64) -> Result<Target> {
+        let file = match store::is_url(path) {
+            true => Temporary::scratch().map_err(Error::io("create a temporary file for", path))?,
+            false => {
+                let folder = folder_of(path);
+                Temporary::create_in(folder, Kind::default())
+                    .map_err(Error::io("create a temporary file there", folder))?
+            }
         };
-        let mut builder = tempfile::Builder::new();
-        // Short, so that a name as long as the file system allows still works for the output itself.
-        builder.prefix(".bnfold-").suffix(".tmp");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(&folder).map_err(Error::io("create a temporary file there", &folder))?;
-        Ok(Target { path: path.to_owned(), folder, file, replace })
-    }
-
-    /// Gives the file its final length, so that its pieces can be written in any order.
-    pub fn set_len(&self, bytes: u64) -> Result<()> {
-        self.file.as_file().set_len(bytes).map_err(Error::io("write", &self.path))
+        file.file().set_len(bytes).map_err(Error::io("write", path))?;
+        Ok(Target { path: path.to_owned(), file, bytes })
     }
 
     /// Writes `bytes` at `offset`.
-    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        write_all_at(self.file.as_file(), bytes, offset).map_err(Error::io("write", &self.path))
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        write_all_at(self.file.file(), bytes, offset).map_err(Error::io("write", &self.path))
     }
 
     /// Copies a range of `input`, in the kernel where the system can.
-    pub fn copy_from(&self, input: &InputFile, from: u64, bytes: u64, to: u64) -> Result<()> {
+    pub(super) fn copy_from(&self, input: &InputFile, from: u64, bytes: u64, to: u64) -> Result<()> {
+        let Some(handle) = input.handle() else { return self.copy_by_reading(input, from, bytes, to) };
         let copy = || {
-            let (mut source, mut target) = (input.handle(), self.file.as_file());
+            let (mut source, mut target) = (handle, self.file.file());
             source.seek(SeekFrom::Start(from))?;
             target.seek(SeekFrom::Start(to))?;
             std::io::copy(&mut std::io::Read::take(source, bytes), &mut target)
@@ -71,43 +67,55 @@ impl Target {
         match copied == bytes {
             true => Ok(()),
             false => {
-                let found = input.handle().metadata().map_or(0, |metadata| metadata.len());
+                let found = handle.metadata().map_or(0, |metadata| metadata.len());
                 Err(Error::Changed { path: input.path().to_owned(), expected: input.bytes(), found })
             }
         }
     }
 
-    /// Puts the finished file in its place: it is read back and checked, flushed to disk if `sync`, and renamed.
-    pub fn commit(self, bytes: u64, sync: bool) -> Result<()> {
-        let Target { path, folder, file, replace } = self;
-        let found = file.as_file().metadata().map_err(Error::io("inspect", &path))?.len();
-        if found != bytes {
-            let problem = format!("{found} of {bytes} bytes have arrived in it");
-            return Err(Error::Io { action: "finish", path, source: std::io::Error::other(problem) });
+    /// Copies a range of an object.
+    fn copy_by_reading(&self, input: &InputFile, from: u64, bytes: u64, to: u64) -> Result<()> {
+        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
+        let mut done = 0;
+        while done < bytes {
+            let chunk = usize::try_from(bytes - done).unwrap_or(CHUNK).min(CHUNK);
+            input.read_at(from + done, &mut buffer[..chunk])?;
+            self.write_at(to + done, &buffer[..chunk])?;
+            done += chunk as u64;
         }
-        if sync {
-            file.as_file().sync_all().map_err(Error::io("flush to disk", &path))?;
+        Ok(())
+    }
+
+    /// Checks that all of it has arrived, and waits until it is on disk if `sync`.
+    pub(super) fn finish(&self, sync: bool) -> Result<()> {
+        let file = self.file.file();
+        let found = file.metadata().map_err(Error::io("inspect", &self.path))?.len();
+        if found != self.bytes {
+            let problem = format!("{found} of {} bytes have arrived in it", self.bytes);
+            let (path, source) = (self.path.clone(), std::io::Error::other(problem));
+            return Err(Error::Io { action: "finish", path, source });
         }
-        // What was written must be what readers accept.
-        Checkpoint::open(file.path()).map_err(|error| match error {
-            Error::Header { problem, .. } => Error::Header { path: path.clone(), problem },
-            other => other,
-        })?;
-        let renamed = match replace {
-            // renameat2(RENAME_NOREPLACE) where there is one: no other writer's file is replaced, whatever the race.
-            Replace::Never => file.persist_noclobber(&path),
-            Replace::Always => file.persist(&path),
-        };
-        renamed.map_err(|failed| match failed.error.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::OutputExists { path: path.clone() },
-            _ => Error::Io { action: "put the finished file in place at", path: path.clone(), source: failed.error },
-        })?;
-        if sync { sync_folder(&folder) } else { Ok(()) }
+        // Of a file that is uploaded nothing is left after a crash anyway.
+        let sync = sync && !store::is_url(&self.path);
+        if sync { file.sync_all().map_err(Error::io("flush to disk", &self.path)) } else { Ok(()) }
+    }
+
+    /// What is to be uploaded.
+    pub(super) fn finished(&self) -> store::Finished<'_> {
+        store::Finished { path: &self.path, file: self.file.file(), bytes: self.bytes }
+    }
+
+    /// Checks that its header, as it was written, is what readers accept.
+    pub(super) fn check_readable(&self) -> Result<()> {
+        check_readable(&self.path, self.file.file())
     }
 }
 
-/// Whether `path` may become the output for `input`.
-fn check(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
+/// Whether `path` may become a file of the output for `input`.
+pub(super) fn check_free(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
+    if store::is_url(path) {
+        return check_free_url(path, replace, input);
+    }
     let metadata = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -116,10 +124,9 @@ fn check(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
     };
     // The comparison opens the file, and opening a FIFO would wait for its other end.
     let opens = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    for shard in input.shards() {
-        if opens && same_file::is_same_file(path, shard.file.path()).unwrap_or(false) {
-            return Err(Error::OutputIsInput { path: path.to_owned() });
-        }
+    let mut inputs = input.shards().iter().map(|shard| shard.file.path()).chain([input.path()]);
+    if opens && inputs.any(|input| same_file::is_same_file(path, input).unwrap_or(false)) {
+        return Err(is_input(path, input));
     }
     if replace == Replace::Never {
         return Err(Error::OutputExists { path: path.to_owned() });
@@ -131,17 +138,26 @@ fn check(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
     Err(Error::NotARegularFile { path: path.to_owned(), found, advice: "pass another --output" })
 }
 
-/// Makes the new name durable: without it a crash may forget the rename.
-fn sync_folder(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // Some file systems (network ones, FUSE) cannot flush a folder; the file itself is on disk.
-        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
-        synced => synced.map_err(Error::io("flush to disk", folder))?,
+/// The same for an object.
+fn check_free_url(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
+    store::check_writable(path)?;
+    let exists = store::exists(path)?;
+    let mut inputs = input.shards().iter().map(|shard| shard.file.path()).chain([input.path()]);
+    if inputs.any(|input| store::is_same(path, input)) {
+        return Err(is_input(path, input));
     }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
+    match exists && replace == Replace::Never {
+        true => Err(Error::OutputExists { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+fn is_input(path: &Path, input: &Checkpoint) -> Error {
+    let path = path.to_owned();
+    match input.index() {
+        Some(_) => Error::ShardIsInput { path },
+        None => Error::OutputIsInput { path },
+    }
 }
 
 #[cfg(unix)]

@@ -1,9 +1,10 @@
 //! 4 WRITE: every tensor that needs no folding.
 //!
-//! In: a layout, the original, the output file. Out: copied ranges, converted floats, and the small tensors whose bytes
-//! are known already; only the folded weights are left to be written.
+//! In: the layout of one file, the original, the output file. Out: copied ranges, converted floats, and the small tensors
+//! whose bytes are known already; only the folded weights are left to be written.
 
-use super::{Content, Layout, Target};
+use super::target::Target;
+use super::{Content, ShardLayout};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
@@ -11,10 +12,13 @@ use crate::fold::FoldOptions;
 /// Bytes converted at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Writes everything that needs no folding.
-pub fn write_unfolded(
+/// Bytes copied between two looks at whether to go on.
+const STEP_BYTES: usize = 64 << 20;
+
+/// Writes everything that needs no folding; `data` is where the file's data section begins.
+pub(super) fn write_unfolded(
     checkpoint: &Checkpoint,
-    layout: &Layout,
+    layout: &ShardLayout,
     data: u64,
     target: &Target,
     options: FoldOptions<'_>,
@@ -39,9 +43,12 @@ pub fn write_unfolded(
         }
     }
     for Range { shard, from, to, bytes } in copies {
-        options.check_cancelled()?;
-        target.copy_from(&checkpoint.shards()[shard].file, from, bytes, to)?;
-        (options.progress)(bytes);
+        for done in (0..bytes).step_by(STEP_BYTES) {
+            options.check_cancelled()?;
+            let step = (bytes - done).min(STEP_BYTES as u64);
+            target.copy_from(&checkpoint.shards()[shard].file, from + done, step, to + done)?;
+            (options.progress)(step);
+        }
     }
     Ok(())
 }

@@ -140,7 +140,18 @@ fn sparse(folder: &Folder) -> (PathBuf, PathBuf) {
     (input, folder.text("plan.json", plan(&[("bn", "fc.weight")])))
 }
 
-/// Starts to fold the sparse model and waits until the temporary file shows up; `setup` is run by the shell before.
+/// Whether the program has opened the file it writes to. On Linux that has no name yet and shows only among the
+/// program's open files.
+#[cfg(unix)]
+fn has_begun(folder: &Folder, program: &std::process::Child) -> bool {
+    let handles = std::fs::read_dir(format!("/proc/{}/fd", program.id())).into_iter().flatten().flatten();
+    let mut files = handles.filter_map(|handle| std::fs::read_link(handle.path()).ok());
+    let unnamed =
+        |file: std::path::PathBuf| file.starts_with(folder.path("")) && file.to_string_lossy().ends_with(" (deleted)");
+    files.any(unnamed) || folder.names().iter().any(|name| name.starts_with(".bnfold-"))
+}
+
+/// Starts to fold the sparse model and waits until the temporary file is there; `setup` is run by the shell before.
 #[cfg(unix)]
 fn under_way(folder: &Folder, setup: &str) -> std::process::Child {
     use std::process::Stdio;
@@ -152,7 +163,7 @@ fn under_way(folder: &Folder, setup: &str) -> std::process::Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    while !folder.names().iter().any(|name| name.starts_with(".bnfold-")) {
+    while !has_begun(folder, &child) {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it began: {:?}", Run::end(child));
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
@@ -176,6 +187,18 @@ fn a_signal_in_the_middle_leaves_nothing() {
         assert!(run.stdout.is_empty(), "{signal}: {}", run.stdout);
         assert_eq!(folder.names(), ["m.safetensors", "plan.json"], "{signal}");
     }
+}
+
+/// Nothing can be done about this signal; but what has no name leaves nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kill_in_the_middle_leaves_the_folder_as_it_was() {
+    let folder = Folder::new();
+    let child = under_way(&folder, ":");
+    send("kill", &["-KILL", &child.id().to_string()]);
+    let run = Run::end(child);
+    assert_eq!((run.code, &*run.stderr), (None, ""), "it ended before the signal");
+    assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
 }
 
 /// A limit on the size of files stands for the disk that is full: the write fails where the limit is reached.
@@ -209,10 +232,13 @@ fn fold_here(input: &Path, output: &Path, plan: &Path, meanwhile: &(dyn Fn() + S
         strict: false,
         replace: Replace::Never,
         sync: false,
+        make_folder: false,
+        record: None,
     };
     let options = FoldOptions {
         verify: true,
         allow_non_finite: false,
+        ranges: false,
         threads: 1,
         cancelled: &std::sync::atomic::AtomicBool::new(false),
         progress: &|_| meanwhile(),

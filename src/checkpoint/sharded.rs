@@ -1,0 +1,55 @@
+//! 1 READ: an index and its shards become one checkpoint.
+//!
+//! In: the path of an index. Out: its shards, open, and their tensors as one key space. What the index says and what the
+//! shards hold must agree both ways: a tensor too many is as suspicious as one that is missing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::{Checkpoint, Index, IndexProblem, open_shard};
+use crate::error::{Error, Result};
+
+/// Opens the index at `path` and all its shards.
+pub(super) fn open(path: &Path) -> Result<Checkpoint> {
+    let wrong = |problem| Error::Index { path: path.to_owned(), problem };
+    let index = Index::read(path)?;
+    let mapped = index.weights().iter().map(|(name, shard)| (name.as_str(), *shard)).collect::<HashMap<_, _>>();
+    let (mut shards, mut tensors) = (Vec::new(), BTreeMap::new());
+    for (number, name) in index.shards().iter().enumerate() {
+        let (shard, entries) = open_shard(&beside(path, name), number).map_err(|error| match error {
+            Error::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                let tensors = index.weights().iter().filter(|(_, shard)| *shard == number).count();
+                wrong(IndexProblem::MissingShard { shard: name.clone(), tensors })
+            }
+            other => other.among(index.shards().len()),
+        })?;
+        for (tensor, entry) in entries {
+            check_place(&index, mapped.get(tensor.as_str()).copied(), &tensor, number).map_err(wrong)?;
+            tensors.insert(tensor, entry);
+        }
+        shards.push(shard);
+    }
+    if let Some((tensor, shard)) = index.weights().iter().find(|(tensor, _)| !tensors.contains_key(tensor)) {
+        let (tensor, shard) = (tensor.clone(), index.shards()[*shard].clone());
+        return Err(wrong(IndexProblem::NotInShard { tensor, shard }));
+    }
+    Ok(Checkpoint { path: path.to_owned(), index: Some(index), shards, tensors })
+}
+
+/// The path of the file `name` in the folder of `index`.
+fn beside(index: &Path, name: &str) -> std::path::PathBuf {
+    index.parent().unwrap_or(Path::new("")).join(name)
+}
+
+/// Whether a tensor found in the shard of that number is the one the index means; `mapped` is where it looks for it.
+fn check_place(index: &Index, mapped: Option<usize>, tensor: &str, shard: usize) -> Result<(), IndexProblem> {
+    let (tensor, name) = (|| tensor.to_owned(), index.shards()[shard].clone());
+    match mapped {
+        Some(mapped) if mapped == shard => Ok(()),
+        Some(mapped) => {
+            let mapped = index.shards()[mapped].clone();
+            Err(IndexProblem::Misplaced { tensor: tensor(), shard: name, mapped })
+        }
+        None => Err(IndexProblem::NotInMap { tensor: tensor(), shard: name }),
+    }
+}

@@ -1,0 +1,222 @@
+//! 4 WRITE: all files of an output: one, or shards and their index; they appear together or not at all.
+//!
+//! In: the path of the output, the original, the layout. Out: open files to write tensors to, and in the end the files
+//! under their names. The shards of a sharded model stand beside its index under their own names.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::index::index_text;
+use super::layout::{Layout, Place, ShardLayout};
+use super::target::{Replace, Target, check_free};
+use super::temporary::folder_of;
+use super::unfolded::write_unfolded;
+use super::{Same, header_bytes, place};
+use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
+use crate::error::{Error, Result};
+use crate::fold::FoldOptions;
+use crate::plan::Fold;
+use crate::store;
+
+/// The files of an output under way.
+#[derive(Debug)]
+pub struct Files {
+    shards: Vec<Shard>,
+    index: Option<Target>,
+    folders: NewFolders,
+    replace: Replace,
+}
+
+/// A `.safetensors` file under way.
+#[derive(Debug)]
+struct Shard {
+    target: Target,
+    /// Where its data section begins.
+    data: u64,
+    bytes: u64,
+}
+
+impl Files {
+    /// Checks that the output may be written and opens its files. `output` names the file, or the index if the original is
+    /// sharded.
+    pub fn create(
+        output: &Path,
+        checkpoint: &Checkpoint,
+        layout: &Layout,
+        folds: &[Fold],
+        replace: Replace,
+        same: Same<'_>,
+    ) -> Result<Files> {
+        let paths = paths(output, checkpoint)?;
+        let index = checkpoint.index();
+        for path in index.map(|_| output).into_iter().chain(paths.iter().map(PathBuf::as_path)) {
+            if !same.is_some_and(|same| same(path)) {
+                check_free(path, replace, checkpoint)?;
+            }
+        }
+        if replace == Replace::Always {
+            check_other_indexes(output, &paths)?;
+        }
+        let folders = NewFolders::create(folder_of(output), &paths)?;
+        let shards = paths.iter().zip(&layout.shards).map(|(path, layout)| Shard::create(path, layout));
+        let shards = shards.collect::<Result<Vec<_>>>().map_err(|error| error.among(paths.len()))?;
+        let index = index.map(|index| create_index(output, checkpoint, index, layout, folds)).transpose()?;
+        Ok(Files { shards, index, folders, replace })
+    }
+
+    /// Size of the `.safetensors` files together.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.bytes).sum()
+    }
+
+    /// Writes everything that needs no folding.
+    pub fn write_unfolded(&self, checkpoint: &Checkpoint, layout: &Layout, options: FoldOptions<'_>) -> Result<()> {
+        let mut shards = self.shards.iter().zip(&layout.shards);
+        shards.try_for_each(|(Shard { target, data, .. }, layout)| {
+            write_unfolded(checkpoint, layout, *data, target, options)
+        })
+    }
+
+    /// Writes bytes of a tensor, from byte `offset` of it on.
+    pub fn write_at(&self, place: Place, offset: u64, bytes: &[u8]) -> Result<()> {
+        let Shard { target, data, .. } = &self.shards[place.shard];
+        target.write_at(data + place.begin + offset, bytes)
+    }
+
+    /// Gives the finished files their names, the index last. They are read back and checked, and flushed to disk if `sync`.
+    /// An upload stops when it is `cancelled`.
+    pub fn commit(self, same: Same<'_>, sync: bool, cancelled: &AtomicBool) -> Result<()> {
+        // Bound first, so dropped last: folders can go only when nothing is in them.
+        let mut folders = self.folders;
+        let Files { shards, index, replace, .. } = self;
+        for Shard { target, .. } in &shards {
+            target.finish(sync)?;
+            target.check_readable()?;
+        }
+        index.iter().try_for_each(|index| index.finish(sync))?;
+        // A model that failed meanwhile may have taken a folder back that both made.
+        for target in shards.iter().map(|shard| &shard.target).filter(|target| !store::is_url(&target.path)) {
+            std::fs::create_dir_all(folder_of(&target.path))
+                .map_err(Error::io("create the folder of", &target.path))?;
+        }
+        place::sync_folders(&folders.0, sync)?;
+        let count = shards.len();
+        let targets = shards.into_iter().map(|shard| shard.target).chain(index).collect();
+        place::place(targets, replace, same, sync, cancelled).map_err(|error| error.among(count))?;
+        folders.keep();
+        Ok(())
+    }
+}
+
+impl Shard {
+    /// Opens the file at `path` and writes its header.
+    fn create(path: &Path, layout: &ShardLayout) -> Result<Shard> {
+        let header = header_bytes(path, layout.metadata.as_ref(), &layout.entries)?;
+        let data = header.len() as u64;
+        let bytes = data + layout.data_bytes();
+        let target = Target::create(path, bytes)?;
+        target.write_at(0, &header)?;
+        Ok(Shard { target, data, bytes })
+    }
+}
+
+/// Writes the index, which is small, at once.
+fn create_index(
+    output: &Path,
+    checkpoint: &Checkpoint,
+    index: &Index,
+    layout: &Layout,
+    folds: &[Fold],
+) -> Result<Target> {
+    let text = index_text(checkpoint, index, layout, folds)
+        .map_err(|error| Error::io("lay out the index", output)(error.into()))?;
+    let bytes = text.len() as u64;
+    if bytes > INDEX_LIMIT {
+        return Err(Error::HeaderTooLong { path: output.to_owned(), bytes, limit: INDEX_LIMIT });
+    }
+    let target = Target::create(output, bytes).map_err(|error| error.among(layout.shards.len()))?;
+    target.write_at(0, &text)?;
+    Ok(target)
+}
+
+/// All files of the result at `output`, the index last.
+pub fn result_files(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = paths(output, checkpoint)?;
+    files.extend(checkpoint.index().map(|_| output.to_owned()));
+    Ok(files)
+}
+
+/// Where the `.safetensors` files go. A reader tells an index by its name, so the output must be named for what it is.
+fn paths(output: &Path, checkpoint: &Checkpoint) -> Result<Vec<PathBuf>> {
+    let refuse = |what, expected| Err(Error::OutputName { path: output.to_owned(), what, expected });
+    match checkpoint.index() {
+        None if is_index(output) => refuse("a single file", "a name that is not that of an index"),
+        None => Ok(vec![output.to_owned()]),
+        Some(_) if !is_index(output) => refuse(
+            "the index of a sharded model",
+            "one like model.safetensors.index.json, or for --output a folder (its shards keep their names)",
+        ),
+        Some(index) => {
+            let folder = output.parent().unwrap_or(Path::new(""));
+            Ok(index.shards().iter().map(|shard| folder.join(shard)).collect())
+        }
+    }
+}
+
+/// A file that would be replaced must not be a shard that another index in the folder names: that model would be broken.
+fn check_other_indexes(output: &Path, paths: &[PathBuf]) -> Result<()> {
+    let folder = folder_of(output);
+    for name in store::names_in(folder).unwrap_or_default() {
+        if Some(OsStr::new(&name)) == output.file_name() || !is_index(Path::new(&name)) {
+            continue;
+        }
+        // What cannot be read as an index describes nothing.
+        let Ok(other) = Index::read(&folder.join(&name)) else { continue };
+        let theirs = other.shards().iter().map(|shard| output.with_file_name(shard)).collect::<HashSet<_>>();
+        let in_use = |path: &&PathBuf| theirs.contains(*path) && store::exists(path).unwrap_or(true);
+        if let Some(path) = paths.iter().find(in_use) {
+            return Err(Error::ShardInUse { path: path.clone(), index: name });
+        }
+    }
+    Ok(())
+}
+
+/// Folders made for shards whose names have them; those that are empty go again, unless they are kept.
+#[derive(Debug, Default)]
+struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// Makes the folders below `root` that `paths` stand in. The root itself has to be there.
+    fn create(root: &Path, paths: &[PathBuf]) -> Result<NewFolders> {
+        let mut made = NewFolders::default();
+        if store::is_url(root) {
+            return Ok(made);
+        }
+        for path in paths {
+            let below_root = |folder: &&Path| *folder != root && !folder.as_os_str().is_empty();
+            let missing = folder_of(path).ancestors().take_while(|folder| below_root(folder) && !folder.exists());
+            for folder in missing.collect::<Vec<_>>().into_iter().rev() {
+                match std::fs::create_dir(folder) {
+                    Ok(()) => made.0.push(folder.to_owned()),
+                    // Another model was quicker.
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(Error::io("create the folder", folder)(error)),
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    fn keep(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for NewFolders {
+    fn drop(&mut self) {
+        // Fails, as it should, where something is in it.
+        self.0.iter().rev().for_each(|folder| drop(std::fs::remove_dir(folder)));
+    }
+}

@@ -1,0 +1,227 @@
+//! 4 WRITE: a file without its name yet.
+//!
+//! In: the folder it will stand in. Out: an open file, and later that file under a name. On Linux it has no name at all
+//! until then (`O_TMPFILE`), so that not even a kill leaves anything. Where the file system has no such files it is a
+//! hidden one, removed when it is dropped.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// A file under way.
+#[derive(Debug)]
+pub(super) enum Temporary {
+    /// In no folder: gone with the process.
+    #[cfg(target_os = "linux")]
+    Unnamed(File),
+    /// Under a name nobody asks for.
+    Named(NamedTempFile),
+    /// In the system's temporary folder, readable by its owner alone; it is uploaded and never gets a name here.
+    Scratch(File),
+}
+
+/// Which kind to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Kind {
+    /// Unnamed where the system can.
+    #[default]
+    Best,
+    /// Named, everywhere.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the fallback against what is usual"))]
+    Named,
+}
+
+impl Temporary {
+    /// Opens a new file for `folder`, readable and writable, of mode 0666 less umask.
+    pub(super) fn create_in(folder: &Path, kind: Kind) -> io::Result<Temporary> {
+        #[cfg(target_os = "linux")]
+        if let Some(file) = (kind == Kind::Best).then(|| linux::unnamed_in(folder)).flatten() {
+            return Ok(Temporary::Unnamed(file));
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = kind;
+        Ok(Temporary::Named(hidden_in(folder)?))
+    }
+
+    /// Opens a new file that is to be uploaded.
+    pub(super) fn scratch() -> io::Result<Temporary> {
+        Ok(Temporary::Scratch(tempfile::tempfile()?))
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> &File {
+        match self {
+            #[cfg(target_os = "linux")]
+            Temporary::Unnamed(file) => file,
+            Temporary::Named(file) => file.as_file(),
+            Temporary::Scratch(file) => file,
+        }
+    }
+
+    /// Gives it the name `path`, which must be free, whatever the race; hands the open file back.
+    pub(super) fn name(self, path: &Path) -> io::Result<File> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Temporary::Unnamed(file) => linux::link(&file, path).map(|()| file),
+            // renameat2(RENAME_NOREPLACE) where there is one.
+            Temporary::Named(file) => Ok(file.persist_noclobber(path)?),
+            Temporary::Scratch(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Gives it the name `path` in the place of what stands there.
+    pub(super) fn replace(self, path: &Path) -> io::Result<File> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Temporary::Unnamed(file) => match linux::link(&file, path) {
+                // A link does not replace, a rename does.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    hidden().make_in(folder_of(path), |path| linux::link(&file, path))?.persist(path)?;
+                    Ok(file)
+                }
+                linked => linked.map(|()| file),
+            },
+            Temporary::Named(file) => Ok(file.persist(path)?),
+            Temporary::Scratch(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// The folder that `path` stands in; it has a name, as a folder needs to be opened.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A new file under a hidden name, removed when it is dropped.
+pub(super) fn hidden_in(folder: &Path) -> io::Result<NamedTempFile> {
+    // Opened here rather than by tempfile: the mode is the usual one, and the system's error stays as it is.
+    hidden().make_in(folder, |path| File::options().read(true).write(true).create_new(true).open(path))
+}
+
+/// Names for files on their way. Short, so that a name as long as the file system allows still works for the output itself.
+fn hidden() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".bnfold-").suffix(".tmp");
+    builder
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatfs, linkat, openat};
+
+    /// `BTRFS_SUPER_MAGIC` of linux/magic.h.
+    const BTRFS: u64 = 0x9123_683e;
+
+    /// A file without a name, or `None` where that cannot be had or could not be given a name later.
+    pub(super) fn unnamed_in(folder: &Path) -> Option<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        // Whatever the refusal is (EOPNOTSUPP; EISDIR and ENOENT of old kernels): if it is about the folder and not about
+        // this kind of file, a named one meets it too and tells.
+        let file = File::from(openat(CWD, folder, flags, Mode::from_raw_mode(0o666)).ok()?);
+        // Without /proc it would stay unnamed for ever.
+        std::fs::read_link(handle(&file)).ok()?;
+        // btrfs does not flush a file without a name, so that after a crash its name may stand for an empty file.
+        let on_btrfs = fstatfs(&file).is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| kind == BTRFS));
+        (!on_btrfs).then_some(file)
+    }
+
+    /// Gives `file` a name, which must be free.
+    pub(super) fn link(file: &File, path: &Path) -> io::Result<()> {
+        Ok(linkat(CWD, handle(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    fn handle(file: &File) -> String {
+        format!("/proc/self/fd/{}", file.as_raw_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const KINDS: [Kind; 2] = [Kind::Best, Kind::Named];
+
+    fn written(folder: &Path, kind: Kind) -> Temporary {
+        let temporary = Temporary::create_in(folder, kind).unwrap();
+        temporary.file().write_all(b"new").unwrap();
+        temporary
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_name_is_given_only_if_it_is_free() {
+        for kind in KINDS {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("x");
+            written(folder.path(), kind).name(&path).unwrap();
+            std::fs::write(folder.path().join("y"), "old").unwrap();
+            let error = written(folder.path(), kind).name(&folder.path().join("y")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{kind:?}");
+            assert_eq!(std::fs::read(&path).unwrap(), b"new", "{kind:?}");
+            assert_eq!(std::fs::read(folder.path().join("y")).unwrap(), b"old", "{kind:?}");
+            assert_eq!(names(folder.path()), ["x", "y"], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_is_replaced_whole_and_never_written_through() {
+        for kind in KINDS {
+            let folder = tempfile::tempdir().unwrap();
+            let [old, twin] = ["old", "twin"].map(|name| folder.path().join(name));
+            std::fs::write(&old, "of old").unwrap();
+            std::fs::hard_link(&old, &twin).unwrap();
+            for name in ["old", "free"] {
+                written(folder.path(), kind).replace(&folder.path().join(name)).unwrap();
+            }
+            assert_eq!(std::fs::read(&old).unwrap(), b"new", "{kind:?}");
+            assert_eq!(std::fs::read(&twin).unwrap(), b"of old", "{kind:?}");
+            assert_eq!(names(folder.path()), ["free", "old", "twin"], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        for kind in KINDS {
+            let folder = tempfile::tempdir().unwrap();
+            let temporary = written(folder.path(), kind);
+            let visible = usize::from(matches!(temporary, Temporary::Named(_)));
+            assert_eq!(names(folder.path()).len(), visible, "{kind:?}");
+            drop(temporary);
+            assert!(names(folder.path()).is_empty(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn named_is_what_is_asked_for_and_best_is_unnamed_on_linux() {
+        // Linux keeps it in memory, in a file system that certainly has such files.
+        let folder = if cfg!(target_os = "linux") { "/dev/shm".into() } else { std::env::temp_dir() };
+        let folder = tempfile::tempdir_in(folder).unwrap();
+        let is_named = |kind| matches!(Temporary::create_in(folder.path(), kind).unwrap(), Temporary::Named(_));
+        assert!(is_named(Kind::Named));
+        assert_eq!(is_named(Kind::Best), cfg!(not(target_os = "linux")));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told_by_either_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        for kind in KINDS {
+            let error = Temporary::create_in(&folder.path().join("none"), kind).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{kind:?}");
+        }
+    }
+}
