@@ -1,15 +1,17 @@
 //! Criterion benches of the stages, with throughput in bytes.
 //!
-//! In: synthetic weights and headers. Out: time of the CPU kernel by type and layout, of the GPU engine where there is an
-//! adapter, of the header and of the planner. `cargo bench`.
+//! In: synthetic weights and headers. Out: time of the CPU kernel by type and layout, of the whole CPU path from file to
+//! file, of a header of 100,000 tensors, and of the planner on one. `cargo bench`; whole models are `bnfold-gpu bench`.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::path::Path;
 
+use bnfold_gpu::bench::{Shape, synthetic};
 use bnfold_gpu::checkpoint::{Checkpoint, Dtype, Float, Tensor};
 use bnfold_gpu::fold::layout::{Axis, ChannelMap};
-use bnfold_gpu::fold::{Scales, cpu};
+use bnfold_gpu::fold::{Engine, FoldOptions, Scales, cpu};
+use bnfold_gpu::model::{Settings, fold_model};
+use bnfold_gpu::output::Replace;
 use bnfold_gpu::plan::{Inventory, pair};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -67,11 +69,40 @@ fn planner(criterion: &mut Criterion) {
 }
 
 fn header(criterion: &mut Criterion) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/digits-resnet.safetensors");
-    criterion.bench_function("open digits-resnet", |bencher| {
-        bencher.iter(|| Checkpoint::open(black_box(&path)).expect("the file is in the repository"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("many.safetensors");
+    // One float a tensor: all of the file is header.
+    let entry = |n: usize| {
+        let (begin, end) = (n * 4, n * 4 + 4);
+        format!(r#""layers.{n}.weight":{{"dtype":"F32","shape":[1],"data_offsets":[{begin},{end}]}}"#)
+    };
+    let tensors = 100_000;
+    let json = format!("{{{}}}", (0..tensors).map(entry).collect::<Vec<_>>().join(","));
+    let file = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &vec![0; tensors * 4]].concat();
+    std::fs::write(&path, file).expect("a temporary file");
+    let mut group = criterion.benchmark_group("header");
+    group.throughput(Throughput::Bytes(json.len() as u64));
+    group.bench_function(format!("{tensors} tensors"), |bencher| {
+        bencher.iter(|| Checkpoint::open(black_box(&path)).expect("it was just written"));
     });
 }
 
-criterion_group!(benches, cpu_scale, planner, header);
+fn whole_models(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut group = criterion.benchmark_group("file to file, CPU");
+    group.sample_size(10);
+    for float in [Float::F32, Float::F16, Float::Bf16] {
+        let (input, output) = (folder.path().join(float.name()), folder.path().join("folded"));
+        let bytes = synthetic::write(&input, Shape::Mobilenet, float, Some(32_000_000)).expect("it can be written");
+        group.throughput(Throughput::Bytes(bytes));
+        group.bench_function(float.name(), |bencher| {
+            bencher.iter(|| {
+                let settings = Settings { sync: false, replace: Replace::Always, ..Settings::default() };
+                fold_model(&input, &output, settings, &mut Engine::Cpu, FoldOptions::default()).expect("it folds")
+            });
+        });
+    }
+}
+
+criterion_group!(benches, cpu_scale, whole_models, planner, header);
 criterion_main!(benches);

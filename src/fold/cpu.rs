@@ -3,16 +3,21 @@
 //! In: elements of one weight and the scales of its channels. Out: the folded elements. f32, f16 and bf16 are widened
 //! to f32, multiplied once and rounded once; f64 is multiplied in f64 and never passes through f32.
 
+use std::ops::Range;
+
 use bytemuck::{cast_slice, cast_slice_mut};
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::Scales;
+use super::element::Element;
 use super::layout::{ChannelMap, Run};
 use crate::checkpoint::Float;
 
-/// Elements of half types that are widened at a time: their f32 stay in the innermost cache.
+/// Elements that are given a scale each at a time: the scales stay in the innermost cache.
 const CHUNK: usize = 1024;
+
+/// Runs shorter than this (those of depthwise and transposed convolutions) are not multiplied one by one.
+const SHORT: usize = 32;
 
 /// Folds elements that begin at flat index `first` of a weight: `folded = stored * scale[channel]`, from type `from` to
 /// type `to`.
@@ -31,14 +36,15 @@ pub fn scale(
     let kernel = Kernel { map, scales, first };
     match (from, to) {
         _ if scales.subnormal || from != to => kernel.exactly((from, stored), (to, folded)),
-        (Float::F32, _) => kernel.run(cast_slice(stored), cast_slice_mut(folded), f32_run),
-        (Float::F16, _) => kernel.run::<f16>(cast_slice(stored), cast_slice_mut(folded), half_run),
-        (Float::Bf16, _) => kernel.run::<bf16>(cast_slice(stored), cast_slice_mut(folded), bf16_run),
+        (Float::F32, _) => kernel.multiply::<f32>(stored, folded),
+        (Float::F16, _) => kernel.multiply::<f16>(stored, folded),
+        (Float::Bf16, _) => kernel.multiply::<bf16>(stored, folded),
         (Float::F64, _) => kernel.exactly((from, stored), (to, folded)),
     }
 }
 
 /// Where elements lie and what their channels are multiplied by.
+#[derive(Clone, Copy)]
 struct Kernel<'a> {
     map: ChannelMap,
     scales: &'a Scales,
@@ -46,16 +52,10 @@ struct Kernel<'a> {
 }
 
 impl Kernel<'_> {
-    /// Runs `f` on every run, compiled for the widest vectors that the processor has.
-    fn run<T>(&self, stored: &[T], folded: &mut [T], f: impl Fn(&[T], &mut [T], &[f32])) {
-        pulp::Arch::new().dispatch(|| {
-            let mut at = 0;
-            for Run { channel, len, moving } in self.map.runs(self.first, stored.len()) {
-                let scales = &self.scales.f32[channel..if moving { channel + len } else { channel + 1 }];
-                f(&stored[at..at + len], &mut folded[at..at + len], scales);
-                at += len;
-            }
-        });
+    /// `folded[i] = narrow(widen(stored[i]) * scale)`, with the widest vectors that the processor has.
+    fn multiply<T: Element>(&self, stored: &[u8], folded: &mut [u8]) {
+        let (stored, folded) = (cast_slice::<u8, T>(stored), cast_slice_mut::<u8, T>(folded));
+        pulp::Arch::new().dispatch(Multiply { kernel: *self, stored, folded });
     }
 
     /// Element by element: f64, changes of type, and channels whose scale is subnormal in f32 and would lose its digits
@@ -77,81 +77,80 @@ impl Kernel<'_> {
     }
 }
 
-/// `folded[i] = stored[i] * scale`: one scale for all, or one each.
-#[inline(always)]
-fn f32_run(stored: &[f32], folded: &mut [f32], scales: &[f32]) {
-    match scales {
-        &[scale] => folded.iter_mut().zip(stored).for_each(|(folded, &stored)| *folded = stored * scale),
-        _ => {
-            let elements = folded.iter_mut().zip(stored).zip(scales);
-            elements.for_each(|((folded, &stored), &scale)| *folded = stored * scale);
+/// A multiplication to be compiled for several processors: all of it is inlined into the function that is, since what
+/// is only called from there is compiled for the oldest one.
+struct Multiply<'a, T> {
+    kernel: Kernel<'a>,
+    stored: &'a [T],
+    folded: &'a mut [T],
+}
+
+impl<T: Element> pulp::NullaryFnOnce for Multiply<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(mut self) {
+        match self.kernel.map.run_len() < SHORT as u64 {
+            true => self.short_runs(),
+            false => self.long_runs(),
         }
     }
 }
 
-/// f16: the `half` crate converts slices with the processor's instructions where it has them.
-#[inline(always)]
-fn half_run<T>(stored: &[T], folded: &mut [T], scales: &[f32])
-where
-    [T]: HalfFloatSliceExt,
-{
-    let (mut wide, mut product) = ([0.0; CHUNK], [0.0; CHUNK]);
-    for (index, (stored, folded)) in stored.chunks(CHUNK).zip(folded.chunks_mut(CHUNK)).enumerate() {
-        let (wide, product) = (&mut wide[..stored.len()], &mut product[..stored.len()]);
-        stored.convert_to_f32_slice(wide);
-        let scales = if scales.len() == 1 { scales } else { &scales[index * CHUNK..index * CHUNK + stored.len()] };
-        f32_run(wide, product, scales);
-        folded.convert_from_f32_slice(product);
-    }
-}
-
-/// bf16: integer operations, which vectorise on every processor.
-#[inline(always)]
-fn bf16_run(stored: &[bf16], folded: &mut [bf16], scales: &[f32]) {
-    let wide = |value: bf16| f32::from_bits(u32::from(value.to_bits()) << 16);
-    match scales {
-        &[scale] => {
-            let elements = folded.iter_mut().zip(stored);
-            elements.for_each(|(folded, &stored)| *folded = narrow_bf16(wide(stored) * scale));
-        }
-        _ => {
-            let elements = folded.iter_mut().zip(stored).zip(scales);
-            elements.for_each(|((folded, &stored), &scale)| *folded = narrow_bf16(wide(stored) * scale));
+impl<T: Element> Multiply<'_, T> {
+    #[inline(always)]
+    fn long_runs(&mut self) {
+        let Kernel { map, scales, first } = self.kernel;
+        let mut at = 0;
+        for Run { channel, len, moving } in map.runs(first, self.stored.len()) {
+            match moving {
+                true => self.each(at..at + len, &scales.f32[channel..channel + len]),
+                false => self.all(at..at + len, scales.f32[channel]),
+            }
+            at += len;
         }
     }
-}
 
-/// The nearest bf16, ties to even; a NaN stays one.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half was shifted down")]
-fn narrow_bf16(value: f32) -> bf16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    let nan = (bits >> 16) | 0x40;
-    bf16::from_bits(if value.is_nan() { nan } else { rounded } as u16)
+    /// Gathers runs until they make a chunk, with the scale of every element beside it.
+    #[inline(always)]
+    fn short_runs(&mut self) {
+        let Kernel { map, scales, first } = self.kernel;
+        let mut each = [0.0; CHUNK + 2 * SHORT];
+        let (mut begin, mut filled) = (0, 0);
+        for Run { channel, len, moving } in map.runs(first, self.stored.len()) {
+            match moving {
+                true => each[filled..filled + len].copy_from_slice(&scales.f32[channel..channel + len]),
+                // More than the run takes, so that the compiler knows the length; the next run overwrites it.
+                false => each[filled..filled + SHORT].fill(scales.f32[channel]),
+            }
+            filled += len;
+            if filled >= CHUNK || begin + filled == self.stored.len() {
+                self.each(begin..begin + filled, &each[..filled]);
+                (begin, filled) = (begin + filled, 0);
+            }
+        }
+    }
+
+    /// Elements that share a scale.
+    #[inline(always)]
+    fn all(&mut self, elements: Range<usize>, scale: f32) {
+        for (folded, &stored) in self.folded[elements.clone()].iter_mut().zip(&self.stored[elements]) {
+            *folded = T::narrow(stored.widen() * scale);
+        }
+    }
+
+    /// Elements with a scale each.
+    #[inline(always)]
+    fn each(&mut self, elements: Range<usize>, scales: &[f32]) {
+        let pairs = self.folded[elements.clone()].iter_mut().zip(&self.stored[elements]);
+        for ((folded, &stored), &scale) in pairs.zip(scales) {
+            *folded = T::narrow(stored.widen() * scale);
+        }
+    }
 }
 
 /// The shift of every channel: `moved + beta`, a single addition, so that no compiler has anything to contract or
 /// reorder and every device gives the same bits.
 pub fn shift(moved: &[f32], beta: &[f32]) -> Vec<f32> {
     moved.iter().zip(beta).map(|(moved, beta)| moved + beta).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bf16_rounds_as_the_half_crate_does() {
-        let mut bits = 0u32;
-        while let Some(next) = bits.checked_add(40_503) {
-            let value = f32::from_bits(bits);
-            assert_eq!(narrow_bf16(value).to_bits(), bf16::from_f32(value).to_bits(), "{bits:#x}");
-            bits = next;
-        }
-        for exact_tie in [0x3f80_8000u32, 0x3f81_8000, 0x7f7f_ffff, 0x0000_8000, 0x0001_8000, 0xff80_0000] {
-            let value = f32::from_bits(exact_tie);
-            assert_eq!(narrow_bf16(value).to_bits(), bf16::from_f32(value).to_bits(), "{exact_tie:#x}");
-        }
-    }
 }

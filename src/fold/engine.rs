@@ -93,6 +93,9 @@ impl Engine {
             return Ok(pieces);
         }
         let left = self.run_batches(pieces, settle, stats);
+        if let Engine::Gpu(gpu) = self {
+            stats.kernel = gpu.take_kernel_time();
+        }
         if let Engine::Gpu(gpu) = self
             && !gpu.drain()
         {
@@ -109,7 +112,7 @@ impl Engine {
         while let Engine::Gpu(gpu) = self {
             if !queue.is_empty() && gpu.has_room() {
                 settle.options.check_cancelled()?;
-                let batch = Batch::fill(&mut queue, settle, stats)?;
+                let batch = Batch::fill(gpu.spare(), &mut queue, settle, stats)?;
                 let started = Instant::now();
                 let submitted = gpu.submit(batch, settle.jobs);
                 stats.compute += started.elapsed();
@@ -127,6 +130,7 @@ impl Engine {
                 Ok(Some((batch, folded))) => {
                     let trusted = settle_batch(settle, &batch, &folded, stats)?;
                     stats.elements_on_gpu += batch.places().map(|(piece, _)| piece.elements as u64).sum::<u64>();
+                    gpu.recycle(batch, folded);
                     if !trusted {
                         left.extend(self.give_up("its results differ from the CPU's", &mut stats.warnings));
                     }

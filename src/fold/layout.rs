@@ -72,17 +72,34 @@ impl ChannelMap {
         index / block * self.row + index / self.inner % self.row
     }
 
+    /// Elements of a whole run.
+    pub fn run_len(&self) -> u64 {
+        if self.inner == 1 { self.row } else { self.inner }
+    }
+
     /// The elements `first .. first + elements` as runs: neighbours of one channel, or of consecutive channels where
     /// each element has its own (`inner` = 1).
     pub fn runs(self, first: u64, elements: usize) -> impl Iterator<Item = Run> {
-        let period = if self.inner == 1 { self.row } else { self.inner };
-        let (mut index, mut left) = (first, elements);
+        let moving = self.inner == 1;
+        let [inner, row, repeats] = [self.inner, self.row, self.repeats].map(|n| n.max(1));
+        // Only the first run costs divisions: short ones would be dearer to find than to multiply.
+        let rows = first / (inner * row);
+        let (mut step, mut repeat, mut base) = (first / inner % row, rows % repeats, rows / repeats * row);
+        let mut rest = if moving { row - step } else { inner - first % inner };
+        let mut left = elements;
         std::iter::from_fn(move || {
-            let rest = period - index % period;
             let len = left.min(usize::try_from(rest).unwrap_or(usize::MAX));
-            let channel = usize::try_from(self.channel(index)).unwrap_or(usize::MAX);
-            (index, left) = (index + len as u64, left - len);
-            (len > 0).then_some(Run { channel, len, moving: self.inner == 1 })
+            let run = Run { channel: usize::try_from(base + step).unwrap_or(usize::MAX), len, moving };
+            (rest, left) = (if moving { row } else { inner }, left - len);
+            step += 1;
+            // A moving run ends with its row.
+            if moving || step == row {
+                (step, repeat) = (0, repeat + 1);
+            }
+            if repeat == repeats {
+                (repeat, base) = (0, base + row);
+            }
+            (len > 0).then_some(run)
         })
     }
 }
@@ -146,6 +163,23 @@ mod tests {
                 seen[channel as usize] += 1;
             }
             assert!(seen.iter().all(|&n| n == seen[0] && n > 0), "{axis:?} {shape:?}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn runs_are_the_channels_one_by_one_wherever_they_begin() {
+        let map = |inner, row, repeats, groups| ChannelMap { inner, row, repeats, groups };
+        for map in [map(9, 5, 1, 1), map(1, 7, 3, 2), map(4, 3, 2, 3), map(1, 1, 5, 4), map(6, 1, 1, 1)] {
+            let elements = map.inner * map.row * map.repeats * map.groups;
+            for first in 0..elements {
+                let len = (elements - first) as usize;
+                let channels = map.runs(first, len).flat_map(|Run { channel, len, moving }| {
+                    (0..len).map(move |step| channel + if moving { step } else { 0 })
+                });
+                let expected = (first..elements).map(|index| map.channel(index) as usize);
+                assert!(channels.eq(expected), "{map:?} from {first}");
+                assert_eq!(map.runs(first, 0).count(), 0, "no elements, no runs");
+            }
         }
     }
 

@@ -11,12 +11,17 @@
 
 pub mod affine;
 mod check;
+#[cfg(feature = "gpu")]
+pub mod choice;
 pub mod cpu;
+mod element;
 pub mod engine;
+mod finite;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod layout;
 pub mod oracle;
+mod ranges;
 mod settle;
 mod shifts;
 mod workers;
@@ -28,6 +33,7 @@ use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 use crate::plan::Fold;
 pub use engine::Engine;
+pub use ranges::Range;
 pub use shifts::Shifts;
 
 #[cfg(target_endian = "big")]
@@ -114,6 +120,8 @@ pub struct FoldOptions<'a> {
     pub verify: bool,
     /// Write results that are not finite.
     pub allow_non_finite: bool,
+    /// Gather the range of every channel's weights, for the report.
+    pub ranges: bool,
     /// Threads to use.
     pub threads: usize,
     /// Set from outside to stop.
@@ -127,7 +135,14 @@ impl Default for FoldOptions<'static> {
     fn default() -> Self {
         static NEVER: AtomicBool = AtomicBool::new(false);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        FoldOptions { verify: true, allow_non_finite: false, threads, cancelled: &NEVER, progress: &|_| {} }
+        FoldOptions {
+            verify: true,
+            allow_non_finite: false,
+            ranges: false,
+            threads,
+            cancelled: &NEVER,
+            progress: &|_| {},
+        }
     }
 }
 
@@ -153,10 +168,14 @@ pub struct FoldStats {
     pub worst_ulp: f64,
     /// Results that are not finite (only with `allow_non_finite`).
     pub non_finite: u64,
+    /// The range of every channel's stored weights, one vector a job; empty unless asked for.
+    pub ranges: Vec<Vec<Range>>,
     /// Time spent reading.
     pub read: Duration,
     /// Time spent multiplying, on either device, transfers included.
     pub compute: Duration,
+    /// Time that the GPU's kernels took by its own clock; `None` on the CPU, and where an adapter has no clock.
+    pub kernel: Option<Duration>,
     /// Time spent comparing.
     pub verify: Duration,
     /// Time spent in the sink.
@@ -176,6 +195,7 @@ impl FoldStats {
         self.non_finite += other.non_finite;
         self.read += other.read;
         self.compute += other.compute;
+        self.kernel = self.kernel.or(other.kernel);
         self.verify += other.verify;
         self.write += other.write;
         self.warnings.extend(other.warnings);
@@ -204,5 +224,6 @@ pub fn fold(
     let pieces = engine.fold_on_gpu(Piece::all(jobs), &settle, &mut stats)?;
     let on_cpu = workers::run(&pieces, options.threads, |worker, piece| settle.fold_on_cpu(worker, piece))?;
     stats.merge(on_cpu.per_thread(options.threads));
+    stats.ranges = settle.into_ranges();
     Ok(stats)
 }

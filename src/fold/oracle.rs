@@ -114,16 +114,8 @@ impl<'a> Geometry<'a> {
     /// The elements `first .. first + elements` as rows. A row runs along the axes behind those that tell the channel, or
     /// along those that are the channel themselves.
     pub fn rows(self, first: u64, elements: usize) -> impl Iterator<Item = Row> + use<'a> {
-        let axes = self.shape.len();
-        let (leading, moving) = match self.axis {
-            Axis::First => (1, false),
-            Axis::SecondGrouped => (2, false),
-            Axis::SecondLast => (axes.saturating_sub(1), false),
-            Axis::Last => (axes.saturating_sub(1), true),
-            Axis::LastTwo => (axes.saturating_sub(2), true),
-        };
-        let (outer, row) = self.shape.split_at(leading.min(axes));
-        let row = row.iter().product::<u64>().max(1);
+        let moving = matches!(self.axis, Axis::Last | Axis::LastTwo);
+        let (outer, row) = (&self.shape[..self.leading()], self.row_len());
         let mut at = coordinates(outer, first / row);
         let (mut begin, mut left) = (first % row, elements);
         std::iter::from_fn(move || {
@@ -133,6 +125,23 @@ impl<'a> Geometry<'a> {
             (begin, left) = (0, left - len);
             (len > 0).then_some(Row { channel: usize::try_from(channel).unwrap_or(usize::MAX), len, moving })
         })
+    }
+
+    /// Elements of a whole row.
+    pub fn row_len(&self) -> u64 {
+        self.shape[self.leading()..].iter().product::<u64>().max(1)
+    }
+
+    /// How many axes stand before those of a row.
+    fn leading(&self) -> usize {
+        let axes = self.shape.len();
+        let leading = match self.axis {
+            Axis::First => 1,
+            Axis::SecondGrouped => 2,
+            Axis::SecondLast | Axis::Last => axes.saturating_sub(1),
+            Axis::LastTwo => axes.saturating_sub(2),
+        };
+        leading.min(axes)
     }
 
     /// The channel that the leading coordinates tell: the table of layouts, word for word.

@@ -6,8 +6,9 @@
 use std::time::Instant;
 
 use super::oracle::{self, Geometry};
+use super::ranges::{Range, Ranges};
 use super::workers::Worker;
-use super::{FoldOptions, FoldStats, Job, Piece, Sink, check, cpu};
+use super::{FoldOptions, FoldStats, Job, Piece, Sink, check, cpu, finite};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
@@ -17,6 +18,7 @@ pub(super) struct Settle<'a> {
     pub(super) jobs: &'a [Job<'a>],
     pub(super) options: FoldOptions<'a>,
     sink: &'a Sink<'a>,
+    ranges: Option<Ranges>,
 }
 
 impl<'a> Settle<'a> {
@@ -26,7 +28,13 @@ impl<'a> Settle<'a> {
         options: FoldOptions<'a>,
         sink: &'a Sink<'a>,
     ) -> Settle<'a> {
-        Settle { checkpoint, jobs, options, sink }
+        let ranges = options.ranges.then(|| Ranges::new(jobs));
+        Settle { checkpoint, jobs, options, sink, ranges }
+    }
+
+    /// The ranges of all weights, one vector a job; empty unless asked for.
+    pub(super) fn into_ranges(self) -> Vec<Vec<Range>> {
+        self.ranges.map_or_else(Vec::new, Ranges::finish)
     }
 
     /// A piece from the file to the sink, on the CPU.
@@ -48,22 +56,12 @@ impl<'a> Settle<'a> {
     fn piece(&self, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
         let job = &self.jobs[piece.job];
         let started = Instant::now();
-        if let Some(index) = check::first_non_finite(job.to, folded) {
-            if !self.options.allow_non_finite {
-                return Err(self.non_finite(job, piece, stored, index));
-            }
-            stats.non_finite += check::count_non_finite(job.to, folded);
+        match self.options.verify {
+            true => self.verify(job, piece, stored, folded, stats)?,
+            false => self.finite(job, piece, stored, folded, stats)?,
         }
-        if self.options.verify {
-            let geometry = Geometry { axis: job.fold.axis, shape: &job.fold.shape, channels: job.fold.channels };
-            let ulp =
-                check::worst_ulp(geometry, &job.reference, piece.first, (job.fold.float, stored), (job.to, folded));
-            // Written so that a NaN distance fails.
-            if !(ulp <= oracle::bound(job.to)) {
-                return Err(self.out_of_bound(job, geometry, piece, stored, folded));
-            }
-            stats.compared += piece.elements as u64;
-            stats.worst_ulp = stats.worst_ulp.max(ulp);
+        if let Some(ranges) = &self.ranges {
+            ranges.add(job, piece, stored);
         }
         stats.verify += started.elapsed();
         let started = Instant::now();
@@ -71,6 +69,40 @@ impl<'a> Settle<'a> {
         stats.write += started.elapsed();
         stats.elements += piece.elements as u64;
         (self.options.progress)(stored.len() as u64);
+        Ok(())
+    }
+
+    /// Holds a piece against the f64 reference. The quick pass answers for all elements where it can, finiteness
+    /// included; where it cannot, or complains, the oracle has the last word.
+    fn verify(&self, job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
+        let geometry = Geometry { axis: job.fold.axis, shape: &job.fold.shape, channels: job.fold.channels };
+        let (stored_as, folded_as) = ((job.fold.float, stored), (job.to, folded));
+        let quick = check::worst_ulp(geometry, &job.reference, piece.first, stored_as, folded_as);
+        let ulp = match quick.filter(|&ulp| ulp <= oracle::bound(job.to)) {
+            Some(ulp) => ulp,
+            None => {
+                self.finite(job, piece, stored, folded, stats)?;
+                let worst = oracle::compare(geometry, &job.reference, piece.first, stored_as, folded_as);
+                // Written so that a NaN distance fails.
+                if !(worst.ulp <= oracle::bound(job.to)) {
+                    return Err(self.out_of_bound(job, worst));
+                }
+                worst.ulp
+            }
+        };
+        stats.compared += piece.elements as u64;
+        stats.worst_ulp = stats.worst_ulp.max(ulp);
+        Ok(())
+    }
+
+    /// Refuses results that are not finite, or counts them where they are allowed.
+    fn finite(&self, job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
+        if let Some(index) = finite::first_non_finite(job.to, folded) {
+            if !self.options.allow_non_finite {
+                return Err(self.non_finite(job, piece, stored, index));
+            }
+            stats.non_finite += finite::count_non_finite(job.to, folded);
+        }
         Ok(())
     }
 
@@ -88,16 +120,7 @@ impl<'a> Settle<'a> {
         }
     }
 
-    /// The oracle finds the element that the quick check complained of.
-    fn out_of_bound(
-        &self,
-        job: &Job<'_>,
-        geometry: Geometry<'_>,
-        piece: &Piece,
-        stored: &[u8],
-        folded: &[u8],
-    ) -> Error {
-        let worst = oracle::compare(geometry, &job.reference, piece.first, (job.fold.float, stored), (job.to, folded));
+    fn out_of_bound(&self, job: &Job<'_>, worst: oracle::Worst) -> Error {
         Error::Verification {
             path: self.checkpoint.path().to_owned(),
             norm: job.fold.norm.name.clone(),
@@ -121,7 +144,7 @@ impl Settle<'_> {
     pub(super) fn gpu_piece(&self, worker: &mut Worker, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<bool> {
         let job = &self.jobs[piece.job];
         let (_, twin, stats) = worker.buffers(0, folded.len());
-        if !self.options.verify && !check::has_extreme(job.to, folded) {
+        if !self.options.verify && !finite::has_extreme(job.to, folded) {
             self.piece(piece, stored, folded, stats)?;
             return Ok(true);
         }

@@ -43,9 +43,14 @@ pub fn can_fold(job: &Job<'_>) -> bool {
 }
 
 impl Batch {
-    /// An empty batch.
-    pub fn new(float: Float) -> Batch {
-        Batch { float, pieces: Vec::new(), stored: vec![0; BATCH_BYTES / 8], bytes: 0 }
+    /// An empty batch in `memory` of [`BATCH_BYTES`].
+    pub fn new(float: Float, memory: Vec<u64>) -> Batch {
+        Batch { float, pieces: Vec::new(), stored: memory, bytes: 0 }
+    }
+
+    /// The memory it lies in.
+    pub(super) fn into_memory(self) -> Vec<u64> {
+        self.stored
     }
 
     /// Adds a piece; returns where its stored elements go, or `None` if it does not fit any more.
@@ -57,15 +62,16 @@ impl Batch {
         Some(place)
     }
 
-    /// Takes pieces off the queue and reads them, until the batch is full or a piece of another type comes.
+    /// Takes pieces off the queue and reads them into `memory`, until the batch is full or a piece of another type comes.
     pub(in crate::fold) fn fill(
+        memory: Vec<u64>,
         queue: &mut VecDeque<Piece>,
         settle: &Settle<'_>,
         stats: &mut FoldStats,
     ) -> Result<Batch> {
         let jobs = settle.jobs;
         let float = queue.front().map_or(Float::F32, |piece| jobs[piece.job].fold.float);
-        let mut batch = Batch::new(float);
+        let mut batch = Batch::new(float, memory);
         let (mut scales, mut last) = (0, None);
         let started = Instant::now();
         while let Some(piece) = queue.front() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 
 /// Which adapter to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub fn pick(adapters: &[AdapterSummary], wanted: &Wanted) -> Result<usize> {
     let best = match wanted {
         Wanted::Number(number) => {
             let Some(adapter) = adapters.get(*number) else {
-                return refuse(format!("there are {} adapters, numbered from 0", adapters.len()));
+                return refuse(format!("{} found, numbered from 0", counted(adapters.len(), "adapter")));
             };
             if !adapter.usable {
                 return refuse(format!("`{}` lacks compute shaders or the default limits", adapter.name));
@@ -164,10 +164,12 @@ impl Device {
         let mut all = open_adapters();
         let summaries = all.iter().map(|(_, summary)| summary.clone()).collect::<Vec<_>>();
         let (adapter, summary) = all.swap_remove(pick(&summaries, wanted)?);
-        let required_features = match summary.shares_memory {
-            true => wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
-            false => wgpu::Features::empty(),
+        // Neither is required of an adapter: the one saves copies, the other tells how long kernels take.
+        let wished = match summary.shares_memory {
+            true => wgpu::Features::MAPPABLE_PRIMARY_BUFFERS | wgpu::Features::TIMESTAMP_QUERY,
+            false => wgpu::Features::TIMESTAMP_QUERY,
         };
+        let required_features = adapter.features() & wished;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bnfold-gpu"),
             required_features,
@@ -241,10 +243,9 @@ fn words(panic: &Box<dyn std::any::Any + Send>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn adapter(number: usize, kind: &'static str) -> AdapterSummary {
+impl AdapterSummary {
+    /// One of that number and kind, for tests.
+    pub(crate) fn sample(number: usize, kind: &'static str) -> AdapterSummary {
         AdapterSummary {
             number,
             name: format!("adapter {number}"),
@@ -258,22 +259,31 @@ mod tests {
             shares_memory: false,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn software_is_taken_only_when_asked_for() {
-        let all = [adapter(0, "software"), adapter(1, "integrated"), adapter(2, "discrete")];
+        let all = [
+            AdapterSummary::sample(0, "software"),
+            AdapterSummary::sample(1, "integrated"),
+            AdapterSummary::sample(2, "discrete"),
+        ];
         assert_eq!(pick(&all, &Wanted::Hardware).unwrap(), 2);
         assert_eq!(pick(&all, &Wanted::Any).unwrap(), 2);
         assert_eq!(pick(&all, &Wanted::Number(0)).unwrap(), 0);
         assert_eq!(pick(&all[..1], &Wanted::Any).unwrap(), 0);
         assert!(pick(&all[..1], &Wanted::Hardware).is_err());
-        assert!(pick(&all, &Wanted::Number(3)).unwrap_err().to_string().contains("there are 3 adapters"));
+        assert!(pick(&all, &Wanted::Number(3)).unwrap_err().to_string().contains("3 adapters found"));
         assert!(pick(&[], &Wanted::Any).unwrap_err().to_string().contains("no Vulkan"));
     }
 
     #[test]
     fn an_adapter_that_lacks_something_is_never_picked() {
-        let mut all = [adapter(0, "discrete"), adapter(1, "software")];
+        let mut all = [AdapterSummary::sample(0, "discrete"), AdapterSummary::sample(1, "software")];
         all[0].usable = false;
         assert_eq!(pick(&all, &Wanted::Any).unwrap(), 1);
         assert!(pick(&all, &Wanted::Number(0)).is_err());

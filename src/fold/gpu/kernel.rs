@@ -3,6 +3,7 @@
 //! In: a device. Out: pipelines, made once, and the calls that record their dispatches. The Rust side of every binding
 //! is held against the WGSL by a test that parses the shaders.
 
+use super::timer::Timer;
 use crate::checkpoint::Float;
 
 const SCALE: &str = include_str!("../../../shaders/scale.wgsl");
@@ -62,7 +63,7 @@ impl Kernels {
         bind(device, "shift", &self.shift_bindings, &buffers)
     }
 
-    /// Records the scaling of `tiles` tiles.
+    /// Records the scaling of `tiles` tiles, timed where there is a `timer`.
     ///
     /// # Panics
     ///
@@ -73,6 +74,7 @@ impl Kernels {
         float: Float,
         bindings: &wgpu::BindGroup,
         tiles: usize,
+        timer: Option<&Timer>,
     ) {
         let pipeline = match float {
             Float::F32 => &self.scale_f32,
@@ -80,24 +82,24 @@ impl Kernels {
             Float::Bf16 => &self.scale_bf16,
             Float::F64 => unreachable!("f64 is folded on the CPU"),
         };
-        dispatch(encoder, "scale", pipeline, bindings, tiles);
+        dispatch(encoder, ("scale", timer), pipeline, bindings, tiles);
     }
 
     /// Records the shift of `channels` channels.
     pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, channels: usize) {
-        dispatch(encoder, "shift", &self.shift, bindings, channels.div_ceil(SHIFT_LANES));
+        dispatch(encoder, ("shift", None), &self.shift, bindings, channels.div_ceil(SHIFT_LANES));
     }
 }
 
 fn dispatch(
     encoder: &mut wgpu::CommandEncoder,
-    label: &str,
+    (label, timer): (&str, Option<&Timer>),
     pipeline: &wgpu::ComputePipeline,
     bindings: &wgpu::BindGroup,
     workgroups: usize,
 ) {
-    let mut pass =
-        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
+    let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: timer.map(Timer::writes) };
+    let mut pass = encoder.begin_compute_pass(&descriptor);
     pass.set_pipeline(pipeline);
     pass.set_bind_group(0, bindings, &[]);
     // A batch has far fewer tiles than the default limit of 65,535; beyond it wgpu reports an error.

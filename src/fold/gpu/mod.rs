@@ -7,15 +7,19 @@
 mod batch;
 mod device;
 mod kernel;
+mod probe;
+mod slot;
+mod timer;
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use batch::MAX_SCALES;
 pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
 pub use device::{AdapterSummary, Wanted, adapters, pick};
-use kernel::{Kernels, POISON, Segment};
+use kernel::{Kernels, POISON};
+pub use probe::Probe;
+use slot::{Slot, buffer};
 
 use super::{Job, Piece};
 use crate::error::{Error, Result};
@@ -36,19 +40,23 @@ pub struct GpuEngine {
     poison: wgpu::Buffer,
     free: Vec<Slot>,
     under_way: VecDeque<UnderWay>,
+    /// Host memory of batches that are done: fresh pages for every batch would cost more than its kernel.
+    spare: Vec<Vec<u64>>,
+    /// The kernels' time by the adapter's clock; `None` once it failed to tell.
+    kernel_time: Option<Duration>,
 }
 
 /// A batch's result, aligned for every element type.
 pub struct Folded {
     words: Vec<u64>,
+    bytes: usize,
 }
 
 impl Folded {
-    /// A copy of `bytes`, whose length is a multiple of eight as that of every batch is.
-    fn new(bytes: &[u8]) -> Folded {
-        let mut words = vec![0; bytes.len() / 8];
-        bytemuck::cast_slice_mut(&mut words).copy_from_slice(&bytes[..bytes.len() / 8 * 8]);
-        Folded { words }
+    /// A copy of `bytes` in `words`, which have room for a batch.
+    fn copy(bytes: &[u8], mut words: Vec<u64>) -> Folded {
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        Folded { words, bytes: bytes.len() }
     }
 }
 
@@ -56,7 +64,7 @@ impl std::ops::Deref for Folded {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.words)
+        &bytemuck::cast_slice(&self.words)[..self.bytes]
     }
 }
 
@@ -66,19 +74,6 @@ pub struct Refused {
     pub batch: Batch,
     /// Why.
     pub error: Error,
-}
-
-/// The buffers of one batch, used again and again.
-struct Slot {
-    /// Where memory is shared it is mapped whenever the slot is free.
-    stored: wgpu::Buffer,
-    folded: wgpu::Buffer,
-    scales: wgpu::Buffer,
-    segments: wgpu::Buffer,
-    tiles: wgpu::Buffer,
-    /// Where the host reads the result; `None` where memory is shared and it reads `folded` itself.
-    readback: Option<wgpu::Buffer>,
-    bindings: wgpu::BindGroup,
 }
 
 struct UnderWay {
@@ -98,10 +93,11 @@ impl GpuEngine {
             let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             let poison = buffer(device, "poison", BATCH_BYTES, usage);
             queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(BATCH_BYTES / 4));
-            let free = (0..SLOTS).map(|_| Slot::new(device, &kernels, shared)).collect();
+            let free = (0..SLOTS).map(|_| Slot::new((device, queue), &kernels, shared)).collect();
             (kernels, poison, free)
         })?;
-        Ok(GpuEngine { device, kernels, poison, free, under_way: VecDeque::new() })
+        let (under_way, spare) = (VecDeque::new(), Vec::new());
+        Ok(GpuEngine { device, kernels, poison, free, under_way, spare, kernel_time: Some(Duration::ZERO) })
     }
 
     /// Which adapter it runs on.
@@ -112,6 +108,21 @@ impl GpuEngine {
     /// Whether another batch can be submitted before one is collected.
     pub fn has_room(&self) -> bool {
         !self.free.is_empty()
+    }
+
+    /// Host memory for a batch of [`BATCH_BYTES`], used before if there is any.
+    pub fn spare(&mut self) -> Vec<u64> {
+        self.spare.pop().unwrap_or_else(|| vec![0; BATCH_BYTES / 8])
+    }
+
+    /// Takes the memory of a batch and its result back.
+    pub fn recycle(&mut self, batch: Batch, folded: Folded) {
+        self.spare.extend([batch.into_memory(), folded.words]);
+    }
+
+    /// The time that the kernels of all batches took since the last call, by the adapter's clock; `None` if it has none.
+    pub fn take_kernel_time(&mut self) -> Option<Duration> {
+        self.kernel_time.replace(Duration::ZERO)
     }
 
     /// Uploads a batch and starts its dispatch. A batch that could not be started comes back with the error.
@@ -129,13 +140,9 @@ impl GpuEngine {
             queue.write_buffer(&slot.segments, 0, bytemuck::cast_slice(&segments));
             queue.write_buffer(&slot.tiles, 0, bytemuck::cast_slice(&tiles));
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("batch") });
-            encoder.copy_buffer_to_buffer(&self.poison, 0, &slot.folded, 0, bytes);
-            self.kernels.scale(&mut encoder, batch.float(), &slot.bindings, tiles.len());
-            if let Some(readback) = &slot.readback {
-                encoder.copy_buffer_to_buffer(&slot.folded, 0, readback, 0, bytes);
-            }
+            slot.record(&mut encoder, (&self.kernels, &self.poison), batch.float(), (tiles.len(), bytes));
             let submission = queue.submit([encoder.finish()]);
-            slot.result().map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            slot.result().map_async(wgpu::MapMode::Read, .., move |result| {
                 // The receiver is gone only if the engine was given up.
                 let _ = sender.send(result);
             });
@@ -152,32 +159,45 @@ impl GpuEngine {
 
     /// Waits for the oldest batch; `None` if there is none. Returns it with the folded bytes.
     pub fn collect(&mut self) -> Result<Option<(Batch, Folded)>> {
+        if self.under_way.is_empty() {
+            return Ok(None);
+        }
+        let words = self.spare();
         let Some(oldest) = self.under_way.front() else { return Ok(None) };
         self.device.wait(&oldest.submission, TIMEOUT)?;
         received(&oldest.mapped)?;
         let bytes = oldest.batch.stored().len() as u64;
-        let (sender, mapped) = channel();
-        let folded = self.device.checked("readback", |device, _| {
+        let mut kernel_time = None;
+        let folded = self.device.checked("readback", |_, _| {
             let result = oldest.slot.result();
-            let folded = result.get_mapped_range(0..bytes).map(|view| Folded::new(&view));
+            let folded = result.get_mapped_range(0..bytes).map(|view| Folded::copy(&view, words));
+            kernel_time = oldest.slot.kernel_time();
             result.unmap();
-            if oldest.slot.readback.is_none() {
-                // Nothing uses it any more, so a single poll maps it for the next batch.
-                oldest.slot.stored.map_async(wgpu::MapMode::Write, .., move |result| {
-                    let _ = sender.send(result);
-                });
-                let _ = device.poll(wgpu::PollType::Poll);
-            }
             folded
         })?;
-        if oldest.slot.readback.is_none() {
-            received(&mapped)?;
-        }
+        self.remap(&oldest.slot)?;
         let folded = folded.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })?;
+        self.kernel_time = self.kernel_time.zip(kernel_time).map(|(sum, time)| sum + time);
         Ok(self.under_way.pop_front().map(|UnderWay { batch, slot, .. }| {
             self.free.push(slot);
             (batch, folded)
         }))
+    }
+
+    /// Where memory is shared: maps the input of a slot that is done, for its next batch.
+    fn remap(&self, slot: &Slot) -> Result<()> {
+        if slot.readback.is_some() {
+            return Ok(());
+        }
+        let (sender, mapped) = channel();
+        self.device.checked("mapping", |device, _| {
+            slot.stored.map_async(wgpu::MapMode::Write, .., move |result| {
+                let _ = sender.send(result);
+            });
+            // Nothing uses it any more, so a single poll maps it.
+            let _ = device.poll(wgpu::PollType::Poll);
+        })?;
+        received(&mapped)
     }
 
     /// Waits for all batches under way and throws their results away; `false` if the device failed meanwhile.
@@ -193,7 +213,7 @@ impl GpuEngine {
 
     /// Gives the device up; returns the pieces that were under way.
     pub fn abandon(self) -> Vec<Piece> {
-        let GpuEngine { device, kernels, poison, free, under_way } = self;
+        let GpuEngine { device, kernels, poison, free, under_way, .. } = self;
         let mut pieces = Vec::new();
         let mut slots = free;
         for UnderWay { batch, slot, .. } in under_way {
@@ -260,54 +280,4 @@ fn received(mapped: &Receiver<Result<(), wgpu::BufferAsyncError>>) -> Result<()>
         Ok(Err(error)) => Err(Error::Gpu { reason: format!("a buffer cannot be mapped: {error}") }),
         Err(error) => Err(Error::Gpu { reason: format!("a mapping never came: {error}") }),
     }
-}
-
-impl Slot {
-    fn new(device: &wgpu::Device, kernels: &Kernels, shared: bool) -> Slot {
-        use wgpu::BufferUsages as Usage;
-        let input = Usage::STORAGE | Usage::COPY_DST;
-        let tiles = BATCH_BYTES / TILE_BYTES;
-        let stored = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("stored"),
-            size: BATCH_BYTES as u64,
-            usage: if shared { Usage::STORAGE | Usage::MAP_WRITE } else { input },
-            mapped_at_creation: shared,
-        });
-        let result = if shared { Usage::MAP_READ } else { Usage::COPY_SRC };
-        let folded = buffer(device, "folded", BATCH_BYTES, input | result);
-        let scales = buffer(device, "scales", MAX_SCALES * 4, input);
-        let segments = buffer(device, "segments", tiles * size_of::<Segment>(), input);
-        let tiles = buffer(device, "tiles", tiles * 4, input);
-        let readback = (!shared).then(|| buffer(device, "readback", BATCH_BYTES, Usage::MAP_READ | Usage::COPY_DST));
-        let bindings = kernels.bind_scale(device, [&stored, &folded, &scales, &segments, &tiles]);
-        Slot { stored, folded, scales, segments, tiles, readback, bindings }
-    }
-
-    /// Brings a batch's elements to where the shader reads them.
-    fn upload(&self, queue: &wgpu::Queue, stored: &[u8]) -> Result<()> {
-        if self.readback.is_some() {
-            queue.write_buffer(&self.stored, 0, stored);
-            return Ok(());
-        }
-        let view = self.stored.get_mapped_range_mut(0..stored.len() as u64);
-        let mut view = view.map_err(|error| Error::Gpu { reason: format!("a buffer cannot be written: {error}") })?;
-        view.copy_from_slice(stored);
-        drop(view);
-        self.stored.unmap();
-        Ok(())
-    }
-
-    /// Where the host reads the result.
-    fn result(&self) -> &wgpu::Buffer {
-        self.readback.as_ref().unwrap_or(&self.folded)
-    }
-}
-
-fn buffer(device: &wgpu::Device, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-    device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(label),
-        size: bytes as u64,
-        usage,
-        mapped_at_creation: false,
-    })
 }

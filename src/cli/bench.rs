@@ -1,0 +1,75 @@
+//! `bnfold-gpu bench`: how fast this machine folds, beside how fast it copies.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bnfold_gpu::Error;
+use bnfold_gpu::bench::{BenchDevice, BenchInput, BenchSettings, run as measure};
+
+use super::arguments::{BenchArguments, Device, Format};
+use super::settings::UsageError;
+use super::{Status, console, interrupt};
+
+pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    interrupt::set(&cancelled);
+    let model = match &arguments.input {
+        Some(path) => BenchInput::File(path.clone()),
+        None => BenchInput::Synthetic {
+            shape: arguments.shape.into(),
+            float: arguments.dtype.into(),
+            bytes: arguments.size_mb.map(|megabytes| megabytes * 1_000_000),
+        },
+    };
+    let temporary = std::env::temp_dir();
+    let settings = BenchSettings {
+        model,
+        rounds: arguments.runs,
+        budget: Duration::from_secs(arguments.seconds),
+        folder: arguments.output.as_deref().unwrap_or(&temporary),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        cancelled: &cancelled,
+    };
+    let report = measure(&settings, device(&arguments.device)?)?;
+    match arguments.format {
+        Format::Json => console::json(&report, true)?,
+        Format::Human => console::data(&report.to_string())?,
+    }
+    Ok(Status::Done)
+}
+
+/// What to measure beside the CPU: hardware where there is some, software only if it is asked for.
+#[cfg(feature = "gpu")]
+fn device(device: &Device) -> anyhow::Result<BenchDevice> {
+    use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
+    let (wanted, asked_for) = match device {
+        Device::Cpu => return Ok(BenchDevice::None("--device cpu".to_owned())),
+        Device::Auto => (Wanted::Hardware, false),
+        Device::Gpu => (Wanted::Any, true),
+        Device::Numbers(numbers) => (Wanted::Number(one(numbers)?), true),
+    };
+    match GpuEngine::open(&wanted) {
+        Ok(gpu) => Ok(BenchDevice::Adapter(Box::new(gpu))),
+        Err(error) if asked_for => Err(error.into()),
+        Err(Error::NoAdapter { reason, .. }) => Ok(BenchDevice::None(format!("no hardware GPU ({reason})"))),
+        Err(error) => Ok(BenchDevice::None(error.to_string())),
+    }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn device(device: &Device) -> anyhow::Result<BenchDevice> {
+    let reason = "this program was built without the feature `gpu`".to_owned();
+    match device {
+        Device::Cpu | Device::Auto => Ok(BenchDevice::None(reason)),
+        Device::Gpu => Err(Error::NoAdapter { wanted: "gpu".to_owned(), reason }.into()),
+        Device::Numbers(numbers) => Err(Error::NoAdapter { wanted: format!("gpu:{}", one(numbers)?), reason }.into()),
+    }
+}
+
+fn one(numbers: &[usize]) -> Result<usize, UsageError> {
+    match numbers {
+        [number] => Ok(*number),
+        _ => Err(UsageError("one device is measured at a time: pass --device gpu:N".to_owned())),
+    }
+}

@@ -1,0 +1,115 @@
+//! `bench`: what it prints is stable, what it writes is gone afterwards, and software is never called a GPU.
+
+use serde_json::Value;
+
+use crate::fixture::{Folder, Model, Run, bnfold, command};
+
+/// A benchmark of one round on a small synthetic model, in `folder`.
+fn bench(folder: &Folder, arguments: &[&str]) -> Run {
+    let mut program = command(&[&"bench", &"--runs", &"1", &"--output", &folder.path("")]);
+    Run::of(program.args(arguments))
+}
+
+/// Every key of `value` with the type of what it holds: the schema that programs count on.
+fn schema(value: &Value) -> Value {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "bool".into(),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "string".into(),
+        Value::Array(items) => Value::Array(items.first().map(schema).into_iter().collect()),
+        Value::Object(object) => object.iter().map(|(key, value)| (key.clone(), schema(value))).collect(),
+    }
+}
+
+const CPU_STEPS: [&str; 5] = ["copy", "copy_synced", "cpu", "cpu_unverified", "cpu_synced"];
+
+fn steps(report: &Value) -> Vec<&str> {
+    report["measurements"].as_array().unwrap().iter().map(|m| m["step"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_json_has_these_keys_of_these_types() {
+    let folder = Folder::new();
+    let report = bench(&folder, &["--device", "cpu", "--size-mb", "1", "--format", "json"]).expect(0).json();
+    let seconds = serde_json::json!({"median": "number", "min": "number", "max": "number", "samples": ["number"]});
+    let cpu = if report["machine"]["cpu"].is_null() { "null" } else { "string" };
+    let expected = serde_json::json!({
+        "version": "number",
+        "program": "string",
+        "machine": {"cpu": cpu, "threads": "number", "system": "string"},
+        "model": {
+            "input": "null", "shape": "string", "dtype": "string", "bytes": "number", "elements": "number",
+            "norms": "number"
+        },
+        "adapter": "null",
+        "adapter_skipped": "string",
+        "rounds": "number",
+        "measurements": [{
+            "step": "string", "bytes": "number", "seconds": seconds, "bytes_per_second": "number", "roof": "null",
+            "ratio": "null"
+        }],
+    });
+    assert_eq!(schema(&report), expected);
+    assert_eq!(steps(&report), CPU_STEPS);
+    let cpu = &report["measurements"][2];
+    assert_eq!((&cpu["roof"], cpu["ratio"].is_number()), (&"copy".into(), true));
+    assert_eq!(cpu["bytes"], report["model"]["bytes"]);
+    assert_eq!(folder.names(), [""; 0], "everything that was written is removed");
+}
+
+#[test]
+fn a_model_of_the_users_is_measured_where_it_lies() {
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", &Model::conv_bn());
+    let before = std::fs::read(&input).unwrap();
+    let arguments = ["--device", "cpu", "--runs", "3", "--format", "json", "--input"];
+    let mut program = command(&[&"bench", &"--output", &folder.path("")]);
+    let report = Run::of(program.args(arguments).arg(&input)).expect(0).json();
+    assert_eq!((&report["rounds"], &report["model"]["norms"]), (&3.into(), &1.into()));
+    assert_eq!(report["measurements"][0]["seconds"]["samples"].as_array().unwrap().len(), 3);
+    assert_eq!(folder.names(), ["m.safetensors"]);
+    assert_eq!(std::fs::read(&input).unwrap(), before);
+}
+
+#[test]
+fn a_failure_leaves_nothing_and_names_what_failed() {
+    let folder = Folder::new();
+    let broken = folder.text("broken.safetensors", "12345678");
+    bnfold(&[&"bench", &"--input", &broken, &"--output", &folder.path("")]).error(1, &["broken.safetensors"]);
+    assert_eq!(folder.names(), ["broken.safetensors"]);
+    bench(&folder, &["--size-mb", "900000000"]).expect(2);
+    #[cfg(target_os = "linux")]
+    bench(&folder, &["--size-mb", "1000000", "--device", "cpu"]).error(1, &["bytes are needed", "--output"]);
+    assert_eq!(folder.names(), ["broken.safetensors"]);
+}
+
+/// The adapters of this machine, as `devices` lists them.
+#[cfg(feature = "gpu")]
+fn hardware() -> bool {
+    !bnfold(&[&"devices", &"--format", &"json"]).expect(0).json()["auto"].is_null()
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn software_is_measured_only_when_asked_for_and_called_what_it_is() {
+    let folder = Folder::new();
+    let small = ["--size-mb", "1", "--shape", "mobilenet", "--dtype", "f16", "--device"];
+    let run =
+        |device: &str, format: &str| bench(&folder, &[&small[..], &[device, "--format", format]].concat()).expect(0);
+    let report = run("gpu", "json").json();
+    let steps = steps(&report);
+    assert_eq!(steps[..5], CPU_STEPS);
+    for step in ["gpu", "gpu_unverified", "adapter_copy", "upload", "kernel", "readback"] {
+        assert!(steps.contains(&step), "{step} is missing in {steps:?}");
+    }
+    let software = report["adapter"]["kind"] == "software";
+    assert_eq!(report["adapter"]["software"], software);
+    assert_eq!(run("gpu", "human").stdout.contains("SOFTWARE"), software);
+    if !hardware() {
+        let report = run("auto", "json").json();
+        assert_eq!(report["adapter"], Value::Null);
+        assert!(report["adapter_skipped"].as_str().unwrap().starts_with("no hardware GPU"), "{report}");
+        assert!(run("auto", "human").stdout.contains("no GPU measured: no hardware GPU"));
+    }
+}
