@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use super::{ModelReport, Seconds, Verification};
+use super::{Layers, Lint, ModelReport, Outcome, Seconds, Totals, Verification};
 use crate::error::{counted, shown};
 use crate::output::Style;
 use crate::plan::{Action, FoldLine, Layer, Plan};
@@ -46,20 +46,68 @@ impl Display for ModelReport {
                 }
             }
         }
+        if !self.lints.is_empty() {
+            // Some of them need the weights' ranges.
+            let more = if self.folded.iter().all(|layer| layer.weights.is_some()) { "" } else { " or more" };
+            let (count, s) = (self.lints.len(), if self.lints.len() == 1 { "" } else { "s" });
+            writeln!(f, "  {count}{more} numerical remark{s} (-v, --report or --format json lists them)")?;
+        }
         let total = self.seconds.total;
         write!(f, "  {} -> {} in {total:.3} s", bytes(self.bytes_in), bytes(self.bytes_out))
     }
 }
 
+/// One line, for a model of many.
+impl Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let input = self.input().to_string_lossy();
+        let input = shown(&input);
+        match self {
+            Outcome::Folded(report) => {
+                let Layers { folded, kept } = report.layers;
+                let output = report.output.to_string_lossy();
+                let kept = if kept > 0 { format!(", {kept} kept") } else { String::new() };
+                let verified = if report.verification.is_some() { "verified" } else { "not verified" };
+                let (size, seconds) = (bytes(report.bytes_in), report.seconds.total);
+                let folded = counted(folded, "norm");
+                write!(f, "{input} -> {}: {folded} folded{kept}, {verified}, {size} in {seconds:.3} s", shown(&output))
+            }
+            Outcome::Skipped { reason, .. } => write!(f, "{input}: {}", shown(reason)),
+            Outcome::Failed(failure) => write!(f, "{input}: failed: {}", shown(&failure.error)),
+        }
+    }
+}
+
+/// The sums that a person looks for after a run over many models.
+impl Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Totals { folded, skipped, failed, norms, bytes: (read, _), unverified, .. } = *self;
+        write!(f, "{folded} folded")?;
+        if skipped > 0 {
+            write!(f, ", {skipped} skipped")?;
+        }
+        if failed > 0 {
+            write!(f, ", {failed} failed")?;
+        }
+        write!(f, "; {} folded, {} kept", counted(norms.0, "norm"), norms.1)?;
+        if unverified > 0 {
+            write!(f, "; {} not verified", counted(unverified, "model"))?;
+        }
+        write!(f, "; {}", bytes(read))
+    }
+}
+
 impl ModelReport {
-    /// The norms that stay and the seconds by stage: what `-v` adds.
+    /// The norms that stay, numerical remarks and the seconds by stage: what `-v` adds.
     pub fn details(&self) -> String {
         let kept = self.kept.iter().map(|(norm, reason)| format!("  kept {}: {}\n", shown(norm), shown(reason)));
+        let remark = |lint: &Lint| format!("  remark on {}: {}\n", shown(&lint.layer), lint.message);
+        let remarks = self.lints.iter().map(remark);
         let Seconds { plan, read, copy, fold, verify, write, commit, .. } = self.seconds;
         let stages = format!(
             "  seconds: plan {plan:.3}, copy {copy:.3}, read {read:.3}, fold {fold:.3}, verify {verify:.3}, write {write:.3}, commit {commit:.3}\n"
         );
-        kept.chain([stages]).collect()
+        kept.chain(remarks).chain([stages]).collect()
     }
 }
 

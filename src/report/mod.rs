@@ -1,8 +1,13 @@
 //! 6 REPORT: what happened, as data; printers stand beside it.
 //!
-//! In: the figures of a model. Out: JSON lines or text for people. Units are in the names.
+//! In: the figures of a model. Out: JSON lines, text for people or a page for a browser. Units are in the names.
 
+pub mod bench;
+pub mod html;
 pub mod human;
+pub mod layer;
+pub mod lint;
+mod run;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +15,9 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
 use crate::output::Style;
+pub use layer::LayerReport;
+pub use lint::Lint;
+pub use run::{Outcome, RunReport, Totals};
 
 /// One folded model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +43,10 @@ pub struct ModelReport {
     /// The norms that stay, with the reason.
     #[serde(serialize_with = "kept_norms")]
     pub kept: Vec<(String, String)>,
+    /// The norms that were folded, in figures.
+    pub folded: Vec<LayerReport>,
+    /// What is numerically remarkable about them.
+    pub lints: Vec<Lint>,
     /// Size of the original.
     pub bytes_in: u64,
     /// Size of the result.
@@ -67,6 +79,8 @@ pub struct Seconds {
     pub copy: f64,
     /// Multiplying, transfers to and from a GPU included.
     pub fold: f64,
+    /// Multiplying alone, by the GPU's own clock; `null` on the CPU, and where an adapter has no clock.
+    pub kernel: Option<f64>,
     /// Comparing with the references.
     pub verify: f64,
     /// Writing folded weights.
@@ -75,6 +89,22 @@ pub struct Seconds {
     pub commit: f64,
     /// All of it.
     pub total: f64,
+}
+
+impl Seconds {
+    /// The stages with their names, in the order in which they begin; without `total`.
+    pub fn stages(&self) -> [(&'static str, f64); 7] {
+        let Seconds { plan, read, copy, fold, verify, write, commit, .. } = *self;
+        [
+            ("plan", plan),
+            ("copy", copy),
+            ("read", read),
+            ("fold", fold),
+            ("verify", verify),
+            ("write", write),
+            ("commit", commit),
+        ]
+    }
 }
 
 /// What verification found.
@@ -91,7 +121,7 @@ pub struct Verification {
 }
 
 /// A model that failed, as a JSON line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct FailureReport {
     /// The original.
     #[serde(serialize_with = "lossy")]

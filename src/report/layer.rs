@@ -1,0 +1,253 @@
+//! 6 REPORT: one folded layer in figures: its scales, its weights before and after, its channels that die or blow up.
+//!
+//! In: a fold, what was planned for its norm, the ranges that the folding pass gathered. Out: a [`LayerReport`] of a few
+//! hundred bytes, however many channels there are.
+
+use serde::Serialize;
+
+use super::lint::{self, LARGE_SCALE, Lint};
+use crate::checkpoint::Float;
+use crate::fold::{Range, Shifts};
+use crate::output::NormPlan;
+use crate::plan::{Action, Fold, Op, Planned};
+
+/// Bins of [`ScaleReport::histogram`] a decade.
+pub const BINS_A_DECADE: i32 = 10;
+
+/// Scales beyond 10^12 or below 10^-12 are counted at the ends of the histogram.
+const OUTERMOST_BIN: i32 = 12 * BINS_A_DECADE;
+
+/// Channels that are listed by number; their count is always whole.
+const LISTED: usize = 32;
+
+/// One norm and the layer it was folded into.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// The norm's module path.
+    pub norm: String,
+    /// The weight that took its scale.
+    pub weight: String,
+    /// Kind of the layer.
+    pub op: Op,
+    /// Element type of the folded weight.
+    pub dtype: &'static str,
+    /// Output channels.
+    pub channels: u64,
+    /// The norm's eps.
+    pub eps: f64,
+    /// Who says so.
+    pub eps_source: String,
+    /// What the channels were multiplied by.
+    pub scales: ScaleReport,
+    /// Channels whose scale is 0.
+    pub dead: Channels,
+    /// Channels whose scale is above [`LARGE_SCALE`].
+    pub large: Channels,
+    /// The largest magnitude of the stored shift.
+    pub largest_shift: f64,
+    /// The weight's values; `null` unless they were asked for.
+    pub weights: Option<Weights>,
+}
+
+/// Magnitudes of one number a channel. A value that is not finite is `null` in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Smallest.
+    pub min: f64,
+    /// Median: the upper one of an even number.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// The scales of a layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScaleReport {
+    /// Magnitudes.
+    #[serde(flatten)]
+    pub spread: Spread,
+    /// How they are distributed.
+    pub histogram: Histogram,
+}
+
+/// Counts of channels by log10 of the scale's magnitude; channels of scale 0 are in none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Histogram {
+    /// The first bin: bin `b` holds magnitudes from `10^(b/10)` up to `10^((b+1)/10)`.
+    pub first: i32,
+    /// Channels in that bin and in those after it.
+    pub counts: Vec<u64>,
+}
+
+/// Some channels of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Channels {
+    /// How many.
+    pub count: u64,
+    /// The first of them, by number.
+    pub first: Vec<u64>,
+}
+
+/// The values of a weight before and after folding.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Weights {
+    /// As stored in the original.
+    pub before: WeightRange,
+    /// As folded.
+    pub after: WeightRange,
+}
+
+/// The range of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct WeightRange {
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+    /// The largest magnitude of each channel that is not all zeros: how they differ is what one quantization step for the
+    /// whole tensor must cover.
+    pub channels: Spread,
+}
+
+impl Spread {
+    /// Of the magnitudes of `values`; zeros if there are none.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Spread {
+        let mut values = values.into_iter().map(f64::abs).collect::<Vec<_>>();
+        if values.is_empty() {
+            return Spread { min: 0.0, median: 0.0, max: 0.0 };
+        }
+        let middle = values.len() / 2;
+        let (below, &mut median, above) = values.select_nth_unstable_by(middle, f64::total_cmp);
+        let min = below.iter().copied().fold(median, f64::min);
+        Spread { min, median, max: above.iter().copied().fold(median, f64::max) }
+    }
+}
+
+impl Histogram {
+    /// Of the magnitudes of `scales`.
+    pub fn of(scales: &[f64]) -> Histogram {
+        let bins = scales.iter().filter(|&&scale| scale != 0.0).map(|scale| bin(scale.abs())).collect::<Vec<_>>();
+        let (Some(&first), Some(&last)) = (bins.iter().min(), bins.iter().max()) else { return Histogram::default() };
+        let mut counts = vec![0; usize::try_from(last - first).unwrap_or(0) + 1];
+        for bin in bins {
+            counts[usize::try_from(bin - first).unwrap_or(0)] += 1;
+        }
+        Histogram { first, counts }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a conversion that saturates, clamped right after")]
+fn bin(magnitude: f64) -> i32 {
+    let bin = (magnitude.log10() * f64::from(BINS_A_DECADE)).floor() as i32;
+    bin.clamp(-OUTERMOST_BIN, OUTERMOST_BIN - 1)
+}
+
+impl Channels {
+    /// The channels of `values` that `are` such.
+    pub fn that<T: Copy>(values: impl IntoIterator<Item = T>, are: impl Fn(T) -> bool) -> Channels {
+        let mut found = Channels::default();
+        for (channel, _) in (0..).zip(values).filter(|&(_, value)| are(value)) {
+            found.count += 1;
+            if found.first.len() < LISTED {
+                found.first.push(channel);
+            }
+        }
+        found
+    }
+}
+
+impl WeightRange {
+    fn of(channels: &[Range]) -> WeightRange {
+        let Range { min, max } = channels.iter().copied().fold(Range::EMPTY, Range::merged);
+        let largest = channels.iter().map(|range| range.largest()).filter(|&largest| largest > 0.0);
+        WeightRange { min, max, channels: Spread::of(largest) }
+    }
+}
+
+/// Every fold in figures, and what is remarkable about it. `ranges` are the folding pass's, or empty.
+pub(crate) fn layer_reports(
+    planned: &Planned,
+    plans: &[NormPlan],
+    shifts: &Shifts,
+    ranges: &[Vec<Range>],
+    stored_as: impl Fn(Float) -> Float,
+) -> (Vec<LayerReport>, Vec<Lint>) {
+    let sources = planned.plan.layers.iter().filter_map(|layer| match &layer.action {
+        Action::Fold(line) => Some(line.eps_source.as_str()),
+        Action::Keep { .. } => None,
+    });
+    let (mut layers, mut lints) = (Vec::new(), Vec::new());
+    for (index, ((fold, plan), source)) in planned.folds.iter().zip(plans).zip(sources).enumerate() {
+        let to = stored_as(fold.float);
+        let scales = plan.scales();
+        let before = ranges.get(index);
+        let after = before.map(|ranges| {
+            let folded = ranges.iter().zip(&scales).map(|(range, &scale)| range.scaled(scale, to));
+            folded.collect::<Vec<_>>()
+        });
+        lints.extend(lint::remarks(&lint::Subject {
+            layer: &fold.norm.name,
+            scales: &scales,
+            variances: &plan.affine.var,
+            eps: plan.affine.eps,
+            shifts: &shifts.values[index],
+            weights: before.map(Vec::as_slice).zip(after.as_deref()),
+        }));
+        let weights = before.zip(after.as_ref());
+        let weights =
+            weights.map(|(before, after)| Weights { before: WeightRange::of(before), after: WeightRange::of(after) });
+        layers.push(layer(fold, source, to, &scales, &shifts.values[index], weights));
+    }
+    (layers, lints)
+}
+
+fn layer(
+    fold: &Fold,
+    eps_source: &str,
+    to: Float,
+    scales: &[f64],
+    shifts: &[f64],
+    weights: Option<Weights>,
+) -> LayerReport {
+    LayerReport {
+        norm: fold.norm.name.clone(),
+        weight: fold.weight.clone(),
+        op: fold.op,
+        dtype: to.name(),
+        channels: fold.channels,
+        eps: fold.eps,
+        eps_source: eps_source.to_owned(),
+        scales: ScaleReport { spread: Spread::of(scales.iter().copied()), histogram: Histogram::of(scales) },
+        dead: Channels::that(scales.iter().copied(), |scale| scale == 0.0),
+        large: Channels::that(scales.iter().copied(), |scale| scale.abs() > LARGE_SCALE),
+        largest_shift: Spread::of(shifts.iter().copied()).max,
+        weights,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_every_scale_but_zeros() {
+        let histogram = Histogram::of(&[1.0, -1.1, 1.3, 0.0, 10.0, 9.99]);
+        assert_eq!((histogram.first, histogram.counts), (0, vec![2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]));
+        assert_eq!(Histogram::of(&[0.0, 0.0]), Histogram::default());
+        let ends = Histogram::of(&[1e-300, 1e300]);
+        assert_eq!((ends.first, ends.counts.len()), (-OUTERMOST_BIN, 2 * OUTERMOST_BIN as usize));
+    }
+
+    #[test]
+    fn a_spread_is_of_magnitudes() {
+        assert_eq!(Spread::of([-3.0, 1.0, 2.0]), Spread { min: 1.0, median: 2.0, max: 3.0 });
+        assert_eq!(Spread::of([4.0, 1.0, -2.0, 3.0]), Spread { min: 1.0, median: 3.0, max: 4.0 });
+        assert_eq!(Spread::of([]), Spread { min: 0.0, median: 0.0, max: 0.0 });
+    }
+
+    #[test]
+    fn channels_are_counted_whole_and_listed_in_part() {
+        let channels = Channels::that(0..100, |channel| channel % 2 == 1);
+        assert_eq!((channels.count, channels.first.len(), channels.first[1]), (50, LISTED, 3));
+    }
+}

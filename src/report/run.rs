@@ -1,0 +1,119 @@
+//! 6 REPORT: a whole run: every model that was asked for, whatever became of it.
+//!
+//! In: what the command line gathers as it goes. Out: a [`RunReport`], which [`super::html`] turns into a page.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::{FailureReport, ModelReport, lossy};
+
+/// One run of the program.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    /// The program's version.
+    pub version: &'static str,
+    /// The command line, word by word, as the user typed it.
+    pub command: Vec<String>,
+    /// When it began.
+    pub started: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// One entry a model, in the order of the work.
+    pub models: Vec<Outcome>,
+}
+
+/// What became of one model; in JSON its own object with a key `status`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// There is a result, made now.
+    Folded(Box<ModelReport>),
+    /// Nothing was to be done.
+    Skipped {
+        /// The original.
+        #[serde(serialize_with = "lossy")]
+        input: PathBuf,
+        /// Where its result is.
+        #[serde(serialize_with = "lossy")]
+        output: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no result.
+    Failed(FailureReport),
+}
+
+impl Outcome {
+    /// The original.
+    pub fn input(&self) -> &Path {
+        match self {
+            Outcome::Folded(report) => &report.input,
+            Outcome::Skipped { input, .. } => input,
+            Outcome::Failed(failure) => &failure.input,
+        }
+    }
+}
+
+/// Sums over the models of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Totals {
+    /// Models with a new result.
+    pub folded: usize,
+    /// Models with nothing to do.
+    pub skipped: usize,
+    /// Models without a result.
+    pub failed: usize,
+    /// Norms folded and norms kept, in folded models.
+    pub norms: (usize, usize),
+    /// Numerical remarks.
+    pub lints: usize,
+    /// Bytes of the originals and of the results, of folded models.
+    pub bytes: (u64, u64),
+    /// Values that were compared with the reference.
+    pub compared: u64,
+    /// Folded models that were not verified.
+    pub unverified: usize,
+    /// Largest error of a weight, in ulp.
+    pub worst_ulp: f64,
+    /// Largest error of a bias, in ulp of its largest addend.
+    pub worst_shift_ulp: f64,
+}
+
+impl RunReport {
+    /// Sums over all models.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.models.iter().for_each(|outcome| totals.count(outcome));
+        totals
+    }
+}
+
+impl Totals {
+    /// Counts one more model.
+    pub fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Folded(report) => self.add(report),
+            Outcome::Skipped { .. } => self.skipped += 1,
+            Outcome::Failed(_) => self.failed += 1,
+        }
+    }
+
+    fn add(&mut self, report: &ModelReport) {
+        self.folded += 1;
+        self.norms.0 += report.layers.folded;
+        self.norms.1 += report.layers.kept;
+        self.lints += report.lints.len();
+        self.bytes.0 += report.bytes_in;
+        self.bytes.1 += report.bytes_out;
+        match &report.verification {
+            Some(verification) => {
+                self.compared += verification.elements;
+                self.worst_ulp = self.worst_ulp.max(verification.worst_ulp);
+                self.worst_shift_ulp = self.worst_shift_ulp.max(verification.worst_shift_ulp);
+            }
+            None => self.unverified += 1,
+        }
+    }
+}
