@@ -1,0 +1,229 @@
+//! STORE: connections to buckets, and what goes wrong with them.
+//!
+//! In: a URL. Out: a [`Place`]: an open connection, shared by everything in one bucket, and the key in it. Endpoints,
+//! credentials and options come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`), never from the URL.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::http::HttpBuilder;
+use object_store::list::PaginatedListStore;
+use object_store::path::Path as Key;
+use object_store::{ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
+use tokio::runtime::{Builder, Runtime};
+use url::Url;
+
+use super::address::{is_web, redacted, revealed, split};
+use crate::error::{Error, Result};
+
+/// A block of a few MiB has to fit in, on a slow line too.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// When to give up on a server that fails.
+const RETRIES: usize = 6;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// Threads that only wait for the network.
+const NETWORK_THREADS: usize = 2;
+
+/// An open connection.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// None on web servers.
+    pub(super) lister: Option<Arc<dyn PaginatedListStore>>,
+}
+
+/// A bucket and a key in it; the key is empty for a bucket's root, and on web servers.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) bucket: Bucket,
+    pub(super) key: Key,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.bucket.store, self.key)
+    }
+}
+
+/// Connects to the bucket of a URL, unless that was done before.
+pub(super) fn place(path: &Path) -> Result<Place> {
+    static OPEN: Mutex<BTreeMap<String, Bucket>> = Mutex::new(BTreeMap::new());
+    let (scheme, name, key) = parts(path)?;
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = format!("{scheme}://{name}");
+    let bucket = match open.get(&id) {
+        Some(bucket) => bucket.clone(),
+        None => {
+            let bucket = connect(scheme, &name).map_err(failed("connect to", path))?;
+            open.insert(id, bucket.clone());
+            bucket
+        }
+    };
+    Ok(Place { bucket, key })
+}
+
+/// Scheme, bucket and key. Keys are taken as they are, as the stores' own tools do. A web address is its own bucket: it
+/// is not to be taken apart and put together otherwise.
+pub(super) fn parts(path: &Path) -> Result<(&str, String, Key)> {
+    let wrong = |problem: &str| Error::Url { path: path.to_owned(), problem: problem.to_owned() };
+    let Some((scheme, rest)) = split(path) else { return Err(wrong("not a URL")) };
+    let full = revealed(path);
+    let authority = full.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    if authority.contains('@') {
+        return Err(wrong("a user or password in it is not used; credentials come from the environment"));
+    }
+    if is_web(scheme) {
+        Url::parse(&full).map_err(|error| wrong(&error.to_string()))?;
+        return Ok((
+            scheme,
+            full.split_once("://").map_or_else(String::new, |(_, rest)| rest.to_owned()),
+            Key::default(),
+        ));
+    }
+    // Joining paths puts a backslash in on Windows.
+    let rest = if cfg!(windows) { rest.replace('\\', "/") } else { rest.to_owned() };
+    let (bucket, key) = rest.split_once('/').unwrap_or((&rest, ""));
+    if bucket.is_empty() {
+        return Err(wrong("it names no bucket"));
+    }
+    let key = Key::parse(key).map_err(|error| wrong(&error.to_string()))?;
+    Ok((scheme, bucket.to_owned(), key))
+}
+
+fn connect(scheme: &str, name: &str) -> object_store::Result<Bucket> {
+    let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+    let timeout = format!("{} seconds", REQUEST_TIMEOUT.as_secs());
+    // An option of the environment goes before ours.
+    let is_set = |variable| std::env::var_os(variable).is_some();
+    let key = ClientConfigKey::Timeout;
+    match scheme {
+        "s3" => {
+            let builder = AmazonS3Builder::from_env().with_bucket_name(name).with_retry(retry);
+            let key = AmazonS3ConfigKey::Client(key);
+            let store = if is_set("AWS_TIMEOUT") { builder } else { builder.with_config(key, timeout) }.build()?;
+            Ok(listed(store))
+        }
+        "gs" => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(name).with_retry(retry);
+            let key = GoogleConfigKey::Client(key);
+            let store = if is_set("GOOGLE_TIMEOUT") { builder } else { builder.with_config(key, timeout) }.build()?;
+            Ok(listed(store))
+        }
+        "az" => {
+            let builder = MicrosoftAzureBuilder::from_env().with_container_name(name).with_retry(retry);
+            let key = AzureConfigKey::Client(key);
+            let store = if is_set("AZURE_TIMEOUT") { builder } else { builder.with_config(key, timeout) }.build()?;
+            Ok(listed(store))
+        }
+        _ => {
+            // Who types http means it.
+            let options = ClientOptions::new().with_allow_http(scheme == "http").with_timeout(REQUEST_TIMEOUT);
+            let builder = HttpBuilder::new().with_url(format!("{scheme}://{name}"));
+            let store = builder.with_client_options(options).with_retry(retry).build()?;
+            Ok(Bucket { store: Arc::new(store), lister: None })
+        }
+    }
+}
+
+fn listed<S: ObjectStore + PaginatedListStore>(store: S) -> Bucket {
+    let store = Arc::new(store);
+    Bucket { store: store.clone(), lister: Some(store) }
+}
+
+/// What everything about the network runs on; the threads of the tool itself wait for it.
+pub(super) fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let build = || Builder::new_multi_thread().worker_threads(NETWORK_THREADS).enable_all().build();
+    RUNTIME.get_or_init(build).as_ref().map_err(|error| {
+        let source = std::io::Error::new(error.kind(), error.to_string());
+        Error::io("start the network's threads for", Path::new("object stores"))(source)
+    })
+}
+
+/// Waits for a request about `path`.
+pub(super) fn wait<T>(
+    action: &'static str,
+    path: &Path,
+    request: impl Future<Output = object_store::Result<T>>,
+) -> Result<T> {
+    runtime()?.block_on(request).map_err(failed(action, path))
+}
+
+/// An error of the library as one of ours.
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> Error {
+    let path = path.to_owned();
+    move |error| describe(action, &path, &error)
+}
+
+/// The same for an error that several wait for.
+pub(super) fn describe(action: &'static str, path: &Path, error: &object_store::Error) -> Error {
+    use std::io::ErrorKind;
+    let (path, text) = (path.to_owned(), one_line(error));
+    let io = |kind, text: String| std::io::Error::new(kind, text);
+    let source = match error {
+        object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. } => {
+            return Error::Modified { path };
+        }
+        object_store::Error::AlreadyExists { .. } => return Error::OutputExists { path },
+        object_store::Error::NotFound { .. } => io(ErrorKind::NotFound, "there is no such object".to_owned()),
+        object_store::Error::NotSupported { .. } if action == "read" => io(
+            ErrorKind::Unsupported,
+            "the server does not answer requests for a part of it; fetch the file first".to_owned(),
+        ),
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => io(
+            ErrorKind::PermissionDenied,
+            format!("access denied; credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*): {text}"),
+        ),
+        _ => io(ErrorKind::Other, text),
+    };
+    Error::Io { action, path, source }
+}
+
+/// What the library says and, since it leaves that out, the cause at the bottom of it. Answers of servers have many lines.
+fn one_line(error: &object_store::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let (mut text, cause) = (error.to_string(), cause.to_string());
+    if !text.contains(&cause) {
+        text = format!("{text}: {cause}");
+    }
+    redacted(&text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conceal;
+
+    #[test]
+    fn urls_are_taken_apart_or_refused() {
+        let parts_of = |url: &str| {
+            let path = conceal(url.into());
+            parts(&path).map(|(scheme, bucket, key)| format!("{scheme} {bucket} {key}")).map_err(|e| e.to_string())
+        };
+        assert_eq!(parts_of("s3://b/a/x y%41.safetensors").unwrap(), "s3 b a/x y%41.safetensors");
+        assert_eq!(parts_of("gs://b").unwrap(), "gs b ");
+        assert_eq!(parts_of("az://c/zoo/").unwrap(), "az c zoo");
+        assert_eq!(parts_of("https://h:1/a%20b?x=1").unwrap(), "https h:1/a%20b?x=1 ");
+        for (url, words) in [
+            ("s3:///k", "names no bucket"),
+            ("s3://b/a//b", "empty path segment"),
+            ("s3://b/../x", ".."),
+            ("http://u:secret@h/x", "credentials come from the environment"),
+            ("s3://key:secret@b/x", "credentials come from the environment"),
+        ] {
+            let error = parts_of(url).unwrap_err();
+            assert!(error.contains(words) && !error.contains("secret"), "{error}");
+        }
+    }
+}
