@@ -11,7 +11,8 @@
 //! 5. [`verify`] compares a folded file with its original,
 //! 6. [`report`] says what happened.
 //!
-//! [`model`] strings them together for one model:
+//! [`mod@bench`] measures them beside a plain copy. [`model`] strings them together for one model, [`zoo`] runs many,
+//! [`store`] is where paths that are URLs lead:
 //!
 //! ```
 //! use std::path::Path;
@@ -32,6 +33,7 @@
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "numbers in tests are the tests' own"))]
 
+pub mod bench;
 pub mod checkpoint;
 pub mod error;
 pub mod fold;
@@ -39,6 +41,8 @@ pub mod model;
 pub mod output;
 pub mod plan;
 pub mod report;
+pub mod store;
 pub mod verify;
+pub mod zoo;
 
 pub use error::{Error, Result};

@@ -1,17 +1,21 @@
 //! One model, from file to file: the pipeline, stage by stage.
 //!
-//! In: the path of a checkpoint, settings, where the result goes, an engine. Out: the folded checkpoint and a
-//! [`ModelReport`], or an error and nothing on disk.
+//! In: the path of a checkpoint (a file, or the index of a sharded one), settings, where the result goes, an engine. Out:
+//! the folded checkpoint and a [`ModelReport`], or an error and nothing on disk.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result, counted, shown};
 use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, Shifts, fold};
-use crate::output::{Content, Layout, NormPlan, Replace, Style, Target, header_bytes, style_norms, write_unfolded};
+use crate::output::{Files, Layout, NormPlan, Replace, Style, style_norms};
 use crate::plan::{Fold, PlanSettings, Planned, plan};
+use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
+use crate::store;
+use crate::zoo::Record;
 
 /// How a model is folded: the resolved command line.
 #[derive(Debug, Clone)]
@@ -30,6 +34,11 @@ pub struct Settings<'a> {
     pub replace: Replace,
     /// Flush to disk before the file gets its name.
     pub sync: bool,
+    /// Make the output's folder if it is missing.
+    pub make_folder: bool,
+    /// What the result's metadata say about where it comes from; nothing, if there is none. Files at the output's place that
+    /// say the same are this very result, and stay.
+    pub record: Option<Record>,
 }
 
 impl Default for Settings<'_> {
@@ -43,6 +52,8 @@ impl Default for Settings<'_> {
             strict: false,
             replace: Replace::default(),
             sync: true,
+            make_folder: false,
+            record: None,
         }
     }
 }
@@ -64,22 +75,37 @@ pub struct Model<'a> {
     checkpoint: Checkpoint,
     planned: Planned,
     settings: Settings<'a>,
-    opened: Instant,
+    began: Instant,
     plan_time: Duration,
 }
 
 impl<'a> Model<'a> {
     /// Reads the header of the checkpoint at `input` and plans it. No device is needed, and nothing is written.
     pub fn open(input: &Path, settings: Settings<'a>) -> Result<Model<'a>> {
-        let opened = Instant::now();
-        let checkpoint = Checkpoint::open(input)?;
-        let planned = plan(&checkpoint, &settings.planning, settings.plan)?;
-        check_strict(&checkpoint, &planned, settings.strict)?;
-        Ok(Model { checkpoint, planned, settings, opened, plan_time: opened.elapsed() })
+        Model::plan(Checkpoint::open(input)?, settings)
     }
 
-    /// Folds it into `output`.
+    /// Plans an open checkpoint.
+    pub fn plan(checkpoint: Checkpoint, settings: Settings<'a>) -> Result<Model<'a>> {
+        let began = Instant::now();
+        let planned = plan(&checkpoint, &settings.planning, settings.plan)?;
+        check_strict(&checkpoint, &planned, settings.strict)?;
+        Ok(Model { checkpoint, planned, settings, began, plan_time: began.elapsed() })
+    }
+
+    /// Size of the original's `.safetensors` files.
+    pub fn bytes(&self) -> u64 {
+        self.checkpoint.bytes()
+    }
+
+    /// Folds it into `output`: a file; for a sharded model the index to write, beside which its shards go under their own
+    /// names.
     pub fn fold_into(&self, output: &Path, engine: &mut Engine, options: FoldOptions<'_>) -> Result<ModelReport> {
+        self.fold(output, engine, options)?.publish()
+    }
+
+    /// The same without the last step: everything is written, but nothing has its name. The engine is not needed any more.
+    pub fn fold<'m>(&'m self, output: &Path, engine: &mut Engine, options: FoldOptions<'m>) -> Result<Finished<'m>> {
         let Model { checkpoint, planned, settings, .. } = self;
         let (device, adapter) = (engine.device(), engine.adapter());
 
@@ -87,33 +113,31 @@ impl<'a> Model<'a> {
         let plans = style_norms(checkpoint, &planned.folds, settings.style, stored_as)?;
         let mut shifts = Shifts::compute(&plans, engine);
         shifts.check(checkpoint, &planned.folds, &plans, options)?;
-        let layout = Layout::new(checkpoint, &planned.folds, &plans, &shifts.values, stored_as)?;
+        let mut layout = Layout::new(checkpoint, &planned.folds, &plans, &shifts.values, stored_as)?;
+        if let Some(record) = &settings.record {
+            layout.shards.iter_mut().for_each(|shard| record.put_into(&mut shard.metadata, planned));
+        }
 
-        let target = Target::create(output, settings.replace, checkpoint)?;
-        let header = header_bytes(output, layout.metadata.as_ref(), &layout.entries)?;
-        let data = header.len() as u64;
-        let bytes_out = data + layout.entries.last().map_or(0, |entry| entry.begin + entry.bytes);
-        target.set_len(bytes_out)?;
-        target.write_at(0, &header)?;
-
+        if let Some(folder) = output.parent().filter(|_| settings.make_folder && !store::is_url(output)) {
+            std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
+        }
+        let is_this = settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
+        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
+        let files = Files::create(output, checkpoint, &layout, &planned.folds, settings.replace, same)?;
         let timed = Instant::now();
-        write_unfolded(checkpoint, &layout, data, &target, options)?;
+        files.write_unfolded(checkpoint, &layout, options)?;
         let copy_time = timed.elapsed();
 
         let jobs = jobs(&planned.folds, &plans, stored_as);
-        let places = places(&layout, jobs.len());
+        let places = layout.places(jobs.len());
         let stats = fold(checkpoint, &jobs, engine, options, &|job, first, folded| {
-            target.write_at(data + places[job] + first * jobs[job].to.bytes() as u64, folded)
+            files.write_at(places[job], first * jobs[job].to.bytes() as u64, folded)
         })?;
-
-        let timed = Instant::now();
-        checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
         options.check_cancelled()?;
-        target.commit(bytes_out, settings.sync)?;
-        let commit_time = timed.elapsed();
 
         let (folded, kept) = planned.plan.counts();
-        Ok(ModelReport {
+        let (layers, lints) = layer_reports(planned, &plans, &shifts, &stats.ranges, stored_as);
+        let report = ModelReport {
             input: checkpoint.path().to_owned(),
             output: output.to_owned(),
             device,
@@ -123,12 +147,15 @@ impl<'a> Model<'a> {
             style: settings.style,
             layers: Layers { folded, kept },
             kept: planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.to_owned())).collect(),
-            bytes_in: checkpoint.shards().iter().map(|shard| shard.file.bytes()).sum(),
-            bytes_out,
-            seconds: seconds(&stats, self.plan_time, copy_time, commit_time, self.opened.elapsed()),
+            folded: layers,
+            lints,
+            bytes_in: checkpoint.bytes(),
+            bytes_out: files.bytes(),
+            seconds: seconds(&stats, self.plan_time, copy_time),
             verification: options.verify.then(|| verification(&stats, &shifts)),
             warnings: self.warnings(&stats, &shifts),
-        })
+        };
+        Ok(Finished { model: self, files, report, cancelled: options.cancelled })
     }
 
     /// What the user should know about the result.
@@ -167,6 +194,31 @@ impl<'a> Model<'a> {
     }
 }
 
+/// A folded model that has no name yet; dropped, it is gone.
+#[derive(Debug)]
+pub struct Finished<'m> {
+    model: &'m Model<'m>,
+    files: Files,
+    report: ModelReport,
+    /// An upload takes a while.
+    cancelled: &'m AtomicBool,
+}
+
+impl Finished<'_> {
+    /// Gives the result its name, if the original is still what was read.
+    pub fn publish(self) -> Result<ModelReport> {
+        let Finished { model, files, mut report, cancelled } = self;
+        let timed = Instant::now();
+        model.checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
+        let is_this = model.settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
+        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
+        files.commit(same, model.settings.sync, cancelled)?;
+        report.seconds.commit = timed.elapsed().as_secs_f64();
+        report.seconds.total = model.began.elapsed().as_secs_f64();
+        Ok(report)
+    }
+}
+
 fn check_strict(checkpoint: &Checkpoint, planned: &Planned, strict: bool) -> Result<()> {
     let (folded, kept) = planned.plan.counts();
     match planned.plan.kept().next() {
@@ -192,17 +244,6 @@ fn jobs<'a>(folds: &'a [Fold], plans: &[NormPlan], stored_as: impl Fn(Float) -> 
     folds.iter().zip(plans).map(job).collect()
 }
 
-/// Where in the data section every folded weight begins.
-fn places(layout: &Layout, folds: usize) -> Vec<u64> {
-    let mut places = vec![0; folds];
-    for entry in &layout.entries {
-        if let Content::Folded { fold } = entry.content {
-            places[fold] = entry.begin;
-        }
-    }
-    places
-}
-
 fn verification(stats: &FoldStats, shifts: &Shifts) -> Verification {
     Verification {
         elements: stats.compared + shifts.compared,
@@ -212,15 +253,17 @@ fn verification(stats: &FoldStats, shifts: &Shifts) -> Verification {
     }
 }
 
-fn seconds(stats: &FoldStats, plan: Duration, copy: Duration, commit: Duration, total: Duration) -> Seconds {
+/// Stages that are over before the result is published.
+fn seconds(stats: &FoldStats, plan: Duration, copy: Duration) -> Seconds {
     Seconds {
         plan: plan.as_secs_f64(),
         read: stats.read.as_secs_f64(),
         copy: copy.as_secs_f64(),
         fold: stats.compute.as_secs_f64(),
+        kernel: stats.kernel.map(|kernel| kernel.as_secs_f64()),
         verify: stats.verify.as_secs_f64(),
         write: stats.write.as_secs_f64(),
-        commit: commit.as_secs_f64(),
-        total: total.as_secs_f64(),
+        commit: 0.0,
+        total: 0.0,
     }
 }

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use bnfold_gpu::bench::Shape;
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::output::Style;
 use bnfold_gpu::plan::EvidenceLevel;
+use bnfold_gpu::store::conceal;
 use bnfold_gpu::verify::DEFAULT_MAX_ULP;
+use bnfold_gpu::zoo::Share;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::Glob;
 
@@ -17,6 +21,8 @@ use globset::Glob;
       writes model.folded.safetensors beside it
   bnfold-gpu --input model.safetensors --style drop-in
       for model code that expects its norms
+  bnfold-gpu --input zoo --output folded
+      every checkpoint below zoo; the same command goes on after an interruption
   bnfold-gpu plan --input model.safetensors
       what would be folded, and why
   bnfold-gpu verify --original a.safetensors --folded b.safetensors
@@ -39,6 +45,8 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// List graphics adapters, their limits, and which one is picked
     Devices(DevicesArguments),
+    /// Measure how fast this machine folds, beside how fast it copies
+    Bench(BenchArguments),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -51,14 +59,17 @@ pub(crate) enum Command {
 /// The default command: fold.
 #[derive(Debug, Args)]
 pub(crate) struct FoldArguments {
-    /// Checkpoints to fold
-    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
+    /// Checkpoints to fold: files, indices of sharded ones, folders with everything below them; or URLs of these
+    /// (s3://, gs://, az://; of files also https://)
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = place())]
     pub(crate) input: Vec<PathBuf>,
-    /// Where the result goes: a file, or a folder for several inputs [default: NAME.folded.safetensors beside NAME]
-    #[arg(short, long, value_name = "PATH")]
+    /// Where the result goes: a file, or a folder for several inputs, or a URL (s3://, gs://, az://) [default:
+    /// NAME.folded.safetensors beside NAME]
+    #[arg(short, long, value_name = "PATH", value_parser = place())]
     pub(crate) output: Option<PathBuf>,
-    /// What computes; auto takes the best hardware GPU, or the CPU where there is none
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|gpu|gpu:N")]
+    /// What computes: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU where that is not
+    /// slower than the CPU, which it is for small models
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: Device,
     /// strip: norms go, biases are added. drop-in: every tensor stays, for unmodified model code
     #[arg(long, value_enum, default_value = "strip")]
@@ -86,11 +97,45 @@ pub(crate) struct FoldArguments {
     /// Replace outputs that exist
     #[arg(long)]
     pub(crate) force: bool,
+    /// Write a page for a browser: every model, layer and remark, with plots; an earlier report is replaced
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
     /// What is printed on stdout
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArguments,
+}
+
+/// What bears on folders and on many models.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Folders and many models")]
+pub(crate) struct ZooArguments {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArguments,
+    /// Also copy what lies beside the weights (configurations, tokenizers), so that the output loads like the input
+    #[arg(long, requires = "output")]
+    pub(crate) copy_sidecars: bool,
+    /// Models under way at a time [default: one a core, 8 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+    /// Only part I of N (I from 0) of the models, by a hash of their names: for job arrays
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Share>,
+}
+
+/// Which checkpoints of a folder count.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Folders and many models")]
+pub(crate) struct SelectionArguments {
+    /// Of folders, only checkpoints whose name or path below the folder matches; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<Glob>,
+    /// Of folders, no file whose name or path below the folder matches; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<Glob>,
 }
 
 /// What bears on the plan.
@@ -113,8 +158,8 @@ pub(crate) struct PlanningArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
-    /// Checkpoints to plan
-    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
+    /// Checkpoints to plan: files, indices of sharded ones, folders with everything below them; or URLs of these
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = place())]
     pub(crate) input: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) planning: PlanningArguments,
@@ -126,15 +171,17 @@ pub(crate) struct PlanArguments {
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArguments,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
     /// The checkpoint before folding
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = place())]
     pub(crate) original: PathBuf,
     /// The checkpoint after folding
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = place())]
     pub(crate) folded: PathBuf,
     /// The plan it was folded by, if it is not what the planner would do
     #[arg(long, value_name = "FILE")]
@@ -154,6 +201,37 @@ pub(crate) struct VerifyArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct DevicesArguments {
+    /// What is printed on stdout
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// Checkpoint to fold instead of a synthetic one
+    #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "dtype", "size_mb"])]
+    pub(crate) input: Option<PathBuf>,
+    /// Network whose shapes the synthetic checkpoint takes
+    #[arg(long, value_enum, default_value = "resnet152")]
+    pub(crate) shape: ShapeArgument,
+    /// Its element type
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) dtype: BenchDtypeArgument,
+    /// Its size in megabytes; the network is repeated or cut short [default: one whole network]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) size_mb: Option<u64>,
+    /// Rounds that count; each measures everything once
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) runs: usize,
+    /// Begin no further round that would end after so many seconds
+    #[arg(long, default_value_t = 45, value_name = "N")]
+    pub(crate) seconds: u64,
+    /// What is measured beside the CPU; auto takes hardware only, gpu a software adapter too
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: Device,
+    /// Folder for what is written, and removed again [default: the system's temporary folder]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
     /// What is printed on stdout
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
@@ -218,6 +296,43 @@ impl DtypeArgument {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShapeArgument {
+    /// Long rows; 232 MB as f32
+    Resnet152,
+    /// Depthwise convolutions; 9 MB as f32
+    Mobilenet,
+    /// Grouped convolutions; 421 MB as f32
+    Regnet,
+}
+
+impl From<ShapeArgument> for Shape {
+    fn from(shape: ShapeArgument) -> Shape {
+        match shape {
+            ShapeArgument::Resnet152 => Shape::Resnet152,
+            ShapeArgument::Mobilenet => Shape::Mobilenet,
+            ShapeArgument::Regnet => Shape::Regnet,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchDtypeArgument {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<BenchDtypeArgument> for Float {
+    fn from(dtype: BenchDtypeArgument) -> Float {
+        match dtype {
+            BenchDtypeArgument::F32 => Float::F32,
+            BenchDtypeArgument::F16 => Float::F16,
+            BenchDtypeArgument::Bf16 => Float::Bf16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EvidenceArgument {
     /// Running statistics, and a sample of the weights
     Auto,
@@ -238,12 +353,13 @@ impl From<EvidenceArgument> for EvidenceLevel {
 }
 
 /// Which device the user asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Device {
     Auto,
     Cpu,
     Gpu,
-    Number(usize),
+    /// Of the adapters of these numbers.
+    Numbers(Vec<usize>),
 }
 
 impl std::str::FromStr for Device {
@@ -255,12 +371,22 @@ impl std::str::FromStr for Device {
             "cpu" => Ok(Device::Cpu),
             "gpu" => Ok(Device::Gpu),
             _ => {
-                text.strip_prefix("gpu:").and_then(|number| number.parse().ok()).map(Device::Number).ok_or_else(|| {
-                    "expected auto, cpu, gpu or gpu:N with a number from `bnfold-gpu devices`".to_owned()
+                let number = |name: &str| name.strip_prefix("gpu:").and_then(|number| number.parse().ok());
+                let numbers = text.split(',').map(number).collect::<Option<Vec<usize>>>();
+                let is_distinct =
+                    |numbers: &Vec<usize>| (1..numbers.len()).all(|n| !numbers[..n].contains(&numbers[n]));
+                numbers.filter(is_distinct).map(Device::Numbers).ok_or_else(|| {
+                    "expected auto, cpu, gpu or gpu:N with a number from `bnfold-gpu devices`; several as gpu:0,gpu:1"
+                        .to_owned()
                 })
             }
         }
     }
+}
+
+/// A path, or a URL without what must not be shown.
+fn place() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(conceal)
 }
 
 fn eps(text: &str) -> Result<f64, String> {
@@ -289,8 +415,11 @@ mod tests {
 
     #[test]
     fn devices_and_eps_are_parsed_or_refused() {
-        assert_eq!("gpu:3".parse(), Ok(Device::Number(3)));
-        assert!("gpu:".parse::<Device>().is_err() && "cuda".parse::<Device>().is_err());
+        assert_eq!("gpu:3".parse(), Ok(Device::Numbers(vec![3])));
+        assert_eq!("gpu:3,gpu:1".parse(), Ok(Device::Numbers(vec![3, 1])));
+        for wrong in ["gpu:", "cuda", "gpu:1,gpu:1", "gpu:1,2", "gpu,gpu:1", "gpu:1,"] {
+            assert!(wrong.parse::<Device>().is_err(), "{wrong}");
+        }
         assert_eq!(eps("0"), Ok(0.0));
         assert!(eps("-1e-5").is_err() && eps("nan").is_err() && eps("inf").is_err() && eps("x").is_err());
         let (glob, value) = eps_for("a=b.*=1e-3").unwrap();

@@ -1,10 +1,8 @@
 //! The terminal: data on stdout, everything else on stderr; colours and bars only where a person looks.
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
 
 use bnfold_gpu::error::shown;
-use indicatif::{ProgressBar, ProgressStyle};
 
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
@@ -53,14 +51,7 @@ pub(crate) fn note(text: &str) {
     line(&format!("note: {}", shown(text)));
 }
 
-/// A progress bar over bytes, hidden unless stderr is a terminal.
-pub(crate) fn progress(bytes: u64, name: &str, quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(bytes).with_style(style.progress_chars("=> ")).with_message(shown(name).into_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+/// Whether a person looks at stderr.
+pub(crate) fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
 }

@@ -1,114 +1,131 @@
-//! `bnfold-gpu --input PATH...`: folds models one after the other; a failing one does not stop the rest.
+//! `bnfold-gpu --input PATH...`: folds one model, or a zoo of them; a failing one does not stop the rest.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bnfold_gpu::Error;
-use bnfold_gpu::fold::{Engine, FoldOptions};
-use bnfold_gpu::model::{Model, Settings};
-use bnfold_gpu::output::Replace;
-use bnfold_gpu::report::{FailureReport, ModelReport};
+use bnfold_gpu::fold::FoldOptions;
+use bnfold_gpu::model::Settings;
+use bnfold_gpu::output::{Replace, folder_of};
+use bnfold_gpu::report::{FailureReport, Outcome};
+use bnfold_gpu::store;
+use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Source};
 
 use super::arguments::{FoldArguments, Format};
-use super::{Status, console, settings};
+use super::progress::Progress;
+use super::report::Report;
+use super::{Status, interrupt, settings};
+
+/// Models under way at a time: beyond this the disk is what they wait for.
+const MOST_JOBS: usize = 8;
 
 pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
-    let outputs = settings::outputs(&arguments.input, arguments.output.as_deref())?;
     let cancelled = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&cancelled);
-    // Without a handler a signal would leave the temporary file behind; where none can be set, that is all that is lost.
-    let _ = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            // Asked a second time: at once, whatever is left behind.
-            #[expect(clippy::exit, reason = "there is no other way out of a signal handler")]
-            std::process::exit(130);
-        }
-    });
-    let mut engine = None;
-    let mut failed = Vec::new();
-    for (input, output) in arguments.input.iter().zip(&outputs) {
-        match one(input, output, arguments, &mut engine, &cancelled) {
-            Ok(report) => print(&report, arguments)?,
-            // These stop everything: no other model would fare better.
-            Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => return Err(error.into()),
-            Err(error) => {
-                if arguments.format == Format::Json {
-                    console::json(&FailureReport { input: input.clone(), error: error.to_string() }, false)?;
-                }
-                console::error(&error);
-                failed.push(input);
-            }
-        }
-    }
-    summarise(&failed, arguments.input.len());
-    Ok(if failed.is_empty() { Status::Done } else { Status::Failed })
+    interrupt::set(&cancelled);
+    settings::check_output(&arguments.input, arguments.output.as_deref())?;
+    let Found { sources, sidecars, failures, .. } = find(arguments)?;
+    let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_deref())?;
+    let report = Report::begin(arguments.report.as_deref())?;
+    let progress = Progress::new(&tasks, settings::is_zoo(&arguments.input), arguments, report);
+    failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
+    let bytes = tasks.iter().map(|task| task.source.bytes).sum();
+    let engines = Engines::new(|| settings::engines(&arguments.device, bytes, arguments.verbosity.quiet));
+    let run = Run {
+        tasks: &tasks,
+        jobs: jobs(arguments),
+        resume: settings::is_zoo(&arguments.input),
+        engines: &engines,
+        settings: &|source| settings_of(source, arguments),
+        options: FoldOptions {
+            verify: !arguments.no_verify,
+            allow_non_finite: arguments.allow_non_finite,
+            // They cost time (most for many small channels), and only these three show them.
+            ranges: arguments.report.is_some() || arguments.format == Format::Json || arguments.verbosity.verbose,
+            cancelled: &cancelled,
+            ..FoldOptions::default()
+        },
+        observer: &progress,
+    };
+    let ended = run.go();
+    let ended = ended.and_then(|()| copy(&sidecars, arguments, &cancelled, &progress));
+    progress.finish(ended)
 }
 
-/// Folds one model. The engine is opened for the first one that gets as far as to need it.
-fn one(
-    input: &Path,
-    output: &Path,
-    arguments: &FoldArguments,
-    engine: &mut Option<Engine>,
-    cancelled: &AtomicBool,
-) -> Result<ModelReport, Error> {
-    let settings = Settings {
-        planning: settings::plan_settings(&arguments.planning, input, arguments.verbosity.quiet),
+fn failed(input: &Path, error: &Error) -> Outcome {
+    Outcome::Failed(FailureReport { input: input.to_owned(), error: error.to_string() })
+}
+
+/// The models behind `--input`, as far as they are this run's.
+fn find(arguments: &FoldArguments) -> anyhow::Result<Found> {
+    let mut found = settings::find(
+        &arguments.input,
+        &arguments.zoo.selection,
+        arguments.output.as_deref(),
+        arguments.verbosity.quiet,
+    )?;
+    if let ([input], true) = (arguments.input.as_slice(), arguments.zoo.copy_sidecars)
+        && !store::is_folder(input)
+    {
+        found.sidecars = zoo::beside(input);
+    }
+    match arguments.zoo.copy_sidecars {
+        true => settings::check_sidecars(&found.sidecars)?,
+        false => found.sidecars.clear(),
+    }
+    if let Some(share) = arguments.zoo.shard {
+        found.sources.retain(|source| share.holds(&source.place));
+        found.sidecars.retain(|sidecar| share.holds(&sidecar.place));
+        found.failures.retain(|(path, _)| share.holds(path));
+    }
+    Ok(found)
+}
+
+fn jobs(arguments: &FoldArguments) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.zoo.jobs.map_or(cores.min(MOST_JOBS), usize::from)
+}
+
+fn settings_of<'a>(source: &Source, arguments: &'a FoldArguments) -> Settings<'a> {
+    Settings {
+        planning: settings::plan_settings(
+            &arguments.planning,
+            &source.input,
+            settings::is_zoo(&arguments.input),
+            arguments.verbosity.quiet,
+        ),
         plan: arguments.plan.as_deref(),
         style: arguments.style.into(),
         dtype: arguments.dtype.float(),
         strict: arguments.strict,
-        replace: if arguments.force { Replace::Always } else { Replace::Never },
+        replace: replace(arguments),
         sync: !arguments.no_sync,
-    };
-    let model = Model::open(input, settings)?;
-    let engine = match engine {
-        Some(engine) => engine,
-        None => engine.insert(settings::engine(arguments.device, arguments.verbosity.quiet)?),
-    };
-    // Only now: nothing is created by a call that fails before.
-    if let Some(folder) = output.parent().filter(|&folder| arguments.output.as_deref() == Some(folder)) {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
-            action: "create the output folder",
-            path: folder.to_owned(),
-            source,
-        })?;
-    }
-    let bytes = std::fs::metadata(input).map_or(0, |metadata| metadata.len());
-    let name = input.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let bar = console::progress(bytes, &name, arguments.verbosity.quiet);
-    let options = FoldOptions {
-        verify: !arguments.no_verify,
-        allow_non_finite: arguments.allow_non_finite,
-        cancelled,
-        progress: &|done| bar.inc(done),
-        ..FoldOptions::default()
-    };
-    let report = model.fold_into(output, engine, options);
-    bar.finish_and_clear();
-    report
-}
-
-fn print(report: &ModelReport, arguments: &FoldArguments) -> anyhow::Result<()> {
-    if !arguments.verbosity.quiet {
-        for warning in &report.warnings {
-            console::warning(&format!("{}: {warning}", report.input.display()));
-        }
-    }
-    match arguments.format {
-        Format::Json => console::json(report, false),
-        Format::Human => {
-            let detail = if arguments.verbosity.verbose { report.details() } else { String::new() };
-            console::data(&format!("{report}\n{detail}"))
-        }
+        make_folder: false,
+        record: None,
     }
 }
 
-/// After several models: which ones failed.
-fn summarise(failed: &[&PathBuf], all: usize) {
-    if !failed.is_empty() && all > 1 {
-        let names = failed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        console::note(&format!("{} of {all} models failed: {names}", failed.len()));
+fn replace(arguments: &FoldArguments) -> Replace {
+    if arguments.force { Replace::Always } else { Replace::Never }
+}
+
+/// `--copy-sidecars`; what fails is told as a model's failure is.
+fn copy(
+    sidecars: &[Sidecar],
+    arguments: &FoldArguments,
+    cancelled: &AtomicBool,
+    progress: &Progress<'_>,
+) -> Result<(), Error> {
+    let Some(output) = arguments.output.as_deref() else { return Ok(()) };
+    let folder =
+        if settings::is_zoo(&arguments.input) || settings::names_folder(output) { output } else { folder_of(output) };
+    for sidecar in sidecars {
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        if let Err(error) = zoo::copy(sidecar, folder, replace(arguments), !arguments.no_sync) {
+            progress.tell(failed(&sidecar.input, &error));
+        }
     }
+    Ok(())
 }

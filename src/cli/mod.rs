@@ -3,11 +3,15 @@
 //! In: the command line. Out: calls into the library, text on stdout (data) and stderr (everything else), a [`Status`].
 
 pub(crate) mod arguments;
+mod bench;
 pub(crate) mod console;
 mod devices;
 mod fold;
 mod generate;
+mod interrupt;
 mod plan;
+mod progress;
+mod report;
 mod settings;
 mod verify;
 
@@ -33,7 +37,7 @@ pub(crate) enum Status {
 impl Status {
     /// The status that an error which ends the run stands for.
     pub(crate) fn of(error: &anyhow::Error) -> Status {
-        if error.is::<settings::UsageError>() {
+        if error.is::<settings::UsageError>() || error.is::<report::ReportError>() {
             return Status::Usage;
         }
         match error.downcast_ref::<Error>() {
@@ -61,6 +65,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
         Some(Command::Plan(arguments)) => plan::run(&arguments),
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Devices(arguments)) => devices::run(&arguments),
+        Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Man) => generate::man(),
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use bnfold_gpu::checkpoint::Checkpoint;
 use bnfold_gpu::plan::{Planned, plan};
 use bnfold_gpu::report::human::PlanTable;
+use bnfold_gpu::zoo::{Found, Source};
 
 use super::arguments::{Format, PlanArguments};
 use super::{Status, console, settings};
@@ -12,10 +13,18 @@ use super::{Status, console, settings};
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let mut plans = Vec::new();
     let mut status = Status::Done;
-    for input in &arguments.input {
+    let quiet = arguments.verbosity.quiet;
+    let Found { sources, failures, .. } = settings::find(&arguments.input, &arguments.selection, None, quiet)?;
+    for (_, error) in &failures {
+        console::error(error);
+        status = Status::Failed;
+    }
+    // One object for one checkpoint that was named, an array for everything else.
+    let is_one = !settings::is_zoo(&arguments.input);
+    for Source { input, .. } in &sources {
         match one(input, arguments) {
             Ok(planned) => {
-                if !arguments.verbosity.quiet {
+                if !quiet {
                     for warning in planned.warnings() {
                         console::warning(&format!("{}: {warning}", input.display()));
                     }
@@ -34,15 +43,16 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
             let text = plans.iter().map(|plan| PlanTable { plan, all }.to_string()).collect::<Vec<_>>().join("\n");
             console::data(&text)?;
         }
-        (Format::Json, [plan]) if arguments.input.len() == 1 => console::json(plan, true)?,
+        (Format::Json, [plan]) if is_one => console::json(plan, true)?,
         // The only model failed: its error is all there is to say.
-        (Format::Json, []) if arguments.input.len() == 1 => {}
+        (Format::Json, []) if is_one => {}
         (Format::Json, plans) => console::json(&plans, true)?,
     }
     Ok(status)
 }
 
 fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    let settings = settings::plan_settings(&arguments.planning, input, arguments.verbosity.quiet);
+    let several = settings::is_zoo(&arguments.input);
+    let settings = settings::plan_settings(&arguments.planning, input, several, arguments.verbosity.quiet);
     plan(&Checkpoint::open(input)?, &settings, arguments.plan.as_deref())
 }

@@ -1,14 +1,20 @@
 //! From what was typed to what is done: devices are opened, outputs are named, the surroundings of a checkpoint are read.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use bnfold_gpu::Error;
+use bnfold_gpu::checkpoint::{InputFile, is_index};
 use bnfold_gpu::error::shown;
 use bnfold_gpu::fold::Engine;
 use bnfold_gpu::plan::{EpsSettings, PlanSettings};
+use bnfold_gpu::store;
+use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, real, same_content};
+use globset::{Glob, GlobSetBuilder};
 use serde_json::Value;
 
-use super::arguments::{Device, PlanningArguments};
+use super::arguments::{Device, PlanningArguments, SelectionArguments};
 use super::console;
 
 /// A command line that cannot be followed.
@@ -19,42 +25,54 @@ pub(crate) struct UsageError(pub(crate) String);
 /// The longest `config.json` that is read; real ones take a few kilobytes.
 const CONFIG_LIMIT: u64 = 16 << 20;
 
-/// Opens what `--device` names.
-pub(crate) fn engine(device: Device, quiet: bool) -> Result<Engine, Error> {
+/// Opens what `--device` names, to fold `bytes` bytes of checkpoints; nothing stands for the CPU.
+pub(crate) fn engines(device: &Device, bytes: u64, quiet: bool) -> Result<Vec<Engine>, Error> {
     match device {
-        Device::Cpu => Ok(Engine::Cpu),
-        Device::Auto => Ok(hardware(quiet)),
-        Device::Gpu => asked_for(None),
-        Device::Number(number) => asked_for(Some(number)),
+        Device::Cpu => Ok(Vec::new()),
+        Device::Auto => Ok(quicker(bytes, quiet).into_iter().collect()),
+        Device::Gpu => Ok(vec![asked_for(None)?]),
+        Device::Numbers(numbers) => numbers.iter().map(|&number| asked_for(Some(number))).collect(),
     }
 }
 
-/// The best hardware adapter, or the CPU; which one, and why, is said.
+/// What is quicker for `bytes` bytes, the best hardware adapter or the CPU; which one, and why, is said.
 #[cfg(feature = "gpu")]
-fn hardware(quiet: bool) -> Engine {
-    use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
-    match GpuEngine::open(&Wanted::Hardware) {
-        Ok(gpu) => Engine::Gpu(Box::new(gpu)),
-        Err(error) => {
-            if !quiet {
-                match error {
-                    Error::NoAdapter { reason, .. } => {
-                        console::note(&format!("folding on the CPU: no hardware GPU ({reason})"))
-                    }
-                    error => console::warning(&format!("folding on the CPU: {error}")),
-                }
-            }
-            Engine::Cpu
+fn quicker(bytes: u64, quiet: bool) -> Option<Engine> {
+    use bnfold_gpu::fold::choice::{Choice, choose};
+    use bnfold_gpu::fold::gpu::{GpuEngine, Wanted, adapters, pick};
+    let best = || {
+        let mut adapters = adapters();
+        match pick(&adapters, &Wanted::Hardware) {
+            Ok(number) => Ok(adapters.swap_remove(number)),
+            Err(Error::NoAdapter { reason, .. }) => Err(reason),
+            Err(error) => Err(error.to_string()),
         }
+    };
+    let say = |text: &str| {
+        if !quiet {
+            console::note(text)
+        }
+    };
+    match choose(bytes, best) {
+        Choice::Cpu { reason } => say(&format!("folding on the CPU: {reason}")),
+        Choice::Gpu { number, reason } => match GpuEngine::open(&Wanted::Number(number)) {
+            Ok(gpu) => {
+                say(&format!("folding on the GPU: {reason}"));
+                return Some(Engine::Gpu(Box::new(gpu)));
+            }
+            Err(error) if !quiet => console::warning(&format!("folding on the CPU: {error}")),
+            Err(_) => {}
+        },
     }
+    None
 }
 
 #[cfg(not(feature = "gpu"))]
-fn hardware(quiet: bool) -> Engine {
+fn quicker(_: u64, quiet: bool) -> Option<Engine> {
     if !quiet {
         console::note("folding on the CPU: this program was built without GPU support");
     }
-    Engine::Cpu
+    None
 }
 
 #[cfg(feature = "gpu")]
@@ -71,14 +89,19 @@ fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
 }
 
 /// What bears on the plan of the checkpoint at `input`.
-pub(crate) fn plan_settings(planning: &PlanningArguments, input: &Path, quiet: bool) -> PlanSettings {
+pub(crate) fn plan_settings(
+    planning: &PlanningArguments,
+    input: &Path,
+    is_one_of_several: bool,
+    quiet: bool,
+) -> PlanSettings {
     let eps = EpsSettings {
         for_norms: planning.eps_for.clone(),
         all: planning.eps,
         arch: planning.arch.clone(),
         config: config_beside(input, quiet),
     };
-    PlanSettings { eps, evidence: planning.evidence.into() }
+    PlanSettings { eps, evidence: planning.evidence.into(), is_one_of_several }
 }
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.
@@ -89,8 +112,14 @@ fn config_beside(input: &Path, quiet: bool) -> Option<Value> {
         folder => folder,
     };
     let path = folder.join("config.json");
-    let is_small_file = |metadata: &std::fs::Metadata| metadata.is_file() && metadata.len() <= CONFIG_LIMIT;
-    if !std::fs::metadata(&path).is_ok_and(|metadata| is_small_file(&metadata)) {
+    let file = match InputFile::open(&path) {
+        Ok(file) => file,
+        Err(Error::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
+            return ignored(&path, &format!("cannot be read ({source})"), quiet);
+        }
+        Err(_) => return None,
+    };
+    if file.bytes() > CONFIG_LIMIT {
         return None;
     }
     let name = input.file_name()?.to_string_lossy();
@@ -100,75 +129,180 @@ fn config_beside(input: &Path, quiet: bool) -> Option<Value> {
     if !is_of_repository && !is_only_checkpoint(folder, input) {
         return None;
     }
-    let parsed = std::fs::read(&path)
+    let parsed = file
+        .read_whole()
         .map_err(|error| error.to_string())
         .and_then(|text| serde_json::from_slice::<Value>(&text).map_err(|error| error.to_string()));
     match parsed {
         Ok(config) => Some(config),
-        Err(error) => {
-            if !quiet {
-                let path = path.display();
-                console::warning(&format!("{path}: not read as JSON ({error}); its eps, if any, is not used"));
-            }
-            None
-        }
+        Err(error) => ignored(&path, &format!("not read as JSON ({error})"), quiet),
     }
 }
 
-/// Whether `folder` holds no other checkpoint than `input` (and results of ours).
+/// Says that a configuration is passed over.
+fn ignored(path: &Path, why: &str, quiet: bool) -> Option<Value> {
+    if !quiet {
+        console::warning(&format!("{}: {why}; its eps, if any, is not used", path.display()));
+    }
+    None
+}
+
+/// Whether `folder` holds no other checkpoint than `input`, its shards if it is an index, and results of ours.
 fn is_only_checkpoint(folder: &Path, input: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    entries.flatten().all(|entry| {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    let Ok(names) = store::names_in(folder) else { return false };
+    let stem = index_stem(input);
+    // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
+    let is_own_shard = |name: &str| {
+        let rest = stem.as_ref().and_then(|stem| name.strip_prefix(stem.as_str()));
+        rest.is_some_and(|rest| rest.starts_with(['-', '.']))
+    };
+    names.iter().all(|name| {
         !name.ends_with(".safetensors")
             || name.ends_with(FOLDED)
-            || Some(entry.file_name().as_os_str()) == input.file_name()
+            || is_own_shard(name)
+            || Some(OsStr::new(name)) == input.file_name()
     })
+}
+
+/// What the shards' names begin with, if `input` is an index: its own name up to `.safetensors`.
+fn index_stem(input: &Path) -> Option<String> {
+    let name = input.file_name().filter(|_| is_index(input))?.to_string_lossy();
+    name.split_once(".safetensors.index.").map(|(stem, _)| stem.to_owned())
 }
 
 const FOLDED: &str = ".folded.safetensors";
 
-/// Where the result of every input goes.
-pub(crate) fn outputs(inputs: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>, UsageError> {
-    let is_folder = |output: &Path| output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/");
-    let into_folder = output.is_some_and(|output| is_folder(output) || inputs.len() > 1);
-    let outputs = inputs.iter().map(|input| match output {
-        Some(folder) if into_folder => Ok(folder.join(file_name(input)?)),
-        Some(file) => Ok(file.to_owned()),
-        None => {
-            let whole = file_name(input)?;
-            let is_checkpoint = input.extension().is_some_and(|extension| extension == "safetensors");
-            let mut name = input.file_stem().filter(|_| is_checkpoint).unwrap_or(whole).to_owned();
-            name.push(FOLDED);
-            Ok(input.with_file_name(name))
+/// The models behind `inputs`; what was passed over is said. That there is none is an error of the command line.
+pub(crate) fn find(
+    inputs: &[PathBuf],
+    selection: &SelectionArguments,
+    output: Option<&Path>,
+    quiet: bool,
+) -> anyhow::Result<Found> {
+    let found = discover(inputs, &filter(selection)?, output)?;
+    if !quiet {
+        found.notes.iter().for_each(|text| console::note(text));
+    }
+    if found.sources.is_empty() && found.failures.is_empty() {
+        let inputs = inputs.iter().map(|input| shown_path(input)).collect::<Vec<_>>().join(", ");
+        let which = if selection.include.is_empty() { "" } else { " that --include names" };
+        return Err(UsageError(format!("no .safetensors file{which} in {inputs}")).into());
+    }
+    Ok(found)
+}
+
+/// Whether several models are meant, of which some may be done already.
+pub(crate) fn is_zoo(inputs: &[PathBuf]) -> bool {
+    inputs.len() > 1 || inputs.iter().any(|input| store::is_folder(input))
+}
+
+/// What `--include` and `--exclude` say.
+fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
+    let set = |globs: &[Glob]| {
+        let mut set = GlobSetBuilder::new();
+        globs.iter().for_each(|glob| {
+            set.add(glob.clone());
+        });
+        set.build().map_err(|error| UsageError(error.to_string()))
+    };
+    Ok(Filter { include: set(&selection.include)?, exclude: set(&selection.exclude)? })
+}
+
+/// Whether results can go where they are to go: known before anything is looked for, as in a folder of many files.
+pub(crate) fn check_output(inputs: &[PathBuf], output: Option<&Path>) -> Result<(), UsageError> {
+    if output.is_some() {
+        return Ok(());
+    }
+    if let Some(folder) = inputs.iter().find(|input| store::is_folder(input)) {
+        let folder = shown_path(folder);
+        return Err(UsageError(format!(
+            "{folder}: a folder, whose results need a folder of their own; pass --output DIR"
+        )));
+    }
+    if let Some(index) = inputs.iter().find(|input| is_index(input)) {
+        let index = shown_path(index);
+        return Err(UsageError(format!(
+            "{index}: a sharded model is written to a folder of its own, since its shards keep their names; pass --output DIR"
+        )));
+    }
+    Ok(())
+}
+
+/// The models, each with the place of its result.
+pub(crate) fn tasks(sources: Vec<Source>, inputs: &[PathBuf], output: Option<&Path>) -> Result<Vec<Task>, UsageError> {
+    let tasks = match output {
+        // A single model has a name of its own for its result, unless it is a folder's; shards keep their names, so that
+        // only the name of an index can be given for a sharded one.
+        Some(file) if !is_zoo(inputs) && !names_folder(file) && (!is_index(&inputs[0]) || is_index(file)) => {
+            let sources = sources.into_iter();
+            sources.map(|source| Task { source, output: file.to_owned(), make_folder: false, same_as: None }).collect()
         }
-    });
-    let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
-    // Folding one would replace what is still to be folded. Only regular files are opened: a FIFO would wait.
-    for output in outputs.iter().filter(|output| inputs.len() > 1 && output.is_file()) {
-        let is_output = |input: &&PathBuf| input.is_file() && same_file::is_same_file(input, output).unwrap_or(false);
-        if let Some(input) = inputs.iter().find(is_output) {
-            let (input, output) = (input.display(), output.display());
+        Some(folder) => Task::all(sources, folder),
+        None => beside(sources),
+    };
+    check_tasks(&tasks)?;
+    Ok(tasks)
+}
+
+pub(crate) fn names_folder(output: &Path) -> bool {
+    store::is_folder(output) || output.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+/// Results beside their originals, under names of their own.
+fn beside(sources: Vec<Source>) -> Vec<Task> {
+    let task = |source: Source| {
+        let whole = source.place.as_os_str();
+        let is_checkpoint = source.place.extension().is_some_and(|extension| extension == "safetensors");
+        let mut name = source.place.file_stem().filter(|_| is_checkpoint).unwrap_or(whole).to_owned();
+        name.push(FOLDED);
+        Task { output: source.input.with_file_name(name), source, make_folder: false, same_as: None }
+    };
+    sources.into_iter().map(task).collect()
+}
+
+fn shown_path(path: &Path) -> String {
+    shown(&path.display().to_string()).into_owned()
+}
+
+/// No result may take the place of another one, or of what is still to be read.
+fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
+    let originals = tasks.iter().flat_map(|task| task.source.files.iter().map(move |file| (file, &task.source.input)));
+    let originals = originals.collect::<HashMap<_, _>>();
+    let mut seen = HashMap::new();
+    for task in tasks {
+        let input = shown_path(&task.source.input);
+        for output in task.outputs() {
+            if let Some(other) = seen.insert(real(&output), &task.source.input) {
+                let (other, output) = (shown_path(other), shown_path(&output));
+                return Err(UsageError(format!(
+                    "{other} and {input} would both be written to {output}; fold them one by one"
+                )));
+            }
+            let stands = store::real(&output);
+            if let Some(original) = stands.as_ref().and_then(|stands| originals.get(stands)).filter(|_| tasks.len() > 1)
+            {
+                let (original, output) = (shown_path(original), shown_path(&output));
+                return Err(UsageError(format!(
+                    "{output} would be written, but {original} is to be read; pass another --output"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No two files may be copied to one place, unless they are of the same bytes.
+pub(crate) fn check_sidecars(sidecars: &[Sidecar]) -> Result<(), UsageError> {
+    let mut seen: HashMap<&Path, &Path> = HashMap::new();
+    for Sidecar { input, place } in sidecars {
+        if let Some(other) = seen.insert(place, input).filter(|other| !same_content(other, input)) {
+            let [a, b, place] = [other, input, place].map(shown_path);
             return Err(UsageError(format!(
-                "{output} would be written, but {input} is to be read; pass another --output"
+                "{a} and {b} would both be copied to {place}; fold their folders one by one"
             )));
         }
     }
-    let mut seen = std::collections::HashMap::new();
-    for (input, output) in inputs.iter().zip(&outputs) {
-        if let Some(other) = seen.insert(output, input) {
-            let (a, b, output) = (other.display(), input.display(), output.display());
-            return Err(UsageError(format!("{a} and {b} would both be written to {output}; fold them one by one")));
-        }
-    }
-    Ok(outputs)
-}
-
-fn file_name(input: &Path) -> Result<&std::ffi::OsStr, UsageError> {
-    input.file_name().ok_or_else(|| {
-        let input = input.display().to_string();
-        UsageError(format!("{}: names no file", shown(&input)))
-    })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -179,8 +313,10 @@ mod tests {
     fn outputs_stand_beside_their_inputs_unless_told_otherwise() {
         let name = |inputs: &[&str], output: Option<&str>| {
             let inputs = inputs.iter().map(PathBuf::from).collect::<Vec<_>>();
-            outputs(&inputs, output.map(Path::new))
-                .map(|paths| paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>())
+            check_output(&inputs, output.map(Path::new))?;
+            let found = discover(&inputs, &Filter::default(), None).map_err(|error| UsageError(error.to_string()))?;
+            tasks(found.sources, &inputs, output.map(Path::new))
+                .map(|tasks| tasks.iter().map(|task| task.output.display().to_string()).collect::<Vec<_>>())
         };
         assert_eq!(name(&["a/m.safetensors"], None).unwrap(), ["a/m.folded.safetensors"]);
         assert_eq!(name(&["m.st"], None).unwrap(), ["m.st.folded.safetensors"]);
@@ -188,6 +324,10 @@ mod tests {
         assert_eq!(name(&["a/m", "a/n"], Some("out")).unwrap(), ["out/m", "out/n"]);
         assert!(name(&["a/m", "b/m"], Some("out")).unwrap_err().to_string().contains("would both be written"));
         assert!(name(&["a/m", "a/m"], None).is_err(), "the same input twice");
-        assert!(name(&[".."], None).is_err());
+        assert!(name(&[".."], None).unwrap_err().to_string().contains("pass --output DIR"));
+        let index = "a/m.safetensors.index.json";
+        assert_eq!(name(&[index], Some("out")).unwrap(), ["out/m.safetensors.index.json"]);
+        assert_eq!(name(&[index], Some("b/n.safetensors.index.json")).unwrap(), ["b/n.safetensors.index.json"]);
+        assert!(name(&[index], None).unwrap_err().to_string().contains("pass --output DIR"));
     }
 }

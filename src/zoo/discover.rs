@@ -1,0 +1,388 @@
+//! ZOO: from the paths that the user names to the models behind them.
+//!
+//! In: files, indices of sharded checkpoints, folders, and URLs of all of these. Out: [`Found`]: one [`Source`] a model
+//! with its place under the output folder, the other files of its repository, and what was found but cannot be a model.
+//! Symlinks are followed (a Hugging Face cache is made of them), also to folders, but never in circles; nothing that is
+//! not a regular file is opened. The order is that of the names, so that a run over the same tree is the same run.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use globset::GlobSet;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::checkpoint::{Index, is_index};
+use crate::error::{Error, Result};
+use crate::store::{self, Listed};
+
+/// One model of a zoo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file, or the index of a sharded checkpoint.
+    pub input: PathBuf,
+    /// Where its result goes, relative to the output folder.
+    pub place: PathBuf,
+    /// The shards that the index names, relative to it.
+    pub shards: Vec<String>,
+    /// All its files, with symlinks resolved: two sources of the same files hold the same bytes.
+    pub files: Vec<PathBuf>,
+    /// Their length together.
+    pub bytes: u64,
+}
+
+/// A file of a repository that is no checkpoint: a configuration, a tokenizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sidecar {
+    /// The file.
+    pub input: PathBuf,
+    /// Where its copy goes, relative to the output folder.
+    pub place: PathBuf,
+}
+
+/// What lies behind the paths that were named.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The models, by name.
+    pub sources: Vec<Source>,
+    /// Everything else that makes a repository loadable.
+    pub sidecars: Vec<Sidecar>,
+    /// What should have been a model, or may hide one.
+    pub failures: Vec<(PathBuf, Error)>,
+    /// What was passed over, in words.
+    pub notes: Vec<String>,
+}
+
+/// Which files of a folder count, by their path under it or by their name alone.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// If not empty: only these checkpoints.
+    pub include: GlobSet,
+    /// Not these, whatever they are.
+    pub exclude: GlobSet,
+}
+
+/// Finds the models behind `inputs`. `output` is passed over where it lies in one of the folders: results are no models
+/// of the zoo.
+pub fn discover(inputs: &[PathBuf], filter: &Filter, output: Option<&Path>) -> Result<Found> {
+    let mut found = Found::default();
+    let output = output.map(real);
+    for input in inputs {
+        if store::is_folder(input) {
+            // One folder: its content. One of several: under its own name, as `cp -r A B OUT` does.
+            let below = if inputs.len() > 1 { PathBuf::from(name_of(input)?) } else { PathBuf::new() };
+            let walk = Walk { root: input, below, filter, output: output.as_deref() };
+            if store::is_url(input) { walk.list(&mut found) } else { walk.run(&mut found) }
+        } else {
+            found.sources.push(source(input.clone(), PathBuf::from(name_of(input)?), &length));
+        }
+    }
+    found.settle_shards();
+    Ok(found)
+}
+
+impl Found {
+    /// A shard belongs to one model: files that an index names are none by themselves, however they were named, and of
+    /// two indices that share a shard only the first is folded.
+    fn settle_shards(&mut self) {
+        let shards = |source: &Source| {
+            let shards = source.shards.iter().map(|shard| real(&source.input.with_file_name(shard)));
+            shards.collect::<Vec<_>>()
+        };
+        let mut owners: HashMap<PathBuf, PathBuf> = HashMap::new();
+        let mut kept = Vec::with_capacity(self.sources.len());
+        for source in std::mem::take(&mut self.sources) {
+            let shards = shards(&source);
+            if let Some(other) = shards.iter().find_map(|shard| owners.get(shard)) {
+                let (path, other) = (source.input.clone(), other.clone());
+                self.failures.push((path.clone(), Error::SharedShard { path, other }));
+                continue;
+            }
+            owners.extend(shards.into_iter().map(|shard| (shard, source.input.clone())));
+            kept.push(source);
+        }
+        kept.retain(|source| match owners.get(&real(&source.input)) {
+            Some(index) => {
+                let (part, index) = (source.input.display(), index.display());
+                self.notes.push(format!("{part}: passed over, it is a part of the model of {index}"));
+                false
+            }
+            None => true,
+        });
+        self.sources = kept;
+    }
+}
+
+/// The last component of a path; that of the real folder for `.` and `..`.
+fn name_of(path: &Path) -> Result<std::ffi::OsString> {
+    if let Some(name) = path.file_name() {
+        return Ok(name.to_owned());
+    }
+    let real = std::fs::canonicalize(path).map_err(Error::io("find", path))?;
+    Ok(real.file_name().unwrap_or_else(|| OsStr::new("root")).to_owned())
+}
+
+/// The place that a path names: its folder with links resolved, as far as there is one, and what follows. Two paths of one
+/// place are equal.
+pub fn real(path: &Path) -> PathBuf {
+    if store::is_url(path) {
+        return path.to_owned();
+    }
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return path };
+    match std::fs::canonicalize(folder) {
+        Ok(folder) => folder.join(name),
+        Err(_) => real(folder).join(name),
+    }
+}
+
+/// What is known about a model without opening its checkpoint. Whatever is missing shows when it is opened.
+fn source(input: PathBuf, place: PathBuf, length: &dyn Fn(&Path) -> u64) -> Source {
+    let shards = if is_index(&input) { index_shards(&input).unwrap_or_default() } else { Vec::new() };
+    let mut files = vec![input.clone()];
+    files.extend(shards.iter().map(|shard| input.with_file_name(shard)));
+    let bytes = files.iter().map(|path| length(path)).sum();
+    let files = files.into_iter().map(|path| store::real(&path).unwrap_or(path)).collect();
+    Source { input, place, shards, files, bytes }
+}
+
+fn length(path: &Path) -> u64 {
+    match store::is_url(path) {
+        true => store::length(path).ok().flatten().unwrap_or(0),
+        false => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+    }
+}
+
+/// The shards that an index names; `None` if it cannot be read, which shows when it is opened.
+fn index_shards(index: &Path) -> Option<Vec<String>> {
+    Index::read(index).ok().map(|index| index.shards().to_vec())
+}
+
+/// A walk over one folder.
+struct Walk<'a> {
+    root: &'a Path,
+    below: PathBuf,
+    filter: &'a Filter,
+    output: Option<&'a Path>,
+}
+
+/// What a walk has met, before it is known what belongs together.
+#[derive(Default)]
+struct Met {
+    checkpoints: Vec<PathBuf>,
+    indices: Vec<PathBuf>,
+    /// Indices that the user left out; their shards are no models all the same.
+    left_out: Vec<PathBuf>,
+}
+
+impl Walk<'_> {
+    /// Goes through a folder of this machine.
+    fn run(&self, found: &mut Found) {
+        let mut met = Met::default();
+        let walk = WalkDir::new(self.root).follow_links(true).sort_by_file_name();
+        for entry in walk.into_iter().filter_entry(|entry| self.enters(entry)) {
+            match entry {
+                Err(error) => self.odd(&error, found),
+                Ok(entry) if entry.file_type().is_dir() => {}
+                Ok(entry) => self.file(entry.path(), &mut met, found),
+            }
+        }
+        self.settle(met, &length, found);
+    }
+
+    /// Goes through everything below a URL.
+    fn list(&self, found: &mut Found) {
+        let listed = match store::list(self.root) {
+            Ok(listed) => listed,
+            Err(error) => return found.failures.push((self.root.to_owned(), error)),
+        };
+        let lengths = listed.iter().map(|listed| (listed.path.as_path(), listed.bytes)).collect::<HashMap<_, _>>();
+        let is_entered = |path: &Path| {
+            let mut folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
+            folders.all(|folder| Some(folder) != self.output && !is_internal(folder) && !self.is_excluded(folder))
+        };
+        let mut met = Met::default();
+        for Listed { path, .. } in listed.iter().filter(|listed| is_entered(&listed.path)) {
+            self.file(path, &mut met, found);
+        }
+        self.settle(met, &|path| lengths.get(path).copied().unwrap_or(0), found);
+    }
+
+    /// Makes sources of what was met.
+    fn settle(&self, mut met: Met, length: &dyn Fn(&Path) -> u64, found: &mut Found) {
+        let before = found.sources.len();
+        self.claim(&mut met, found);
+        let sources = met.checkpoints.into_iter().chain(met.indices);
+        found.sources.extend(sources.map(|path| source(path.clone(), self.place(&path), length)));
+        found.sources[before..].sort_by(|a, b| a.place.cmp(&b.place));
+    }
+
+    /// Sorts one file of the tree.
+    fn file(&self, path: &Path, met: &mut Met, found: &mut Found) {
+        if self.is_excluded(path) && !is_index(path) {
+            return;
+        }
+        if !store::is_url(path) && !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+            if is_checkpoint(path) {
+                found.notes.push(format!("{}: passed over, it is no regular file", path.display()));
+            }
+        } else if is_index(path) {
+            let list = if self.is_wanted(path) { &mut met.indices } else { &mut met.left_out };
+            list.push(path.to_owned());
+        } else if is_checkpoint(path) {
+            match original_of(path).filter(|original| store::exists(original).unwrap_or(false)) {
+                Some(_) => found.notes.push(format!("{}: passed over, by its name it is a result", path.display())),
+                None if self.is_wanted(path) => met.checkpoints.push(path.to_owned()),
+                None => {}
+            }
+        } else if !is_weights(path) {
+            found.sidecars.push(Sidecar { input: path.to_owned(), place: self.place(path) });
+        }
+    }
+
+    /// Takes out what is a part of a model: shards that an index names, and those that should have one.
+    fn claim(&self, met: &mut Met, found: &mut Found) {
+        let mut claimed = HashSet::new();
+        // Of an index that cannot be read only the name tells what its shards are; it fails by itself.
+        let mut broken = HashSet::new();
+        for index in met.indices.iter().chain(&met.left_out) {
+            match index_shards(index) {
+                Some(shards) => claimed.extend(shards.into_iter().map(|shard| index.with_file_name(shard))),
+                None => broken.extend(model_of_index(index)),
+            }
+        }
+        let mut orphans: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+        met.checkpoints.retain(|path| match (claimed.contains(path), model_of_shard(path)) {
+            (true, _) => false,
+            (false, Some(model)) => {
+                orphans.entry(model).or_default().push(path.clone());
+                false
+            }
+            (false, None) => true,
+        });
+        for (model, shards) in orphans.into_iter().filter(|(model, _)| !broken.contains(model)) {
+            found.failures.push((model, Error::Orphans { path: shards[0].clone(), shards: shards.len() }));
+        }
+    }
+
+    fn place(&self, path: &Path) -> PathBuf {
+        self.below.join(path.strip_prefix(self.root).unwrap_or(path))
+    }
+
+    /// Whether the walk enters a folder or looks at a file.
+    fn enters(&self, entry: &DirEntry) -> bool {
+        if !entry.file_type().is_dir() || entry.depth() == 0 {
+            return true;
+        }
+        let path = entry.path();
+        let is_output = self.output.is_some_and(|output| std::fs::canonicalize(path).is_ok_and(|path| path == output));
+        !is_output && !is_internal(path) && !self.is_excluded(path)
+    }
+
+    fn is_excluded(&self, path: &Path) -> bool {
+        self.matches(&self.filter.exclude, path)
+    }
+
+    /// Whether a checkpoint is one of those that the user chose.
+    fn is_wanted(&self, path: &Path) -> bool {
+        let include = &self.filter.include;
+        (include.is_empty() || self.matches(include, path)) && !self.is_excluded(path)
+    }
+
+    fn matches(&self, globs: &GlobSet, path: &Path) -> bool {
+        let within = path.strip_prefix(self.root).unwrap_or(path);
+        globs.is_match(within) || within.file_name().is_some_and(|name| globs.is_match(Path::new(name)))
+    }
+
+    /// What the walk cannot enter or follow.
+    fn odd(&self, error: &walkdir::Error, found: &mut Found) {
+        let path = error.path().unwrap_or(self.root).to_owned();
+        let names_model = is_checkpoint(&path) || is_index(&path);
+        if (names_model && !self.is_wanted(&path)) || self.is_excluded(&path) {
+            return;
+        }
+        if error.loop_ancestor().is_some() {
+            // Its content is met where the link leads to.
+            found.notes.push(format!("{}: passed over, the link leads back to a folder above it", path.display()));
+            return;
+        }
+        let kind = error.io_error().map_or(ErrorKind::Other, std::io::Error::kind);
+        let is_link = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
+        if is_link && kind == ErrorKind::NotFound && !names_model {
+            found.notes.push(format!("{}: passed over, the link leads nowhere", path.display()));
+            return;
+        }
+        found.failures.push((path.clone(), Error::Io { action: "read", path, source: kind.into() }));
+    }
+}
+
+fn is_checkpoint(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
+}
+
+/// `m.safetensors`, for the path `m.folded.safetensors`.
+fn original_of(path: &Path) -> Option<PathBuf> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".folded.safetensors")?;
+    Some(path.with_file_name(format!("{stem}.safetensors")))
+}
+
+/// The path of the model that an index is of, by its name alone.
+fn model_of_index(path: &Path) -> Option<PathBuf> {
+    let (stem, _) = path.file_name()?.to_str()?.split_once(".safetensors.index.")?;
+    Some(path.with_file_name(format!("{stem}.safetensors")))
+}
+
+/// The path of the model that `stem-00001-of-00003.safetensors` is a part of.
+fn model_of_shard(path: &Path) -> Option<PathBuf> {
+    let stem = path.file_stem()?.to_str()?;
+    let (stem, count) = stem.rsplit_once("-of-")?;
+    let (stem, number) = stem.rsplit_once('-')?;
+    let digits = |text: &str| (text.len() >= 5).then(|| text.parse::<u32>().ok()).flatten();
+    let (_, count) = (digits(number)?, digits(count)?);
+    (count > 1).then(|| path.with_file_name(format!("{stem}.safetensors")))
+}
+
+/// Folders in which programs keep their own: git, and Hugging Face caches, which hold contents under their hashes beside
+/// the snapshots that link to them, and unfinished downloads.
+fn is_internal(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match &*name {
+        ".git" | ".locks" => true,
+        "blobs" | ".no_exist" => path.with_file_name("snapshots").is_dir() || is_cache(path.parent()),
+        "download" => path.ends_with(".cache/huggingface/download"),
+        _ => false,
+    }
+}
+
+/// Whether a folder is named as those of a Hugging Face cache are.
+fn is_cache(folder: Option<&Path>) -> bool {
+    let name = folder.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    ["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind))
+}
+
+/// Weights in formats that are not folded: a repository of folded weights must not carry them unfolded beside.
+pub(super) fn is_weights(path: &Path) -> bool {
+    const FORMATS: [&str; 17] = [
+        "safetensors",
+        "bin",
+        "pt",
+        "pth",
+        "ckpt",
+        "h5",
+        "keras",
+        "hdf5",
+        "msgpack",
+        "onnx",
+        "onnx_data",
+        "gguf",
+        "npz",
+        "tflite",
+        "pb",
+        "ot",
+        "incomplete",
+    ];
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    FORMATS.contains(&&*extension) || name.starts_with("pytorch_model.bin.index") || name.starts_with(".bnfold-")
+}

@@ -1,0 +1,24 @@
+//! ZOO: many models in one call.
+//!
+//! In: files, folders, sharded checkpoints. Out: one [`Outcome`](crate::report::Outcome) a model. A model that fails, in
+//! whatever way, does not touch the others; an interrupted run leaves whole files or none, and the next one goes on from
+//! there.
+//!
+//! ```text
+//! paths ─ discover ─▶ sources ─ run ─▶ workers ─ record ─▶ done already? ─ no ─▶ plan ─ fold ─ publish ─▶ Outcome
+//!                        └ sidecars (--copy-sidecars)              └ yes ─────────────────────────────────▶ Outcome
+//! ```
+
+mod discover;
+mod engines;
+mod record;
+mod run;
+mod share;
+mod sidecars;
+
+pub use discover::{Filter, Found, Sidecar, Source, discover, real};
+pub use engines::Engines;
+pub use record::{KEY, Record};
+pub use run::{Observer, Run, Task};
+pub use share::Share;
+pub use sidecars::{beside, copy, same_content};

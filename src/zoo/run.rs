@@ -1,0 +1,205 @@
+//! ZOO: the models of a run, several at a time, each on its own.
+//!
+//! In: tasks, engines, settings. Out: an [`Outcome`] a task, handed to an [`Observer`] as soon as it is known and not kept
+//! here, so that memory does not grow with the zoo. Whatever goes wrong with one model, a bug included, is that model's
+//! outcome. Only what would fail every model ends the run: an interrupt, a device that is not there.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::{Engines, Record, Source};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::fold::FoldOptions;
+use crate::model::{Model, Settings};
+use crate::output::{Replace, copy_files, result_files};
+use crate::report::{FailureReport, Outcome};
+use crate::store;
+
+/// One model and where its result goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The model.
+    pub source: Source,
+    /// The file, or the index of a sharded result.
+    pub output: PathBuf,
+    /// Make its folder if it is missing; otherwise it must be there.
+    pub make_folder: bool,
+    /// An earlier task of the very same files, as snapshots of a cache share them: its result is copied.
+    pub same_as: Option<usize>,
+}
+
+impl Task {
+    /// Tasks for `sources`, each to its place below `output`. Sources of the same files are recognised; of those all but
+    /// the first come last, since they wait for its result.
+    pub fn all(sources: Vec<Source>, output: &Path) -> Vec<Task> {
+        let (mut originals, mut copies): (Vec<Source>, Vec<Source>) = Default::default();
+        let mut first = HashMap::new();
+        for source in sources {
+            match first.entry(source.files.clone()) {
+                Entry::Occupied(_) => copies.push(source),
+                Entry::Vacant(free) => {
+                    free.insert(originals.len());
+                    originals.push(source);
+                }
+            }
+        }
+        let task =
+            |source: Source, same_as| Task { output: output.join(&source.place), source, make_folder: true, same_as };
+        let copies = copies.into_iter().map(|copy| {
+            let original = first.get(&copy.files).copied();
+            task(copy, original)
+        });
+        let copies = copies.collect::<Vec<_>>();
+        originals.into_iter().map(|source| task(source, None)).chain(copies).collect()
+    }
+
+    /// All files of its result.
+    pub fn outputs(&self) -> impl Iterator<Item = PathBuf> {
+        let shards = self.source.shards.iter().map(|shard| self.output.with_file_name(shard));
+        shards.chain([self.output.clone()])
+    }
+}
+
+/// Told how a run goes; called from several threads.
+pub trait Observer: Sync {
+    /// A task begins.
+    fn begin(&self, task: usize);
+    /// So many more of its bytes are done.
+    fn advance(&self, task: usize, bytes: u64);
+    /// It has come to an end.
+    fn end(&self, task: usize, outcome: Outcome);
+}
+
+/// A run over a zoo.
+pub struct Run<'a> {
+    /// What is to be done, as [`Task::all`] orders it: copies last.
+    pub tasks: &'a [Task],
+    /// Models at a time.
+    pub jobs: usize,
+    /// Put a [`Record`] into every result, and pass over results that carry theirs already.
+    pub resume: bool,
+    /// What computes.
+    pub engines: &'a Engines<'a>,
+    /// How a model is folded.
+    pub settings: &'a (dyn Fn(&Source) -> Settings<'a> + Sync),
+    /// How all of them are; `threads` is shared by the models under way.
+    pub options: FoldOptions<'a>,
+    /// Who is told.
+    pub observer: &'a dyn Observer,
+}
+
+impl Run<'_> {
+    /// Runs all tasks; an `Err` is what ended the run before all of them were done.
+    pub fn go(&self) -> Result<()> {
+        // What is copied comes last: by then the originals are done.
+        let originals = self.tasks.iter().take_while(|task| task.same_as.is_none()).count();
+        self.pass(0..originals)?;
+        self.pass(originals..self.tasks.len())
+    }
+
+    fn pass(&self, tasks: Range<usize>) -> Result<()> {
+        let (next, ended) = (AtomicUsize::new(tasks.start), AtomicBool::new(false));
+        let jobs = self.jobs.clamp(1, tasks.len().max(1));
+        let work = || -> Result<()> {
+            while !ended.load(Ordering::Relaxed) {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if !tasks.contains(&task) {
+                    break;
+                }
+                self.observer.begin(task);
+                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs));
+                let outcome = outcome.inspect_err(|_| ended.store(true, Ordering::Relaxed))?;
+                self.observer.end(task, outcome);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let others = (1..jobs).map(|_| scope.spawn(work)).collect::<Vec<_>>();
+            let own = work();
+            // A panic of the observer, which is not ours, goes on.
+            let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            others.fold(own, Result::and)
+        })
+    }
+
+    /// One task; an `Err` ends the whole run.
+    fn isolated(&self, task: usize, threads: usize) -> Result<Outcome> {
+        let input = &self.tasks[task].source.input;
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads))).unwrap_or_else(|panic| {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(Error::Bug { path: input.clone(), what: words.to_owned() })
+        });
+        match outcome {
+            Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => Err(error),
+            Err(error) => Ok(Outcome::Failed(FailureReport { input: input.clone(), error: error.to_string() })),
+            Ok(outcome) => Ok(outcome),
+        }
+    }
+
+    fn one(&self, index: usize, threads: usize) -> Result<Outcome> {
+        let Task { source, output, make_folder, same_as } = &self.tasks[index];
+        let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
+        options.check_cancelled()?;
+        let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source) };
+        let checkpoint = Checkpoint::open(&source.input)?;
+        let skipped = |reason| Outcome::Skipped { input: source.input.clone(), output: output.clone(), reason };
+        if self.resume {
+            let record = Record::of(&checkpoint, &settings, options)?;
+            if settings.replace == Replace::Never && is_done(&checkpoint, output, &record)? {
+                return Ok(skipped(DONE.to_owned()));
+            }
+            if let Some(twin) = same_as.map(|twin| &self.tasks[twin])
+                && record.is_carried_by(&twin.output)
+            {
+                copy_result(&checkpoint, (&twin.output, output), &record, &settings, options.cancelled)?;
+                let reason = format!("the same file as {}; its result was copied", twin.source.input.display());
+                return Ok(skipped(reason));
+            }
+            settings.record = Some(record);
+        }
+        let model = Model::plan(checkpoint, settings)?;
+        let mut engine = self.engines.lend()?;
+        let folded = model.fold(output, &mut engine, options)?;
+        // Another model may have the device while this one goes to the disk.
+        drop(engine);
+        Ok(Outcome::Folded(Box::new(folded.publish()?)))
+    }
+}
+
+const DONE: &str = "done before: the result there is of the same bytes, options, config.json and version";
+
+/// Whether the result is there. Files at its place must carry the record: what is not known to be this very result is
+/// neither passed over nor replaced. Of a sharded one some may be there without the index, as a run that was killed, or
+/// one that is still at work, leaves them; those stay, and the rest is put beside them.
+fn is_done(checkpoint: &Checkpoint, output: &Path, record: &Record) -> Result<bool> {
+    let files = result_files(checkpoint, output)?;
+    let mut there = Vec::new();
+    for path in &files {
+        if store::exists(path)? {
+            there.push(path);
+        }
+    }
+    match there.iter().find(|path| !record.is_carried_by(path)) {
+        Some(other) => Err(Error::OtherResult { path: other.to_path_buf() }),
+        None => Ok(there.len() == files.len()),
+    }
+}
+
+/// Copies all files of a result, the index last.
+fn copy_result(
+    checkpoint: &Checkpoint,
+    (from, to): (&Path, &Path),
+    record: &Record,
+    settings: &Settings<'_>,
+    cancelled: &AtomicBool,
+) -> Result<()> {
+    let files = result_files(checkpoint, from)?.into_iter().zip(result_files(checkpoint, to)?).collect::<Vec<_>>();
+    let same = |path: &Path| record.is_carried_by(path);
+    copy_files(&files, settings.replace, Some(&same), settings.sync, cancelled)
+}
