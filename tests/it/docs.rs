@@ -31,7 +31,9 @@ fn fenced(document: &str, language: &str) -> String {
 #[test]
 fn every_path_in_the_documents_exists() {
     let tops = ["src/", "shaders/", "tests/", "benches/", "docs/", "scripts/"];
-    for document in ["docs/architecture.md", "CONTRIBUTING.md", "README.md", "tests/data/README.md"] {
+    for document in
+        ["docs/architecture.md", "docs/performance.md", "CONTRIBUTING.md", "README.md", "tests/data/README.md"]
+    {
         let spans = code_spans(document);
         let paths = spans.iter().filter(|span| tops.iter().any(|top| span.starts_with(top)) && !span.contains("NAME"));
         let paths = paths.map(|span| span.split(' ').next().unwrap()).collect::<Vec<_>>();
@@ -40,6 +42,22 @@ fn every_path_in_the_documents_exists() {
             assert!(root().join(path).exists(), "{document} names {path}, which does not exist");
         }
     }
+}
+
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let documents = docs.chain([root().join("README.md"), root().join("CONTRIBUTING.md")]);
+    let mut count = 0;
+    for document in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = std::fs::read_to_string(&document).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            assert!(document.parent().unwrap().join(target).exists(), "{} links to {target}", document.display());
+            count += 1;
+        }
+    }
+    assert!(count > 5, "the test found only {count} links");
 }
 
 #[test]
@@ -113,10 +131,96 @@ fn the_lists_of_keys_in_formats_are_complete() {
     let report = report.expect(0).json();
     let verified = bnfold(&[&"verify", &"--original", &model, &"--folded", &output, &"--format", &"json"]);
     let verified = verified.expect(0).json();
-    let objects = [&plan, &plan["layers"][0], &report, &report["seconds"], &report["verification"], &verified];
+    let layer = &report["folded"][0];
+    let objects = [
+        &plan,
+        &plan["layers"][0],
+        &report,
+        &report["seconds"],
+        &report["verification"],
+        layer,
+        &layer["scales"],
+        &verified,
+    ];
     for object in objects {
         let keys = object.as_object().unwrap().keys().collect::<Vec<_>>();
         assert!(keys.len() > 3, "{object}");
         keys.iter().for_each(|key| documented(key));
     }
+}
+
+/// Runs the shell commands of a document in `folder`, where `tests/` is that of the checkout and `bnfold-gpu` this
+/// program.
+#[cfg(unix)]
+fn run_commands(folder: &Folder, commands: &str) -> std::process::Output {
+    std::os::unix::fs::symlink(root().join("tests"), folder.path("tests")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_bnfold-gpu")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", commands]).current_dir(folder.path("")).env("PATH", path).env("XDG_RUNTIME_DIR", "/tmp");
+    shell.output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_example_of_a_zoo_works_as_printed() {
+    let folder = Folder::new();
+    let output = run_commands(&folder, &fenced("docs/zoo.md", "sh"));
+    assert_eq!(output.status.code(), Some(1));
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    // What is printed, but for times.
+    let printed = std::fs::read_to_string(root().join("docs/zoo.md")).unwrap();
+    for line in [
+        "zoo/digits/model.safetensors -> folded/digits/model.safetensors: 12 norms folded, verified, 234.15 kB in ",
+        "6 folded, 1 failed; 21 norms folded, 12 kept; 481.50 kB, ",
+    ] {
+        assert!(printed.contains(line) && stdout.contains(line), "{line}\nin:\n{stdout}");
+    }
+    for line in [
+        "error: zoo/twins/damaged.safetensors: not a valid safetensors file: ",
+        "note: 1 of 7 models failed: zoo/twins/damaged.safetensors\n",
+    ] {
+        assert!(printed.contains(line) && stderr.contains(line), "{line}\nin:\n{stderr}");
+    }
+    assert!(folder.path("folded.html").is_file());
+}
+
+/// The job files say `--shard` as the program understands it, with as many parts as there are tasks.
+#[cfg(unix)]
+#[test]
+fn job_files_divide_a_zoo_into_all_of_its_parts() {
+    let folder = Folder::new();
+    let fake = folder.text("bnfold-gpu", "#!/bin/sh\necho \"$@\"\n");
+    std::fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = root().join("docs/jobs/slurm-array.sh");
+    let path = format!("{}:{}", folder.path("").display(), std::env::var("PATH").unwrap());
+    let mut bash = std::process::Command::new("bash");
+    bash.arg(&script).env("PATH", path).env("ZOO", "z").env("OUT", folder.path("out"));
+    bash.env("SLURM_ARRAY_TASK_ID", "3").env("SLURM_ARRAY_TASK_COUNT", "8").env("SLURM_CPUS_PER_TASK", "4");
+    assert!(bash.status().unwrap().success());
+    let said = std::fs::read_to_string(folder.path("out.reports/part-3.jsonl")).unwrap();
+    let words = said.split_whitespace().collect::<Vec<_>>();
+    let after = |option: &str| words[words.iter().position(|word| *word == option).unwrap() + 1];
+    assert_eq!((after("--input"), after("--shard"), after("--jobs")), ("z", "3/8", "4"));
+    // The program takes these very options.
+    let zoo = folder.path("z");
+    std::fs::create_dir(&zoo).unwrap();
+    folder.file("z/m.safetensors", &crate::fixture::Model::conv_bn());
+    let words = words.iter().map(|word| if *word == "z" { zoo.to_str().unwrap() } else { *word }).collect::<Vec<_>>();
+    bnfold(&words.iter().map(|word| word as &dyn AsRef<std::ffi::OsStr>).collect::<Vec<_>>()).expect(0);
+
+    let manifest = std::fs::read_to_string(root().join("docs/jobs/kubernetes-indexed-job.yaml")).unwrap();
+    let value = |key: &str| manifest.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap().trim().to_owned();
+    let parts = value("completions:");
+    assert_eq!(value("parallelism:"), parts);
+    assert_eq!(value("completionMode:"), "Indexed");
+    assert!(manifest.contains(&format!("- --shard\n            - $(PART)/{parts}\n")), "{manifest}");
+    let options = manifest.lines().filter_map(|line| line.trim().strip_prefix("- --"));
+    let help = bnfold(&[&"--help"]).expect(0).stdout;
+    let mut count = 0;
+    for option in options {
+        assert!(help.contains(&format!("--{option}")), "--{option} is no option");
+        count += 1;
+    }
+    assert!(count >= 5, "the test found only {count} options");
 }

@@ -60,7 +60,7 @@ fn on_gpu(gpu: &mut GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
         to: float,
     };
     let jobs = folds.iter().zip(parts).map(job).collect::<Vec<_>>();
-    let mut batch = Batch::new(float);
+    let mut batch = Batch::new(float, vec![0; BATCH_BYTES / 8]);
     for (job, part) in parts.iter().enumerate() {
         let piece = Piece { job, first: part.first, elements: part.stored.len() / float.bytes() };
         batch.add(piece).expect("test is broken: the batch is too long").copy_from_slice(&part.stored);
@@ -217,7 +217,7 @@ fn full_batches_are_folded_and_come_back_in_order() {
         let fold = fold_of(Float::F32, part);
         let scales = Scales::new(part.scales.iter().copied().map(f64::from).collect());
         let jobs = [Job { fold: &fold, scales, reference: Vec::new(), to: Float::F32 }];
-        let mut batch = Batch::new(Float::F32);
+        let mut batch = Batch::new(Float::F32, vec![0; BATCH_BYTES / 8]);
         let piece = Piece { job: 0, first: 0, elements: part.stored.len() / 4 };
         batch.add(piece).expect("an empty batch has room").copy_from_slice(&part.stored);
         assert!(gpu.has_room() && gpu.submit(batch, &jobs).is_ok(), "a slot for each");

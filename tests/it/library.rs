@@ -46,10 +46,13 @@ pub fn fold(
         strict: true,
         replace: Replace::Always,
         sync: false,
+        make_folder: false,
+        record: None,
     };
     let options = FoldOptions {
         verify: how.verify,
         allow_non_finite: how.allow_non_finite,
+        ranges: false,
         threads: 2,
         cancelled: &AtomicBool::new(false),
         progress: &|_| {},

@@ -9,10 +9,17 @@
 
 // Folded layers compute what layers and norms did.
 mod arithmetic;
+// The benchmark: its JSON, and what it leaves behind.
+mod bench;
+// A real browser without a window.
+mod browser;
 // A layer and its norm, with the reference for everything folding makes of them.
 mod case;
 // The checks on the way out, seen to fail.
 mod checks_fail;
+// Checkpoints in object stores and on web servers.
+#[cfg(feature = "cloud")]
+mod cloud;
 // Exit codes, help, and what is generated from the command line's definition.
 mod command_line;
 // A graphics device that is lost, early and late.
@@ -54,15 +61,23 @@ mod plan_files;
 mod reading;
 // Networks that others trained.
 mod real_models;
+// `--report`: the page in a browser, numerical remarks, and what a report may replace.
+mod report;
 // Several models in one call.
 mod several_models;
+// Sharded models: one model in several files.
+mod sharded;
 // What people read, word for word.
 mod snapshots;
 // What goes to stdout, what to stderr, and what never reaches a terminal.
 mod streams;
 // Real architectures, whose true pairs are known.
 mod traced;
+// URLs, and what a program that cannot follow them says.
+mod urls;
 // `verify` passes what is right and finds what is wrong.
 mod verify_catches;
+// Whole folders of models.
+mod zoo;
 // The output file: its name, mode and bytes, and what it may replace.
 mod writing;

@@ -65,8 +65,10 @@ fn a_missing_file_is_named() {
 fn a_folder_is_no_checkpoint() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("model.safetensors")).unwrap();
+    let path = folder.path("model.safetensors");
+    fold(&path, &[]).error(2, &["no .safetensors file in ", "model.safetensors"]);
     let words = ["model.safetensors: a folder, expected a regular file", "name the .safetensors files in it"];
-    fold(&folder.path("model.safetensors"), &[]).error(1, &words);
+    bnfold(&[&"verify", &"--original", &path, &"--folded", &path]).error(1, &words);
 }
 
 #[cfg(unix)]

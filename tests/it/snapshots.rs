@@ -60,7 +60,7 @@ fn reports() {
 #[test]
 fn help() {
     let folder = Folder::new();
-    for command in ["", "plan", "verify", "devices"] {
+    for command in ["", "plan", "verify", "devices", "bench"] {
         let arguments: &[&dyn AsRef<std::ffi::OsStr>] = if command.is_empty() { &[&"-h"] } else { &[&command, &"-h"] };
         assert_snapshot!(format!("help_{command}").trim_end_matches('_').to_owned(), text(&bnfold(arguments), &folder));
     }

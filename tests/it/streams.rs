@@ -82,7 +82,7 @@ fn json_is_one_object_a_model_with_all_that_was_promised() {
     let lines = run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
     assert_eq!(lines.len(), 3);
     for (line, input) in lines.iter().zip(&inputs) {
-        assert_eq!(line["input"], json!(input.to_str().unwrap()));
+        assert_eq!((&line["status"], &line["input"]), (&json!("folded"), &json!(input.to_str().unwrap())));
         let output = input.with_extension("folded.safetensors");
         assert_eq!(line["output"], json!(output.to_str().unwrap()));
         assert_eq!((&line["device"], &line["adapter"], &line["style"]), (&json!("cpu"), &Value::Null, &json!("strip")));
