@@ -66,7 +66,7 @@ fn a_folder_is_no_checkpoint() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("model.safetensors")).unwrap();
     let path = folder.path("model.safetensors");
-    fold(&path, &[]).error(2, &["no .safetensors file in ", "model.safetensors"]);
+    fold(&path, &[&"--output", &"elsewhere"]).error(2, &["no .safetensors file in ", "model.safetensors"]);
     let words = ["model.safetensors: a folder, expected a regular file", "name the .safetensors files in it"];
     bnfold(&[&"verify", &"--original", &path, &"--folded", &path]).error(1, &words);
 }
