@@ -1,80 +1,26 @@
-// 3 FOLD, GPU: multiplies every weight by the scale of its output channel. Twin of `scale` in src/fold/cpu.rs.
+// 3 FOLD, GPU: multiplies every weight by the scale of its output channel. Twin of `scale` in src/fold/cpu.rs; behind
+// `place.wgsl`.
 //
 //     folded[i] = round(stored[i] * scale[channel(i)])
-//     channel(i) = (i / (inner * row * repeats)) * row + (i / inner) % row
 //
-// A batch holds pieces of many weights. Each piece begins on a tile, so a workgroup (one tile) works on one piece. Words
-// behind a piece's last element hold anything; nobody reads their results.
+// Nobody reads the results of words behind a piece's last element.
 //
-// binding  0 stored    words of the batch: one f32, or two f16 / bf16, first element in the low half
-//          1 folded    the same words, folded
-//          2 scales    scales of the layers in the batch, one after the other
-//          3 segments  one entry a piece
-//          4 tiles     which segment a tile belongs to
+// binding  0 stored  words of the batch: one f32, or two f16 / bf16, first element in the low half
+//          1 folded  the same words, folded
+//          2 scales  scales of the layers in the batch, one after the other
 //
 // Half types are widened and rounded with integers alone: unpack2x16float may flush subnormals and pack2x16float may
 // round either way (WGSL 17.11), and the CPU's bits are wanted. The multiplication is the only float operation, so
 // there is nothing to contract or reorder.
 
-struct Segment {
-    first_vector: u32,  // where the piece begins in the batch, in vectors of four words
-    elements: u32,      // how many elements it has
-    first_element: u32, // flat index of its first element in the weight
-    inner: u32,         // neighbouring elements of one channel
-    row: u32,           // channels that follow each other
-    repeats: u32,       // how often the row comes before the next channels begin
-    first_scale: u32,   // where the layer's scales begin
-    padding: u32,
-}
-
 @group(0) @binding(0) var<storage, read> stored: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> folded: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<f32>;
-@group(0) @binding(3) var<storage, read> segments: array<Segment>;
-@group(0) @binding(4) var<storage, read> tiles: array<u32>;
-
-// A lane works on one vector of four words, a workgroup on one tile of 4096 bytes.
-const LANES: u32 = 256u;
-
-// Where a lane stands: the place of its next element among those that share a channel, in the row of channels, and in
-// the repetitions of the row. Stepping costs comparisons; only the first element costs divisions.
-struct Place {
-    within: u32,
-    channel: u32,
-    repeat: u32,
-    first_channel: u32,
-}
-
-fn place_of(segment: Segment, element: u32) -> Place {
-    let i = segment.first_element + element;
-    let group = i / segment.inner;
-    let row = group / segment.row;
-    return Place(
-        i - group * segment.inner,
-        group - row * segment.row,
-        row % segment.repeats,
-        segment.first_scale + (row / segment.repeats) * segment.row,
-    );
-}
 
 // The scale of the element that `place` stands at; moves on to the next one. Behind a piece's last element the index may
 // run past the layer's scales: WGSL clamps or zeroes such a read, and its result is read by nobody.
 fn next_scale(segment: Segment, place: ptr<function, Place>) -> f32 {
-    let scale = scales[(*place).first_channel + (*place).channel];
-    (*place).within += 1u;
-    if (*place).within == segment.inner {
-        (*place).within = 0u;
-        (*place).channel += 1u;
-        if (*place).channel == segment.row {
-            (*place).channel = 0u;
-            (*place).repeat += 1u;
-            if (*place).repeat == segment.repeats {
-                (*place).repeat = 0u;
-                (*place).first_channel += segment.row;
-            }
-        }
-    }
-    return scale;
+    return scales[next_channel(segment, place)];
 }
 
 fn next_scales(segment: Segment, place: ptr<function, Place>) -> vec4<f32> {

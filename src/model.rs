@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result, counted, shown};
 use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, Shifts, fold};
 use crate::output::{Files, Layout, NormPlan, Replace, Style, style_norms};
-use crate::plan::{Fold, PlanSettings, Planned, plan};
+use crate::plan::{Fold, PlanSettings, Planned, plan_on};
 use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
 use crate::store;
@@ -58,7 +58,7 @@ impl Default for Settings<'_> {
     }
 }
 
-/// Folds the checkpoint at `input` into `output`: [`Model::open`] and [`Model::fold_into`] in one call.
+/// Folds the checkpoint at `input` into `output`: [`Model::plan_on`] and [`Model::fold_into`] in one call.
 pub fn fold_model(
     input: &Path,
     output: &Path,
@@ -66,7 +66,7 @@ pub fn fold_model(
     engine: &mut Engine,
     options: FoldOptions<'_>,
 ) -> Result<ModelReport> {
-    Model::open(input, settings)?.fold_into(output, engine, options)
+    Model::plan_on(Checkpoint::open(input)?, settings, engine)?.fold_into(output, engine, options)
 }
 
 /// A checkpoint that was read and planned.
@@ -85,10 +85,15 @@ impl<'a> Model<'a> {
         Model::plan(Checkpoint::open(input)?, settings)
     }
 
-    /// Plans an open checkpoint.
+    /// Plans an open checkpoint, on the CPU.
     pub fn plan(checkpoint: Checkpoint, settings: Settings<'a>) -> Result<Model<'a>> {
+        Model::plan_on(checkpoint, settings, &mut Engine::Cpu)
+    }
+
+    /// Plans an open checkpoint. The plan is the same on every engine; only `--evidence full` gives it something to do.
+    pub fn plan_on(checkpoint: Checkpoint, settings: Settings<'a>, engine: &mut Engine) -> Result<Model<'a>> {
         let began = Instant::now();
-        let planned = plan(&checkpoint, &settings.planning, settings.plan)?;
+        let planned = plan_on(&checkpoint, &settings.planning, settings.plan, engine)?;
         check_strict(&checkpoint, &planned, settings.strict)?;
         Ok(Model { checkpoint, planned, settings, began, plan_time: began.elapsed() })
     }

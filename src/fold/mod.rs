@@ -10,6 +10,7 @@
 //! ```
 
 pub mod affine;
+mod bits;
 mod check;
 #[cfg(feature = "gpu")]
 pub mod choice;
@@ -22,6 +23,7 @@ pub mod gpu;
 pub mod layout;
 pub mod oracle;
 mod ranges;
+pub mod reduce;
 mod settle;
 mod shifts;
 mod workers;

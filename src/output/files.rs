@@ -52,8 +52,10 @@ impl Files {
         let paths = paths(output, checkpoint)?;
         let index = checkpoint.index();
         for path in index.map(|_| output).into_iter().chain(paths.iter().map(PathBuf::as_path)) {
-            if !same.is_some_and(|same| same(path)) {
-                check_free(path, replace, checkpoint)?;
+            // Asked in this order: a file that another run puts there between two questions must be seen by the second.
+            match check_free(path, replace, checkpoint) {
+                Err(Error::OutputExists { .. }) if same.is_some_and(|same| same(path)) => {}
+                free => free?,
             }
         }
         if replace == Replace::Always {

@@ -34,9 +34,8 @@ pub(super) fn place(
     cancelled: &AtomicBool,
 ) -> Result<()> {
     if targets.iter().any(|target| store::is_url(&target.path)) {
-        let is_new = |target: &&Target| replace == Replace::Always || !same.is_some_and(|same| same(&target.path));
-        let files = targets.iter().filter(is_new).map(Target::finished).collect::<Vec<_>>();
-        return store::publish(&files, replace == Replace::Always, cancelled);
+        let files = targets.iter().map(Target::finished).collect::<Vec<_>>();
+        return store::publish(&files, replace == Replace::Always, same, cancelled);
     }
     let paths = targets.iter().map(|target| target.path.clone()).collect::<Vec<_>>();
     if replace == Replace::Always && targets.len() == 1 {

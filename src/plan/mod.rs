@@ -1,7 +1,8 @@
 //! 2 PLAN: which norm goes into which weight, with which eps, and why; or why it stays.
 //!
 //! In: a checkpoint's header and the user's wishes. Out: a [`Plan`], plain data that is printed as the dry run, edited
-//! by users, taken back with `--plan` and carried out by the next stage. Nothing here touches a GPU or writes a file.
+//! by users, taken back with `--plan` and carried out by the next stage. Nothing here writes a file or knows what a GPU is;
+//! an [`Engine`] adds up rows for `--evidence full`, and any of them makes the same plan.
 //!
 //! ```text
 //! names, shapes ─ inventory ─▶ norms, weights ─ pair ─▶ pairs ─ evidence ─▶ pairs ─ eps ─▶ Plan ─ resolve ─▶ folds
@@ -33,6 +34,7 @@ use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::fold::Engine;
 use eps::EpsLookup;
 
 /// Version of the plan's JSON form.
@@ -148,6 +150,13 @@ pub struct Planned {
     pub notes: Vec<String>,
 }
 
+impl PlanSettings {
+    /// Whether [`plan_on`] has work for a device; a plan from a file needs no evidence.
+    pub fn wants_engine(&self, file: Option<&Path>) -> bool {
+        self.evidence == EvidenceLevel::Full && file.is_none()
+    }
+}
+
 impl Planned {
     /// Everything that the user should be warned of, sentence by sentence.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
@@ -168,6 +177,16 @@ pub struct PlanSettings {
 
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
+    plan_on(checkpoint, settings, file, &mut Engine::Cpu)
+}
+
+/// The same plan, with the sums that [`EvidenceLevel::Full`] asks for added up on `engine`.
+pub fn plan_on(
+    checkpoint: &Checkpoint,
+    settings: &PlanSettings,
+    file: Option<&Path>,
+    engine: &mut Engine,
+) -> Result<Planned> {
     let inventory = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &inventory);
     let mut notes = eps.warnings.clone();
@@ -180,8 +199,7 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
             (file.plan, folds)
         }
         None => {
-            let (mut plan, misfits) = judge(checkpoint, &inventory, &eps, settings.evidence)?;
-            notes.extend(misfits);
+            let mut plan = judge(checkpoint, &inventory, &eps, settings.evidence, (engine, &mut notes))?;
             let folds = resolve::resolve_or_keep(&mut plan, &inventory, checkpoint);
             (plan, folds)
         }
@@ -190,16 +208,18 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
     Ok(Planned { plan, folds, assumed, notes })
 }
 
-/// The planner's own plan, and what of the catalogue's rules does not fit the checkpoint.
+/// The planner's own plan; what of the catalogue's rules does not fit the checkpoint, and what went wrong with the engine, is
+/// added to the notes.
 fn judge(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
     eps: &EpsLookup,
     evidence: EvidenceLevel,
-) -> Result<(Plan, Vec<String>)> {
+    (engine, notes): (&mut Engine, &mut Vec<String>),
+) -> Result<Plan> {
     let mut verdicts = pair(inventory);
-    let misfits = pair::apply(inventory, &eps.known_pairs(), &mut verdicts);
-    let verdicts = weigh(checkpoint, inventory, verdicts, evidence)?;
+    notes.extend(pair::apply(inventory, &eps.known_pairs(), &mut verdicts));
+    let verdicts = weigh(checkpoint, inventory, verdicts, evidence, (engine, notes))?;
     let layers = inventory
         .norms
         .iter()
@@ -235,7 +255,7 @@ fn judge(
         architecture: eps.architecture().map(str::to_owned),
         layers,
     };
-    Ok((plan, misfits))
+    Ok(plan)
 }
 
 /// A norm that a plan file does not mention stays.

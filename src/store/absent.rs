@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Finished, Listed};
 use crate::error::{Error, Result};
+use crate::output::Same;
 
 /// There are none.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(crate) fn is_same(_a: &Path, _b: &Path) -> bool {
     false
 }
 
-pub(crate) fn publish(files: &[Finished<'_>], _replace: bool, _cancelled: &AtomicBool) -> Result<()> {
+pub(crate) fn publish(files: &[Finished<'_>], _replace: bool, _same: Same<'_>, _cancelled: &AtomicBool) -> Result<()> {
     files.first().map_or(Ok(()), |file| Err(absent(file.path)))
 }
 

@@ -17,6 +17,7 @@ use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayl
 use super::bucket::{self, Place};
 use super::{Finished, length};
 use crate::error::{Error, Result};
+use crate::output::Same;
 
 /// Up to here a file is put in one request.
 const WHOLE: u64 = 32 << 20;
@@ -28,10 +29,13 @@ const MOST_PARTS: u64 = 10_000;
 /// Parts under way at a time.
 const AT_ONCE: usize = 3;
 
-/// Makes objects of `files`, the last one last. With `replace` they take the place of what is there.
-pub(crate) fn publish(files: &[Finished<'_>], replace: bool, cancelled: &AtomicBool) -> Result<()> {
-    let mut uploads = Uploads { waiting: VecDeque::new(), done: Vec::new(), take_back: !replace };
-    for &file in files {
+/// Makes objects of `files`, the last one last. With `replace` they take the place of what is there; without it an object
+/// that is the `same` stays.
+pub(crate) fn publish(files: &[Finished<'_>], replace: bool, same: Same<'_>, cancelled: &AtomicBool) -> Result<()> {
+    let is_same = |path: &Path| !replace && same.is_some_and(|same| same(path));
+    // Where others may upload the very same objects at the same time, they may count on them.
+    let mut uploads = Uploads { waiting: VecDeque::new(), done: Vec::new(), take_back: !replace && same.is_none() };
+    for &file in files.iter().filter(|file| !is_same(file.path)) {
         let place = writable(file.path)?;
         let parts = (file.bytes > WHOLE).then(|| upload_parts(file, &place, cancelled)).transpose()?;
         uploads.waiting.push_back(Upload { file, place, parts });
@@ -45,8 +49,10 @@ pub(crate) fn publish(files: &[Finished<'_>], replace: bool, cancelled: &AtomicB
         super::remove(index.path)?;
     }
     while let Some(mut upload) = uploads.waiting.pop_front() {
-        let tag = upload.complete(replace)?;
-        uploads.done.push((upload.file.path, upload.place, tag));
+        match upload.complete(replace) {
+            Err(Error::OutputExists { .. }) if is_same(upload.file.path) => {}
+            tag => uploads.done.push((upload.file.path, upload.place, tag?)),
+        }
     }
     uploads.take_back = false;
     Ok(())

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::kernel::Segment;
 use crate::checkpoint::Float;
 use crate::error::Result;
+use crate::fold::layout::ChannelMap;
 use crate::fold::settle::Settle;
 use crate::fold::{FoldStats, Job, Piece};
 
@@ -30,6 +31,23 @@ pub struct Batch {
     /// Made of `u64`, so that elements of every type are aligned.
     stored: Vec<u64>,
     bytes: usize,
+}
+
+impl Segment {
+    /// Elements of a weight, from flat index `first` on, that begin at byte `begin` of a batch.
+    #[expect(clippy::cast_possible_truncation, reason = "only weights whose numbers fit into 32 bits come here")]
+    pub(super) fn new(begin: usize, (first, elements): (u64, usize), map: ChannelMap, first_channel: u32) -> Segment {
+        Segment {
+            first_vector: (begin / 16) as u32,
+            elements: elements as u32,
+            first_element: first as u32,
+            inner: map.inner as u32,
+            row: map.row as u32,
+            repeats: map.repeats as u32,
+            first_channel,
+            padding: 0,
+        }
+    }
 }
 
 /// Whether the GPU can fold a weight: no f64 and no change of type, since there is no kernel for them; indices within the
@@ -124,17 +142,8 @@ impl Batch {
                 last = Some(piece.job);
             }
             tiles.extend(std::iter::repeat_n(segments.len() as u32, range.len().div_ceil(TILE_BYTES)));
-            let map = job.fold.map;
-            segments.push(Segment {
-                first_vector: (range.start / 16) as u32,
-                elements: piece.elements as u32,
-                first_element: piece.first as u32,
-                inner: map.inner as u32,
-                row: map.row as u32,
-                repeats: map.repeats as u32,
-                first_scale: (scales.len() - job.scales.f32.len()) as u32,
-                padding: 0,
-            });
+            let first_channel = (scales.len() - job.scales.f32.len()) as u32;
+            segments.push(Segment::new(range.start, (piece.first, piece.elements), job.fold.map, first_channel));
         }
         (segments, tiles, scales)
     }

@@ -6,7 +6,15 @@
 use super::timer::Timer;
 use crate::checkpoint::Float;
 
-const SCALE: &str = include_str!("../../../shaders/scale.wgsl");
+/// Sources that stand behind `place.wgsl`: WGSL has no include.
+macro_rules! placed {
+    ($file:literal) => {
+        concat!(include_str!("../../../shaders/place.wgsl"), "\n", include_str!(concat!("../../../shaders/", $file)))
+    };
+}
+
+const REDUCE: &str = placed!("reduce.wgsl");
+const SCALE: &str = placed!("scale.wgsl");
 const SHIFT: &str = include_str!("../../../shaders/shift.wgsl");
 
 /// Lanes of a workgroup of the shift kernel.
@@ -15,7 +23,7 @@ const SHIFT_LANES: usize = 256;
 /// A signalling NaN that no arithmetic gives; as halves, two NaNs too.
 pub(super) const POISON: u32 = 0x7fba_7fba;
 
-/// `Segment` of `shaders/scale.wgsl`.
+/// `Segment` of `shaders/place.wgsl`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Segment {
@@ -25,38 +33,63 @@ pub(super) struct Segment {
     pub(super) inner: u32,
     pub(super) row: u32,
     pub(super) repeats: u32,
-    pub(super) first_scale: u32,
+    pub(super) first_channel: u32,
     pub(super) padding: u32,
+}
+
+/// `Sums` of `shaders/reduce.wgsl`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct SplitSums {
+    pub(super) values: i32,
+    pub(super) low: u32,
+    pub(super) high: u32,
+}
+
+/// A kernel's pipelines, one for each element type that WGSL can hold.
+struct Pipelines {
+    f32: wgpu::ComputePipeline,
+    f16: wgpu::ComputePipeline,
+    bf16: wgpu::ComputePipeline,
 }
 
 /// All pipelines.
 pub(super) struct Kernels {
-    scale_bindings: wgpu::BindGroupLayout,
-    scale_f32: wgpu::ComputePipeline,
-    scale_f16: wgpu::ComputePipeline,
-    scale_bf16: wgpu::ComputePipeline,
+    batch_bindings: wgpu::BindGroupLayout,
+    scale: Pipelines,
+    reduce: Pipelines,
     shift_bindings: wgpu::BindGroupLayout,
     shift: wgpu::ComputePipeline,
 }
 
 impl Kernels {
     pub(super) fn new(device: &wgpu::Device) -> Kernels {
-        let scale_bindings = layout(device, "scale", &[true, false, true, true, true]);
+        // Both kernels that walk over a batch read the elements, a table of channels and the tables of pieces.
+        let batch_bindings = layout(device, "batch", &[true, false, true, true, true]);
         let shift_bindings = layout(device, "shift", &[true, true, false]);
         let scale = module(device, "scale.wgsl", SCALE);
+        let reduce = module(device, "reduce.wgsl", REDUCE);
         let shift = module(device, "shift.wgsl", SHIFT);
         Kernels {
-            scale_f32: pipeline(device, &scale_bindings, &scale, "scale_f32"),
-            scale_f16: pipeline(device, &scale_bindings, &scale, "scale_f16"),
-            scale_bf16: pipeline(device, &scale_bindings, &scale, "scale_bf16"),
+            scale: Pipelines {
+                f32: pipeline(device, &batch_bindings, &scale, "scale_f32"),
+                f16: pipeline(device, &batch_bindings, &scale, "scale_f16"),
+                bf16: pipeline(device, &batch_bindings, &scale, "scale_bf16"),
+            },
+            reduce: Pipelines {
+                f32: pipeline(device, &batch_bindings, &reduce, "reduce_f32"),
+                f16: pipeline(device, &batch_bindings, &reduce, "reduce_f16"),
+                bf16: pipeline(device, &batch_bindings, &reduce, "reduce_bf16"),
+            },
             shift: pipeline(device, &shift_bindings, &shift, "shift"),
-            scale_bindings,
+            batch_bindings,
             shift_bindings,
         }
     }
 
-    pub(super) fn bind_scale(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 5]) -> wgpu::BindGroup {
-        bind(device, "scale", &self.scale_bindings, &buffers)
+    /// Binds what both kernels that walk over a batch use: elements, results, table of channels, segments, tiles.
+    pub(super) fn bind_batch(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 5]) -> wgpu::BindGroup {
+        bind(device, "batch", &self.batch_bindings, &buffers)
     }
 
     pub(super) fn bind_shift(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 3]) -> wgpu::BindGroup {
@@ -76,18 +109,38 @@ impl Kernels {
         tiles: usize,
         timer: Option<&Timer>,
     ) {
-        let pipeline = match float {
-            Float::F32 => &self.scale_f32,
-            Float::F16 => &self.scale_f16,
-            Float::Bf16 => &self.scale_bf16,
-            Float::F64 => unreachable!("f64 is folded on the CPU"),
-        };
-        dispatch(encoder, ("scale", timer), pipeline, bindings, tiles);
+        dispatch(encoder, ("scale", timer), self.scale.of(float), bindings, tiles);
+    }
+
+    /// Records the reduction of `tiles` tiles; their sums begin as zeros.
+    ///
+    /// # Panics
+    ///
+    /// For f64, as [`Kernels::scale`].
+    pub(super) fn reduce(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        float: Float,
+        bindings: &wgpu::BindGroup,
+        tiles: usize,
+    ) {
+        dispatch(encoder, ("reduce", None), self.reduce.of(float), bindings, tiles);
     }
 
     /// Records the shift of `channels` channels.
     pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, channels: usize) {
         dispatch(encoder, ("shift", None), &self.shift, bindings, channels.div_ceil(SHIFT_LANES));
+    }
+}
+
+impl Pipelines {
+    fn of(&self, float: Float) -> &wgpu::ComputePipeline {
+        match float {
+            Float::F32 => &self.f32,
+            Float::F16 => &self.f16,
+            Float::Bf16 => &self.bf16,
+            Float::F64 => unreachable!("f64 stays on the CPU"),
+        }
     }
 }
 
@@ -185,37 +238,59 @@ mod tests {
     fn every_shader_file_is_known_here_and_valid() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-        assert_eq!(files.len(), 2, "a new shader file needs a pipeline and a twin: {files:?}");
-        for file in files {
-            let source = std::fs::read_to_string(&file).unwrap();
-            assert!([SCALE, SHIFT].contains(&source.as_str()), "{} is not the one built in", file.display());
-            assert!(!parse(&source).entry_points.is_empty(), "{} has no entry point", file.display());
+        assert_eq!(files.len(), 4, "a new shader file needs a pipeline and a twin: {files:?}");
+        let built_in = [REDUCE, SCALE, SHIFT];
+        for file in &files {
+            let source = std::fs::read_to_string(file).unwrap();
+            let users = built_in.iter().filter(|built_in| built_in.contains(&source)).count();
+            let shared = file.file_name().is_some_and(|name| name == "place.wgsl");
+            assert_eq!(users, if shared { 2 } else { 1 }, "{} is not the one built in", file.display());
+        }
+        let read = |file| std::fs::read_to_string(file).unwrap().len();
+        let (all, sources) = (built_in.map(str::len), files.iter().map(read).sum::<usize>());
+        let place = include_str!("../../../shaders/place.wgsl").len();
+        assert_eq!(all.iter().sum::<usize>(), sources + place + 2, "nothing else is built in but two line ends");
+        for source in built_in {
+            assert!(!parse(source).entry_points.is_empty(), "no entry point");
         }
     }
 
+    /// Size, and name and offset of every member, of a struct in WGSL.
+    fn layout_of(source: &str, name: &str) -> (usize, Vec<(String, usize)>) {
+        let module = parse(source);
+        let (_, found) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some(name)).unwrap();
+        let naga::TypeInner::Struct { members, span } = &found.inner else { panic!("{name} is a struct") };
+        let member = |m: &naga::StructMember| (m.name.clone().unwrap(), m.offset as usize);
+        (*span as usize, members.iter().map(member).collect())
+    }
+
     #[test]
-    fn segment_has_the_layout_that_wgsl_gives_it() {
-        let module = parse(SCALE);
-        let (_, segment) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some("Segment")).unwrap();
-        let naga::TypeInner::Struct { members, span } = &segment.inner else { panic!("Segment is a struct") };
-        assert_eq!(*span as usize, size_of::<Segment>());
-        let ours = [
+    fn structs_have_the_layout_that_wgsl_gives_them() {
+        let segment = [
             ("first_vector", offset_of!(Segment, first_vector)),
             ("elements", offset_of!(Segment, elements)),
             ("first_element", offset_of!(Segment, first_element)),
             ("inner", offset_of!(Segment, inner)),
             ("row", offset_of!(Segment, row)),
             ("repeats", offset_of!(Segment, repeats)),
-            ("first_scale", offset_of!(Segment, first_scale)),
+            ("first_channel", offset_of!(Segment, first_channel)),
             ("padding", offset_of!(Segment, padding)),
         ];
-        let theirs = members.iter().map(|m| (m.name.as_deref().unwrap(), m.offset as usize)).collect::<Vec<_>>();
-        assert_eq!(theirs, ours);
+        let sums = [
+            ("values", offset_of!(SplitSums, values)),
+            ("low", offset_of!(SplitSums, low)),
+            ("high", offset_of!(SplitSums, high)),
+        ];
+        let owned = |members: &[(&str, usize)]| members.iter().map(|&(n, offset)| (n.to_owned(), offset)).collect();
+        for source in [SCALE, REDUCE] {
+            assert_eq!(layout_of(source, "Segment"), (size_of::<Segment>(), owned(&segment)));
+        }
+        assert_eq!(layout_of(REDUCE, "Sums"), (size_of::<SplitSums>(), owned(&sums)));
     }
 
     #[test]
     fn workgroups_are_as_large_as_the_host_counts_on() {
-        for entry in parse(SCALE).entry_points {
+        for entry in [SCALE, REDUCE].into_iter().flat_map(|source| parse(source).entry_points) {
             // Four words a lane, four bytes a word.
             assert_eq!(entry.workgroup_size.map(|n| n as usize), [TILE_BYTES / 16, 1, 1], "{}", entry.name);
         }

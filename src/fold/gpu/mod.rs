@@ -8,6 +8,7 @@ mod batch;
 mod device;
 mod kernel;
 mod probe;
+mod reduce;
 mod slot;
 mod timer;
 
@@ -19,6 +20,7 @@ pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
 pub use device::{AdapterSummary, Wanted, adapters, pick};
 use kernel::{Kernels, POISON};
 pub use probe::Probe;
+pub use reduce::can_reduce;
 use slot::{Slot, buffer};
 
 use super::{Job, Piece};

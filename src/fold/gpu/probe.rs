@@ -108,7 +108,7 @@ fn write_tables(queue: &wgpu::Queue, slot: &Slot, float: Float) {
         inner: 4608,
         row: 1024,
         repeats: 1,
-        first_scale: 0,
+        first_channel: 0,
         padding: 0,
     };
     queue.write_buffer(&slot.scales, 0, bytemuck::cast_slice(&[1.5f32; 1024]));

@@ -45,7 +45,7 @@ impl Slot {
         let segments = buffer(device, "segments", tiles * size_of::<Segment>(), input);
         let tiles = buffer(device, "tiles", tiles * 4, input);
         let readback = (!shared).then(|| buffer(device, "readback", result_bytes, Usage::MAP_READ | Usage::COPY_DST));
-        let bindings = kernels.bind_scale(device, [&stored, &folded, &scales, &segments, &tiles]);
+        let bindings = kernels.bind_batch(device, [&stored, &folded, &scales, &segments, &tiles]);
         Slot { stored, folded, scales, segments, tiles, readback, bindings, timer: Timer::new(device, queue) }
     }
 

@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use super::{Inventory, Verdict};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::fold::Engine;
 use templates::Template;
 use values::Values;
 
@@ -58,18 +59,23 @@ pub const SAMPLE_BYTES: u64 = 32 << 20;
 /// Fewer channels than these say nothing: a sign or a rank among seven is chance.
 const FEWEST_CHANNELS: u64 = 8;
 
-/// Holds `verdicts`, in the order of the inventory's norms, against the checkpoint's values.
+/// Holds `verdicts`, in the order of the inventory's norms, against the checkpoint's values. Row sums are `engine`'s with
+/// [`EvidenceLevel::Full`], the CPU's with less: a sample is read before a device would be ready. They are the same
+/// numbers on every engine; what goes wrong with one is added to `warnings`.
 pub fn weigh(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
     mut verdicts: Vec<Verdict>,
     level: EvidenceLevel,
+    (engine, warnings): (&mut Engine, &mut Vec<String>),
 ) -> Result<Vec<Verdict>> {
     if level == EvidenceLevel::None {
         return Ok(verdicts.into_iter().map(without_values).collect());
     }
     let doubts = verdicts.iter_mut().map(suppose).collect::<Vec<_>>();
-    let mut values = Values::new(checkpoint, inventory);
+    let mut cpu = Engine::Cpu;
+    let engine = if level == EvidenceLevel::Full { engine } else { &mut cpu };
+    let mut values = Values::new(checkpoint, inventory, engine);
     let planned = verdicts.iter().map(weight).collect::<Vec<_>>();
     tied::refuse(&mut values, &mut verdicts)?;
     activation::refuse(&mut values, &Template::group(inventory, &verdicts), &mut verdicts)?;
@@ -82,6 +88,7 @@ pub fn weigh(
         let refused = planned.iter().zip(&verdicts).map(|(planned, now)| planned.filter(|_| weight(now).is_none()));
         assign::decide(&mut values, &refused.collect::<Vec<_>>(), &mut verdicts)?;
     }
+    warnings.extend(values.into_warnings());
     Ok(verdicts)
 }
 

@@ -1,11 +1,13 @@
 //! Evidence: row sums and row norms of a weight.
 //!
 //! In: a weight in a checkpoint and its channel map. Out: per output channel the sum of its elements and the sum of
-//! their squares, in f64. The weight is read in pieces, so that memory does not grow with it.
+//! their squares, to some four digits of the largest element ([`fold::reduce`](crate::fold::reduce)): the same numbers on
+//! every device. The weight is read in pieces, so that memory does not grow with it.
 
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
 use crate::fold::layout::ChannelMap;
+use crate::fold::reduce::{Measured, Reducer, Stretch, Sums};
 
 /// Bytes read at a time: few enough that they stay in a core's cache when they are widened to f64.
 const PIECE_BYTES: u64 = 128 << 10;
@@ -19,17 +21,31 @@ pub(super) struct Rows {
     pub(super) squares: Vec<f64>,
 }
 
-/// The rows of `tensor`, whose elements are of type `float` and lie as `map` says.
+/// The rows of `tensor`, whose elements are of type `float` and lie as `map` says; `None` if one of them is infinite or
+/// not a number.
 pub(super) fn rows(
     checkpoint: &Checkpoint,
     tensor: &Tensor,
-    float: Float,
-    map: ChannelMap,
+    (float, map): (Float, ChannelMap),
     channels: usize,
-) -> Result<Rows> {
+    reducer: &mut Reducer<'_>,
+) -> Result<Option<Rows>> {
     let mut rows = Rows { sums: vec![0.0; channels], squares: vec![0.0; channels] };
-    pieces(checkpoint, tensor, float, |first, elements| rows.add(first, elements, map))?;
-    Ok(rows)
+    let mut words = Vec::new();
+    let (all, size) = (tensor.bytes / float.bytes() as u64, float.bytes());
+    let mut first = 0;
+    while first < all {
+        let elements = usize::try_from(all - first).unwrap_or(usize::MAX).min(reducer.stretch(float));
+        words.resize((elements * size).div_ceil(8), 0u64);
+        let stored = &mut bytemuck::cast_slice_mut(&mut words)[..elements * size];
+        checkpoint.read(tensor, first * size as u64, stored)?;
+        let Some(parts) = reducer.reduce(Stretch { float, map, first, elements, words: &words }) else {
+            return Ok(None);
+        };
+        parts.iter().for_each(|(part, sums)| rows.add(part, sums));
+        first += elements as u64;
+    }
+    Ok(Some(rows))
 }
 
 /// Hands the elements of `tensor` to `take`, widened, a piece at a time with the flat index of its first element.
@@ -52,46 +68,19 @@ pub(super) fn pieces(
 }
 
 impl Rows {
-    /// Adds elements that begin at flat index `first`.
-    fn add(&mut self, first: u64, elements: &[f64], map: ChannelMap) {
-        let mut rest = elements;
-        for run in map.runs(first, elements.len()) {
-            let (now, later) = rest.split_at(run.len.min(rest.len()));
-            rest = later;
-            if run.moving {
-                let channels = self.sums.iter_mut().zip(&mut self.squares).skip(run.channel);
-                for ((sum, square), &x) in channels.zip(now) {
-                    *sum += x;
-                    *square += x * x;
-                }
-            } else if let (Some(sum), Some(square)) =
-                (self.sums.get_mut(run.channel), self.squares.get_mut(run.channel))
-            {
-                let (sums, squares) = moments(now);
-                *sum += sums;
-                *square += squares;
-            }
+    /// Adds the sums of a part.
+    fn add(&mut self, part: &Measured<'_>, sums: &Sums) {
+        for (channel, sum, square) in part.rows(sums) {
+            self.sums[channel] += sum;
+            self.squares[channel] += square;
         }
     }
-}
-
-/// The sum of `elements` and that of their squares, in eight partial sums: a single one would wait for every addition.
-fn moments(elements: &[f64]) -> (f64, f64) {
-    let (mut sums, mut squares) = ([0.0; 8], [0.0; 8]);
-    let (eights, rest) = elements.as_chunks::<8>();
-    for eight in eights {
-        for lane in 0..8 {
-            sums[lane] += eight[lane];
-            squares[lane] += eight[lane] * eight[lane];
-        }
-    }
-    let rest = rest.iter().fold((0.0, 0.0), |(sum, square), x| (sum + x, square + x * x));
-    (sums.iter().sum::<f64>() + rest.0, squares.iter().sum::<f64>() + rest.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fold::Engine;
     use crate::fold::layout::Axis;
 
     /// Every layout, in pieces of every size, against a look-up of each element's channel.
@@ -114,10 +103,16 @@ mod tests {
                 expected.sums[channel] += x;
                 expected.squares[channel] += x * x;
             }
+            // Small integers, which rounding leaves as they are.
             for piece in [1, 2, 7, elements.len()] {
                 let mut rows = empty();
-                for (index, part) in elements.chunks(piece).enumerate() {
-                    rows.add((index * piece) as u64, part, map);
+                for (index, elements) in elements.chunks(piece).enumerate() {
+                    let (first, stored) = ((index * piece) as u64, Float::F64.narrow_all(elements));
+                    let words = bytemuck::cast_slice(&stored).iter().copied().map(u64::from_le_bytes);
+                    let words = words.collect::<Vec<_>>();
+                    let stretch = Stretch { float: Float::F64, map, first, elements: elements.len(), words: &words };
+                    let parts = Reducer::new(&mut Engine::Cpu).reduce(stretch).expect("they are finite");
+                    parts.iter().for_each(|(part, sums)| rows.add(part, sums));
                 }
                 assert_eq!(rows, expected, "{axis:?} {shape:?} in pieces of {piece}");
             }

@@ -10,7 +10,9 @@ use super::score::{Agreement, Offset, dot, offset, ranks};
 use super::stats::{Rows, rows};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::fold::Engine;
 use crate::fold::layout::ChannelMap;
+use crate::fold::reduce::Reducer;
 use crate::plan::Inventory;
 
 /// A norm's running statistics.
@@ -35,17 +37,24 @@ pub(super) struct Layer {
     bias: Option<Vec<f64>>,
 }
 
-/// What was read so far.
+/// What was read so far, and what adds up the rows of weights.
 pub(super) struct Values<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) inventory: &'a Inventory,
     statistics: Vec<Option<Option<Rc<Statistics>>>>,
     layers: HashMap<(usize, u64, u64), Option<Rc<Layer>>>,
+    reducer: Reducer<'a>,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(checkpoint: &'a Checkpoint, inventory: &'a Inventory) -> Values<'a> {
-        Values { checkpoint, inventory, statistics: vec![None; inventory.norms.len()], layers: HashMap::new() }
+    pub(super) fn new(checkpoint: &'a Checkpoint, inventory: &'a Inventory, engine: &'a mut Engine) -> Values<'a> {
+        let statistics = vec![None; inventory.norms.len()];
+        Values { checkpoint, inventory, statistics, layers: HashMap::new(), reducer: Reducer::new(engine) }
+    }
+
+    /// What went wrong with the engine.
+    pub(super) fn into_warnings(self) -> Vec<String> {
+        self.reducer.warnings
     }
 
     /// The statistics of a norm; `None` if they were never touched or cannot be used.
@@ -86,15 +95,16 @@ impl<'a> Values<'a> {
         Ok(found)
     }
 
-    fn read_layer(&self, weight: usize, map: ChannelMap, channels: u64) -> Result<Option<Layer>> {
+    fn read_layer(&mut self, weight: usize, map: ChannelMap, channels: u64) -> Result<Option<Layer>> {
         let weight = &self.inventory.weights[weight];
         let Some(float) = weight.dtype.float() else { return Ok(None) };
         let tensor = self.checkpoint.tensor(&weight.tensor)?;
         let channels = usize::try_from(channels).unwrap_or(usize::MAX);
-        let rows = rows(self.checkpoint, tensor, float, map, channels)?;
-        if rows.squares.iter().any(|square| !square.is_finite()) {
+        let rows = rows(self.checkpoint, tensor, (float, map), channels, &mut self.reducer)?;
+        // Squares of f64 may overflow.
+        let Some(rows) = rows.filter(|rows| rows.squares.iter().all(|square| square.is_finite())) else {
             return Ok(None);
-        }
+        };
         let bias = if weight.bias_exists { self.checkpoint.read_f64(&weight.bias)? } else { None };
         let bias = bias.filter(|bias| bias.len() == channels && bias.iter().all(|bias| bias.is_finite()));
         let (sum_ranks, norm_ranks) = (ranks(&rows.sums), ranks(&rows.squares));

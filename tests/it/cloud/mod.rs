@@ -382,3 +382,36 @@ fn an_object_that_appears_meanwhile_is_not_replaced() {
         assert_eq!(bucket.delete("m.safetensors"), 204);
     }
 }
+
+/// Another run that folds the same zoo is everywhere a moment ahead.
+#[test]
+fn the_very_same_objects_of_another_run_are_left_and_counted_on() {
+    let (bucket, folder) = (Bucket::new("ahead"), Folder::new());
+    std::fs::create_dir(folder.path("zoo")).unwrap();
+    folder.file("zoo/a.safetensors", &Model::conv_bn());
+    folder.file("zoo/large.safetensors", &large());
+    let zoo = folder.path("zoo");
+    bnfold(&[&"--input", &zoo, &"--output", &bucket.url("first")]).expect(0);
+    let results = ["a.safetensors", "large.safetensors"];
+    for last in ["PUT /ahead/second/a.safetensors", "partNumber=3"] {
+        let ahead = move |line: &str| {
+            if line.contains(last) {
+                let bucket = Bucket::existing("ahead");
+                for name in results {
+                    bucket.put(&format!("second/{name}"), &bucket.get(&format!("first/{name}")).unwrap());
+                }
+            }
+            true
+        };
+        let proxy = Proxy::new(ahead);
+        let arguments: &[&dyn AsRef<_>] = &[&"--device", &"cpu", &"--input", &zoo, &"--output", &bucket.url("second")];
+        let run = Run::of(&mut with_endpoint(&proxy.endpoint, arguments)).expect(0);
+        assert!(!run.stderr.contains("error"), "{}", run.stderr);
+        for name in results {
+            let [first, second] = ["first", "second"].map(|folder| bucket.get(&format!("{folder}/{name}")));
+            assert!(first.is_some() && first == second, "{last} {name}");
+            assert_eq!(bucket.delete(&format!("second/{name}")), 204);
+        }
+        assert_eq!(bucket.keys().len(), 2, "{:?}", bucket.keys());
+    }
+}
