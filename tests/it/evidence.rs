@@ -171,26 +171,38 @@ fn statistics_that_are_not_numbers_say_nothing() {
     }
 }
 
-/// A convolution of 64 channels behind a stem, square, whose norm has the statistics of its rows or of its columns.
-fn square(columns: bool) -> Model {
-    let mut numbers = Numbers::new(21);
-    let input_means = numbers.many(64, 2.0, 4.0);
-    let scales = (0..64).map(|_| numbers.between(0.3, 2.0)).collect::<Vec<_>>();
-    let mut weight = vec![0.0; 64 * 64 * 9];
-    let (mut mean, mut var) = (vec![0.0; 64], vec![0.0; 64]);
+/// Adds a square convolution under `scope`, whose norm has the statistics of its rows or of its columns.
+fn with_square(model: Model, numbers: &mut Numbers, scope: &str, channels: usize, columns: bool) -> Model {
+    let input_means = numbers.many(channels, 2.0, 4.0);
+    let scales = numbers.many(channels, 0.3, 2.0);
+    let mut weight = vec![0.0; channels * channels * 9];
+    let (mut mean, mut var) = (vec![0.0; channels], vec![0.0; channels]);
     for (index, w) in weight.iter_mut().enumerate() {
-        let (row, column) = (index / (64 * 9), index / 9 % 64);
+        let (row, column) = (index / (channels * 9), index / 9 % channels);
         let (output, input) = if columns { (column, row) } else { (row, column) };
         *w = numbers.between(-scales[output], scales[output]);
         mean[output] += *w * input_means[input];
         var[output] += *w * *w;
     }
+    let shape = [channels, channels, 3, 3];
+    let (gamma, beta) = (vec![1.0; channels], vec![0.0; channels]);
+    let model = model.floats(&format!("{scope}.conv.weight"), Float::F32, &shape, &weight);
+    model.norm(&format!("{scope}.bn"), Float::F32, &gamma, &beta, &mean, &var)
+}
+
+/// Such a convolution of 64 channels behind a stem.
+fn square(columns: bool) -> Model {
+    let mut numbers = Numbers::new(21);
     let first = numbers.many(64 * 27, -1.0, 1.0);
-    Model::new()
-        .floats("stem.conv.weight", Float::F32, &[64, 3, 3, 3], &first)
-        .norm("stem.bn", Float::F32, &[1.0; 64], &[0.0; 64], &numbers.many(64, -1.0, 1.0), &numbers.many(64, 0.5, 2.0))
-        .floats("block.conv.weight", Float::F32, &[64, 64, 3, 3], &weight)
-        .norm("block.bn", Float::F32, &[1.0; 64], &[0.0; 64], &mean, &var)
+    let stem = Model::new().floats("stem.conv.weight", Float::F32, &[64, 3, 3, 3], &first).norm(
+        "stem.bn",
+        Float::F32,
+        &[1.0; 64],
+        &[0.0; 64],
+        &numbers.many(64, -1.0, 1.0),
+        &numbers.many(64, 0.5, 2.0),
+    );
+    with_square(stem, &mut numbers, "block", 64, columns)
 }
 
 #[test]
@@ -205,6 +217,31 @@ fn a_square_weight_whose_columns_go_with_the_norm_is_refused() {
     let layers = plan(&columns, "auto");
     assert_eq!(folds(&layers), [("stem.bn".to_owned(), "stem.conv.weight".to_owned())]);
     assert!(reasons(&layers)[0].contains("follow `block.conv.weight` as a conv_transpose"), "{layers:?}");
+}
+
+/// Units of one name, of which the last ones are on the way up; with few channels, and with so many that only some rows are
+/// read at first.
+#[test]
+fn of_alike_square_weights_the_transposed_ones_are_refused() {
+    let folder = Folder::new();
+    for channels in [16, 80] {
+        let mut numbers = Numbers::new(23);
+        let units = (0..10).map(|unit| (format!("unit{unit}"), unit >= 8)).collect::<Vec<_>>();
+        let model = units
+            .iter()
+            .fold(Model::new(), |model, (scope, columns)| with_square(model, &mut numbers, scope, channels, *columns));
+        let path = folder.file(&format!("{channels}.safetensors"), &model);
+        assert_eq!(folds(&plan(&path, "none")).len(), 10, "test file is broken: names alone fold all");
+        for evidence in ["auto", "full"] {
+            let layers = plan(&path, evidence);
+            let expected = units.iter().filter(|(_, columns)| !columns);
+            let expected = expected.map(|(unit, _)| (format!("{unit}.bn"), format!("{unit}.conv.weight")));
+            assert_eq!(folds(&layers), expected.collect::<Vec<_>>(), "{channels} {evidence}");
+            for reason in reasons(&layers) {
+                assert!(reason.contains("as a conv_transpose (row sums"), "{reason}");
+            }
+        }
+    }
 }
 
 /// Two heads, each a convolution and its norm; `tied`: with one weight, stored twice; `copy`: with one norm, too.

@@ -8,7 +8,8 @@
 //! the plan is right every rival is unrelated, so a false alarm takes a deviation of 5 (one in 3.5 million) *and* a
 //! planned pair that hardly agrees, against at most 16 rivals a template.
 //!
-//! The planned weight itself is a rival too if it is square: as a transposed convolution, or as an ordinary one.
+//! The planned weight itself is a rival too if it is square: as a transposed convolution, or as an ordinary one. So is
+//! every such weight that is not sampled, in [`turned`](super::turned).
 //!
 //! *Means lie too high.* The running means exceed what the rows predict in proportion to the running deviations, as
 //! behind a max pool ([`offset`](super::score::offset)), by [`TOO_HIGH`] standard errors. Measured on 5,142 norms fed
@@ -18,11 +19,11 @@ use std::collections::BTreeMap;
 
 use super::score::{Agreement, Offset, together};
 use super::templates::{Pair, Template, differing, rival_norms, rival_weights, sample};
+use super::turned::other_kinds;
 use super::values::Values;
 use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
-use crate::plan::{Op, Verdict};
+use crate::plan::Verdict;
 
 /// Standard deviations by which a rival must agree with the sampled pairs together, and with a single one.
 const RELATED: (f64, f64) = (5.0, 6.0);
@@ -121,8 +122,7 @@ fn look(values: &mut Values<'_>, pair: Pair) -> Result<Option<View>> {
         rivals.push(Rival { slot, what, agreement: layer.agreement(&rival) });
     }
     // A square weight: do its columns go with the statistics, as in the other kind of convolution?
-    let ungrouped = |&(_, map): &(Op, ChannelMap)| map != pair.map && map.groups == 1 && pair.map.groups == 1;
-    for (op, map) in weight.producers(channels).into_iter().filter(ungrouped) {
+    for (op, map) in other_kinds(inventory, pair) {
         let Some(rival) = values.layer(pair.weight, map, channels)? else { continue };
         let what = format!("`{norm}` follow `{}` as a {}", weight.tensor, op.name());
         rivals.push(Rival { slot: op.name().to_owned(), what, agreement: rival.agreement(&statistics) });
@@ -145,7 +145,7 @@ fn contradiction(views: &[View]) -> Option<String> {
     let common = slots.into_values().filter(|seen| 2 * seen.len() >= views.len());
     let found = common.filter(|seen| fits_better(seen, RELATED.0, BETTER.0));
     let best = found.max_by(|a, b| relation(a).total_cmp(&relation(b)))?;
-    best.first().map(|(view, rival)| reason(view, rival))
+    best.first().map(|(view, rival)| reason(&rival.what, rival.agreement, view.own))
 }
 
 /// What a single pair says against itself.
@@ -156,7 +156,7 @@ fn doubt(view: &View) -> Option<String> {
     let better = |rival: &&Rival| fits_better(&[(view, *rival)], RELATED.1, BETTER.1);
     let best = view.rivals.iter().filter(better);
     let best = best.max_by(|a, b| a.agreement.deviation().total_cmp(&b.agreement.deviation()))?;
-    Some(reason(view, best))
+    Some(reason(&best.what, best.agreement, view.own))
 }
 
 fn relation(seen: &[(&View, &Rival)]) -> f64 {
@@ -169,12 +169,12 @@ fn fits_better(seen: &[(&View, &Rival)], related: f64, better: f64) -> bool {
     relation(seen) >= related && together(seen.iter().map(ahead)) >= better * std::f64::consts::SQRT_2
 }
 
-fn reason(view: &View, rival: &Rival) -> String {
-    let (found, own) = (rival.agreement, view.own);
+/// Why a pair is none: `what` agrees as `found`, the pair as `own`.
+pub(super) fn reason(what: &str, found: Agreement, own: Agreement) -> String {
     format!(
-        "values contradict it: the running statistics of {} (row sums and means correlate by {:.2}, row norms and \
+        "values contradict it: the running statistics of {what} (row sums and means correlate by {:.2}, row norms and \
          variances by {:.2}; as planned by {:.2} and {:.2})",
-        rival.what, found.sums, found.norms, own.sums, own.norms
+        found.sums, found.norms, own.sums, own.norms
     )
 }
 

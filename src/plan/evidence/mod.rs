@@ -12,6 +12,7 @@
 //! tied       one weight under several names
 //! activation running statistics alone: does an activation stand before the norm?
 //! judge      weights against statistics: confirm, contradict or nothing
+//! turned     square weights, of which every one may be a transposed convolution
 //! assign     norms that names left open, among the weights that are free, by what is
 //!            predicted (running means from the norm before) and what is agreed (ranks)
 //! activated  what comes out of a norm and an activation, on average
@@ -29,6 +30,7 @@ mod score;
 mod stats;
 mod templates;
 mod tied;
+mod turned;
 mod values;
 
 use serde::{Deserialize, Serialize};
@@ -80,6 +82,7 @@ pub fn weigh(
     tied::refuse(&mut values, &mut verdicts)?;
     activation::refuse(&mut values, &Template::group(inventory, &verdicts), &mut verdicts)?;
     judge::decide(&mut values, &Template::group(inventory, &verdicts), &mut verdicts, level)?;
+    turned::refuse(&mut values, &mut verdicts)?;
     for (verdict, doubt) in verdicts.iter_mut().zip(doubts) {
         confirmed_or_kept(verdict, doubt);
     }

@@ -30,9 +30,21 @@ pub(super) fn rows(
     channels: usize,
     reducer: &mut Reducer<'_>,
 ) -> Result<Option<Rows>> {
+    first_rows(checkpoint, tensor, (float, map), (u64::MAX, channels), reducer)
+}
+
+/// The same of the first `elements` of the weight alone.
+pub(super) fn first_rows(
+    checkpoint: &Checkpoint,
+    tensor: &Tensor,
+    (float, map): (Float, ChannelMap),
+    (elements, channels): (u64, usize),
+    reducer: &mut Reducer<'_>,
+) -> Result<Option<Rows>> {
     let mut rows = Rows { sums: vec![0.0; channels], squares: vec![0.0; channels] };
     let mut words = Vec::new();
-    let (all, size) = (tensor.bytes / float.bytes() as u64, float.bytes());
+    let size = float.bytes();
+    let all = (tensor.bytes / size as u64).min(elements);
     let mut first = 0;
     while first < all {
         let elements = usize::try_from(all - first).unwrap_or(usize::MAX).min(reducer.stretch(float));

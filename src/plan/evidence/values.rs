@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::FEWEST_CHANNELS;
 use super::score::{Agreement, Offset, dot, offset, ranks};
-use super::stats::{Rows, rows};
+use super::stats::{Rows, first_rows, rows};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::fold::Engine;
@@ -111,6 +112,32 @@ impl<'a> Values<'a> {
         Ok(Some(Layer { rows, sum_ranks, norm_ranks, bias }))
     }
 
+    /// How far `weight`, with channels that lie as `map` says, agrees with a norm's statistics as far as its first elements
+    /// tell, as many as `rows` rows have: by the channels of which they hold as much as of any. A bias is not looked at.
+    pub(super) fn first_look(
+        &mut self,
+        weight: usize,
+        map: ChannelMap,
+        statistics: &Statistics,
+        rows: u64,
+    ) -> Result<Option<Agreement>> {
+        let weight = &self.inventory.weights[weight];
+        let Some(float) = weight.dtype.float() else { return Ok(None) };
+        let tensor = self.checkpoint.tensor(&weight.tensor)?;
+        let channels = statistics.mean.len();
+        let all = tensor.bytes / float.bytes() as u64;
+        let elements = (all / channels as u64).saturating_mul(rows).min(all);
+        let found = first_rows(self.checkpoint, tensor, (float, map), (elements, channels), &mut self.reducer)?;
+        let Some(found) = found else { return Ok(None) };
+        let counts = counts(map, elements, channels);
+        let most = counts.iter().max().copied().unwrap_or(0);
+        let whole = (0..channels).filter(|&channel| counts[channel] == most).collect::<Vec<_>>();
+        let of = |values: &[f64]| ranks(&whole.iter().map(|&channel| values[channel]).collect::<Vec<_>>());
+        let sums = dot(&of(&found.sums), &of(&statistics.mean));
+        let norms = dot(&of(&found.squares), &of(&statistics.var));
+        Ok((whole.len() as u64 >= FEWEST_CHANNELS).then_some(Agreement { sums, norms, channels: whole.len() }))
+    }
+
     /// Bytes that reading a weight takes.
     pub(super) fn bytes(&self, weight: usize) -> u64 {
         self.checkpoint.tensors().get(&self.inventory.weights[weight].tensor).map_or(0, |tensor| tensor.bytes)
@@ -124,6 +151,19 @@ impl<'a> Values<'a> {
         let finite = |values: &Vec<f64>| values.iter().all(|value| value.is_finite());
         Ok(gamma.filter(finite).zip(beta.filter(finite)).filter(|(gamma, beta)| gamma.len() == beta.len()))
     }
+}
+
+/// How many of the first `elements` of a weight belong to each channel.
+fn counts(map: ChannelMap, elements: u64, channels: usize) -> Vec<u64> {
+    let mut counts = vec![0; channels];
+    for run in map.runs(0, usize::try_from(elements).unwrap_or(usize::MAX)) {
+        if run.moving {
+            counts.iter_mut().skip(run.channel).take(run.len).for_each(|count| *count += 1);
+        } else if let Some(count) = counts.get_mut(run.channel) {
+            *count += run.len as u64;
+        }
+    }
+    counts
 }
 
 impl Layer {
