@@ -244,6 +244,46 @@ fn of_alike_square_weights_the_transposed_ones_are_refused() {
     }
 }
 
+/// Blocks of two layers with a bias and a norm of their width, and what the norm's statistics follow.
+fn blocks(fed_by: &[&str]) -> Model {
+    let mut numbers = Numbers::new(41);
+    (0..4).fold(Model::new(), |mut model, block| {
+        let (mut mean, mut var) = (vec![0.0; 64], vec![0.0; 64]);
+        for name in ["first", "second"] {
+            let (weight, own_mean, own_var) = layer(&mut numbers);
+            let (module, bias) = (format!("blocks.{block}.{name}"), numbers.many(64, -3.0, 3.0));
+            model = model.floats(&format!("{module}.weight"), Float::F32, &[64, 40, 1, 1], &weight);
+            model = model.floats(&format!("{module}.bias"), Float::F32, &[64], &bias);
+            if fed_by.contains(&name) {
+                for c in 0..64 {
+                    mean[c] += own_mean[c] + bias[c];
+                    var[c] += own_var[c];
+                }
+            }
+        }
+        if fed_by.is_empty() {
+            (mean, var) = (numbers.many(64, -1.0, 1.0), numbers.many(64, 0.5, 2.0));
+        }
+        model.norm(&format!("blocks.{block}.norm"), Float::F32, &[1.0; 64], &[0.0; 64], &mean, &var)
+    })
+}
+
+#[test]
+fn of_several_weights_values_choose_the_one_that_feeds_the_norm() {
+    let folder = Folder::new();
+    for fed_by in [&["first"][..], &["second"], &["first", "second"], &[]] {
+        let path = folder.file("m.safetensors", &blocks(fed_by));
+        let blind = plan(&path, "none");
+        assert!(folds(&blind).is_empty(), "test file is broken: {blind:?}");
+        for evidence in ["auto", "full"] {
+            let found = folds(&plan(&path, evidence));
+            let expected = (0..4).filter(|_| fed_by.len() == 1);
+            let expected = expected.map(|n| (format!("blocks.{n}.norm"), format!("blocks.{n}.{}.weight", fed_by[0])));
+            assert_eq!(found, expected.collect::<Vec<_>>(), "{fed_by:?} {evidence}");
+        }
+    }
+}
+
 /// Two heads, each a convolution and its norm; `tied`: with one weight, stored twice; `copy`: with one norm, too.
 fn heads(tied: bool, copy: bool) -> Model {
     let mut numbers = Numbers::new(31);

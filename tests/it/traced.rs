@@ -92,9 +92,10 @@ fn no_pair_is_wrong_and_nearly_all_are_found() {
 }
 
 /// What is reached today. Networks that names alone do not tell, which the catalogue is for, are over-represented: with the
-/// architecture known, `src/plan/pair/tests/known.rs` finds all but a few.
-const RECALL: f64 = 0.914;
-const WHOLE: usize = 193;
+/// architecture known, `src/plan/pair/tests/known.rs` finds all but a few. Three networks more would be whole if square layers
+/// of units that narrow their channels were taken for ordinary ones, as two of ENet's are not.
+const RECALL: f64 = 0.912;
+const WHOLE: usize = 190;
 const COUNT: usize = 250;
 
 #[test]

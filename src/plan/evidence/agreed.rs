@@ -13,6 +13,7 @@
 
 use super::assign::{Candidate, Open};
 use super::score::{Agreement, dot, rest};
+use super::values::{Layer, Statistics};
 
 /// Least score of a pair: true pairs' 3 % quantile in the networks it was chosen on; sums of several outputs lie above.
 const SCORE: f64 = 0.9;
@@ -26,7 +27,7 @@ const AHEAD: f64 = 3.0;
 /// Deviation from which on something else explains what the pair leaves. The largest of 5,142 true pairs, over all
 /// weights and norms that they were compared with, is 5.1, but for depthwise layers (10.5), of which some are left open
 /// for it.
-const EXPLAINED: f64 = 7.0;
+pub(super) const EXPLAINED: f64 = 7.0;
 
 /// Pairs of norm and candidate that pass, best first, with their agreement.
 pub(super) fn pairs(norms: &[Open], candidates: &[Candidate]) -> Vec<(usize, usize, Agreement)> {
@@ -63,17 +64,34 @@ pub(super) fn pairs(norms: &[Open], candidates: &[Candidate]) -> Vec<(usize, usi
     found
 }
 
+/// What a layer leaves to explain of a norm's statistics.
+pub(super) struct Left<'a> {
+    layer: &'a Layer,
+    means: Vec<f64>,
+    vars: Vec<f64>,
+}
+
+/// What `layer` leaves of `statistics`.
+pub(super) fn left<'a>(layer: &'a Layer, statistics: &Statistics) -> Left<'a> {
+    let means = rest(&layer.mean_ranks(statistics), &layer.sum_ranks);
+    let vars = rest(&statistics.var_ranks, &layer.norm_ranks);
+    Left { layer, means, vars }
+}
+
+impl Left<'_> {
+    /// How far ranks of other sums or means, and of other norms or variances, explain it, in standard deviations.
+    pub(super) fn explained(&self, means: &[f64], vars: &[f64]) -> f64 {
+        let sums = dot(&self.means, &rest(means, &self.layer.sum_ranks));
+        let norms = dot(&self.vars, &rest(vars, &self.layer.norm_ranks));
+        Agreement { sums, norms, channels: means.len() }.deviation()
+    }
+}
+
 /// Whether nothing else explains what the candidate leaves of the norm's statistics.
 fn alone(n: usize, c: usize, norms: &[Open], candidates: &[Candidate]) -> bool {
     let (statistics, layer) = (&norms[n].statistics, &candidates[c].layer);
-    let means = rest(&layer.mean_ranks(statistics), &layer.sum_ranks);
-    let vars = rest(&statistics.var_ranks, &layer.norm_ranks);
-    let channels = statistics.mean.len();
-    let explains = |other_means: &[f64], other_vars: &[f64]| {
-        let sums = dot(&means, &rest(other_means, &layer.sum_ranks));
-        let norms = dot(&vars, &rest(other_vars, &layer.norm_ranks));
-        Agreement { sums, norms, channels }.deviation() >= EXPLAINED
-    };
+    let left = left(layer, statistics);
+    let explains = |means: &[f64], vars: &[f64]| left.explained(means, vars) >= EXPLAINED;
     let by_weight = candidates
         .iter()
         .enumerate()
@@ -86,8 +104,8 @@ fn alone(n: usize, c: usize, norms: &[Open], candidates: &[Candidate]) -> bool {
             .any(|(other, norm)| other != n && explains(&norm.statistics.mean_ranks, &norm.statistics.var_ranks));
     let by_output = norms.iter().enumerate().filter(|(other, _)| *other != n).any(|(_, norm)| {
         let rectified = norm.rectified.as_ref();
-        let sums = rectified.map_or(0.0, |rectified| dot(&means, &rest(rectified, &layer.sum_ranks)));
-        sums.abs() * (channels.max(2) as f64 - 1.0).sqrt() >= EXPLAINED
+        let sums = rectified.map_or(0.0, |rectified| dot(&left.means, &rest(rectified, &layer.sum_ranks)));
+        sums.abs() * (statistics.mean.len().max(2) as f64 - 1.0).sqrt() >= EXPLAINED
     });
     !by_weight && !by_norm && !by_output
 }

@@ -9,6 +9,7 @@
 //! values     running statistics and weights, read at most once
 //! stats      row sums and row norms of a weight, piece by piece
 //! score      how far rows and statistics agree; the tests and their error rates
+//! choose     what names leave open between a few weights, or say of one with a doubt
 //! tied       one weight under several names
 //! activation running statistics alone: does an activation stand before the norm?
 //! judge      weights against statistics: confirm, contradict or nothing
@@ -24,6 +25,7 @@ mod activated;
 mod activation;
 mod agreed;
 mod assign;
+mod choose;
 mod judge;
 mod predicted;
 mod score;
@@ -39,6 +41,7 @@ use super::{Inventory, Verdict};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::fold::Engine;
+use choose::Doubt;
 use templates::Template;
 use values::Values;
 
@@ -48,7 +51,8 @@ use values::Values;
 pub enum EvidenceLevel {
     /// Nothing: names and shapes decide alone.
     None,
-    /// Running statistics of all pairs, and the weights of a few pairs of every template: at most [`SAMPLE_BYTES`].
+    /// Running statistics of all pairs, the weights of a few pairs of every template, at most [`SAMPLE_BYTES`], and of what
+    /// names leave open, at most half as much; some rows of every square weight.
     #[default]
     Auto,
     /// All of them; norms that names leave open are paired by values alone.
@@ -74,10 +78,10 @@ pub fn weigh(
     if level == EvidenceLevel::None {
         return Ok(verdicts.into_iter().map(without_values).collect());
     }
-    let doubts = verdicts.iter_mut().map(suppose).collect::<Vec<_>>();
     let mut cpu = Engine::Cpu;
     let engine = if level == EvidenceLevel::Full { engine } else { &mut cpu };
     let mut values = Values::new(checkpoint, inventory, engine);
+    let doubts = choose::suppose(&mut values, &mut verdicts, level)?;
     let planned = verdicts.iter().map(weight).collect::<Vec<_>>();
     tied::refuse(&mut values, &mut verdicts)?;
     activation::refuse(&mut values, &Template::group(inventory, &verdicts), &mut verdicts)?;
@@ -111,18 +115,11 @@ fn without_values(verdict: Verdict) -> Verdict {
     }
 }
 
-/// Takes what is only likely for a fold, until values have spoken; returns why it is not enough.
-fn suppose(verdict: &mut Verdict) -> Option<String> {
-    let Verdict::Likely { weight, op, map, evidence, reason } = verdict else { return None };
-    let (evidence, reason) = (std::mem::take(evidence), std::mem::take(reason));
-    *verdict = Verdict::Fold { weight: *weight, op: *op, map: *map, evidence };
-    Some(reason)
-}
-
-/// A fold that was only likely stays one if values confirmed it.
-fn confirmed_or_kept(verdict: &mut Verdict, doubt: Option<String>) {
-    if let (Verdict::Fold { evidence, .. }, Some(reason)) = (&*verdict, doubt)
-        && !evidence.iter().any(|line| line.starts_with(judge::CONFIRMS))
+/// A fold that was only likely stays one if values singled its weight out and confirmed it.
+fn confirmed_or_kept(verdict: &mut Verdict, doubt: Option<Doubt>) {
+    let Some(Doubt { reason, is_singled_out }) = doubt else { return };
+    if let Verdict::Fold { evidence, .. } = &*verdict
+        && !(is_singled_out && evidence.iter().any(|line| line.starts_with(judge::CONFIRMS)))
     {
         *verdict = Verdict::Keep { reason };
     }

@@ -26,7 +26,7 @@ pub(super) struct Template {
 }
 
 /// Pairs of one template that a sample holds at most.
-const SAMPLES: usize = 3;
+pub(super) const SAMPLES: usize = 3;
 
 /// Weights or norms that one pair is compared with at most.
 const RIVALS: usize = 8;
@@ -67,7 +67,7 @@ fn key(norm: &str, weight: &str) -> (String, String, String) {
 }
 
 /// `text` with `#` for every number.
-fn without_numbers(text: &str) -> String {
+pub(super) fn without_numbers(text: &str) -> String {
     let digits = |c: &char| c.is_ascii_digit();
     let parts = text.chars().collect::<Vec<_>>();
     parts

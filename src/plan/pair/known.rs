@@ -102,7 +102,7 @@ fn carry_out(inventory: &Inventory, claim: &Claim<'_>, verdicts: &mut [Verdict])
 
 /// What names decided stands; what they left open is open because of the misfit, too.
 fn explain(claim: &Claim<'_>, problem: &str, verdicts: &mut [Verdict]) {
-    if let Verdict::Keep { reason } = &mut verdicts[claim.norm] {
+    if let Verdict::Keep { reason } | Verdict::Likely { reason, .. } = &mut verdicts[claim.norm] {
         *reason = format!("{reason}; {problem}");
     }
 }

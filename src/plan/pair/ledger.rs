@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::relations::Relation;
 use super::shape::{kernel, transposed_only};
-use super::transpose::{operation, transposed_by_bias};
+use super::transpose::{on_the_way_up, operation, transposed_by_bias};
 use super::vote::Group;
 use super::{Verdict, refuse};
 use crate::fold::layout::ChannelMap;
@@ -26,8 +26,8 @@ pub(super) struct Ledger<'a> {
     norms: Vec<Entry>,
     /// The norm that a weight feeds.
     owners: Vec<Option<usize>>,
-    /// Weights that only a convention speaks for, with what points at them.
-    likely: Vec<Option<(usize, &'static str)>>,
+    /// Weights of which values may confirm one, with what points at them.
+    likely: Vec<Option<(Vec<usize>, &'static str)>>,
     /// Kernels of weights that are transposed convolutions' for certain.
     transposed_kernels: BTreeSet<&'a [u64]>,
 }
@@ -122,35 +122,40 @@ impl<'a> Ledger<'a> {
             }
             self.owners[*weight] = Some(*norm);
             let fold = fold_into(self.weight(*weight), self.channels(*norm), None, &self.transposed_kernels);
+            let evidence = vec![(*evidence).to_owned()];
             self.norms[*norm] = Entry::Closed(match fold {
-                Ok((op, map)) => Verdict::Fold { weight: *weight, op, map, evidence: vec![(*evidence).to_owned()] },
+                Ok((op, map)) if op == Op::Conv && on_the_way_up(self.weight(*weight), &self.inventory.weights) => {
+                    let reason = refuse::transposed(self.weight(*weight));
+                    Verdict::Likely { choices: vec![(*weight, op, map)], evidence, reason }
+                }
+                Ok((op, map)) => Verdict::Fold { weight: *weight, op, map, evidence },
                 Err(reason) => Verdict::Keep { reason },
             });
         }
     }
 
-    /// Remembers a weight for which only a convention speaks.
-    pub(super) fn suggest(&mut self, norm: usize, weight: usize, evidence: &'static str) {
-        self.likely[norm] = Some((weight, evidence));
+    /// Remembers weights of which values may confirm one.
+    pub(super) fn suggest(&mut self, norm: usize, weights: Vec<usize>, evidence: &'static str) {
+        self.likely[norm] = Some((weights, evidence));
     }
 
     /// The verdicts, in the order of the inventory's norms.
     pub(super) fn verdicts(mut self) -> Vec<Verdict> {
         let likely = std::mem::take(&mut self.likely);
-        let rivals = |weight: usize| likely.iter().flatten().filter(|(other, _)| *other == weight).count();
         let verdict = |norm: usize| {
             let reason = match &self.norms[norm] {
                 Entry::Closed(verdict) => return verdict.clone(),
                 Entry::Open(reason) => reason.clone(),
             };
-            let suggested = likely[norm].filter(|&(weight, _)| self.is_free(weight) && rivals(weight) == 1);
-            let fold = suggested.and_then(|(weight, evidence)| {
+            let Some((weights, evidence)) = &likely[norm] else { return Verdict::Keep { reason } };
+            let choice = |weight: usize| {
                 let fold = fold_into(self.weight(weight), self.channels(norm), None, &self.transposed_kernels);
-                Some((weight, fold.ok()?, vec![evidence.to_owned()]))
-            });
-            match fold {
-                Some((weight, (op, map), evidence)) => Verdict::Likely { weight, op, map, evidence, reason },
-                None => Verdict::Keep { reason },
+                fold.ok().map(|(op, map)| (weight, op, map))
+            };
+            let free = weights.iter().copied().filter(|&weight| self.is_free(weight));
+            match free.filter_map(choice).collect::<Vec<_>>() {
+                none if none.is_empty() => Verdict::Keep { reason },
+                choices => Verdict::Likely { choices, evidence: vec![(*evidence).to_owned()], reason },
             }
         };
         (0..self.norms.len()).map(verdict).collect()

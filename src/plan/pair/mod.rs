@@ -58,16 +58,12 @@ pub enum Verdict {
         /// What speaks for it.
         evidence: Vec<Evidence>,
     },
-    /// Names point at a weight, and only the convention that layers come before their norms says that it feeds the norm
-    /// and not the other way round: a fold if values confirm it.
+    /// Names point at one weight, and only the convention that layers come before their norms says that it feeds the norm
+    /// and not the other way round; or they point at several. A fold if values confirm it, or single one out.
     Likely {
-        /// Index into [`Inventory::weights`].
-        weight: usize,
-        /// What kind of layer the weight is.
-        op: Op,
-        /// Its channel map.
-        map: ChannelMap,
-        /// What speaks for it.
+        /// The weights, by name, as indices into [`Inventory::weights`], with the kind of layer and the channel map of each.
+        choices: Vec<(usize, Op, ChannelMap)>,
+        /// What speaks for them.
         evidence: Vec<Evidence>,
         /// Why it is not enough.
         reason: String,

@@ -56,6 +56,12 @@ pub(super) fn either_side(ledger: &Ledger<'_>, member: &Candidate) -> String {
     format!("`{name}` fits, but the norm may as well stand elsewhere in the block; name it in a plan")
 }
 
+/// Whether values may settle a doubt: one about which side of the norm the layer is on, or about its bias, but not one
+/// about what else may stand between them.
+pub(super) fn is_open_to_values(ledger: &Ledger<'_>, member: &Candidate, doubt: &str) -> bool {
+    [biased, either_side, mixed_kin].iter().any(|settled| doubt == settled(ledger, member))
+}
+
 pub(super) fn drifting(ledger: &Ledger<'_>, member: &Candidate) -> String {
     let name = &ledger.weight(member.weight).tensor;
     format!("`{name}` has the same number, but norms and layers were counted apart here; name the right one in a plan")

@@ -69,13 +69,20 @@ fn settle(tree: &Tree<'_>, ledger: &mut Ledger<'_>, kin: &Kin, signs: Signs, gro
     for (norm, choices) in fitting {
         let Some((case, member)) = choose(tree, ledger, kin, &choices) else {
             let rivals = choices.iter().map(|(_, choice)| choice.weight).collect::<Vec<_>>();
+            let open = |(case, member): &Choice<'_, '_>| {
+                doubts.about(ledger, case, member).is_none_or(|doubt| refuse::is_open_to_values(ledger, member, &doubt))
+            };
+            if choices.iter().all(open) {
+                ledger.suggest(norm, rivals.clone(), "one of several weights of its scope");
+            }
             ledger.explain(norm, refuse::rivals(ledger, norm, &rivals));
             continue;
         };
         match doubts.about(ledger, case, &member) {
             Some(reason) => {
-                if reason == refuse::either_side(ledger, &member) && doubts.is_usual(ledger, case, &member) {
-                    ledger.suggest(norm, member.weight, case.group.relation.evidence());
+                let biased = reason == refuse::biased(ledger, &member);
+                if biased || reason == refuse::either_side(ledger, &member) && doubts.is_usual(ledger, case, &member) {
+                    ledger.suggest(norm, vec![member.weight], case.group.relation.evidence());
                 }
                 ledger.explain(norm, reason);
             }

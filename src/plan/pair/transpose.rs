@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::shape::{kernel, outputs};
+use super::shape::{inputs, kernel, outputs, pointwise};
 use crate::fold::layout::ChannelMap;
 use crate::plan::{Op, Weight};
 
@@ -76,6 +76,38 @@ pub(super) fn operation(weight: &Weight, channels: u64, kernels: &BTreeSet<&[u64
         Transposition::Hinted => Some(ordinary).filter(|_| says(&module, DOWN) && !says(&module, UP)),
         Transposition::Unsaid => Some(ordinary).filter(|_| !suspect || says(&module, DOWN) && !says(&module, UP)),
     }
+}
+
+/// Whether a square weight stands where networks that enlarge their input by transposed convolutions have one: in a unit
+/// that first narrows its channels, then has this weight, and puts out fewer channels than it took in (the decoders of
+/// LinkNet, arXiv 1707.03718, figure 2, and ENet, arXiv 1606.02147, table 1). Units on the way down look alike but put out
+/// more. `weights` are sorted by tensor.
+pub(super) fn on_the_way_up(weight: &Weight, weights: &[Weight]) -> bool {
+    let (Some(width), false) = (outputs(weight), pointwise(weight)) else { return false };
+    let square = inputs(weight) == Some(width) && kernel(weight).is_some() && weight.kind.conv_transpose.is_some();
+    let find = |tensor: &str| {
+        let found = weights.binary_search_by(|weight| weight.tensor.as_str().cmp(tensor)).ok()?;
+        Some(&weights[found]).filter(|weight| pointwise(weight))
+    };
+    let narrows = |(before, after): (String, String)| {
+        let (Some(before), Some(after)) = (find(&before), find(&after)) else { return false };
+        let fits = outputs(before) == Some(width) && inputs(after) == Some(width);
+        fits && outputs(after) < inputs(before)
+    };
+    square && neighbours(&weight.tensor).any(narrows)
+}
+
+/// The names that differ from `name` by one in one of its last numbers: the one before and the one after.
+fn neighbours(name: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    let bytes = name.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let ends = (1..=bytes.len()).rev().filter(move |&end| digit(end - 1) && !digit(end)).take(3);
+    ends.filter_map(move |end| {
+        let begin = (0..end).rev().take_while(|&at| digit(at)).last()?;
+        let number = name[begin..end].parse::<u64>().ok()?;
+        let with = |number: u64| format!("{}{number}{}", &name[..begin], &name[end..]);
+        Some((with(number.checked_sub(1)?), with(number.checked_add(1)?)))
+    })
 }
 
 fn says(text: &str, words: &[&str]) -> bool {

@@ -30,6 +30,29 @@ fn a_weight_that_other_blocks_lack_is_shared() {
     .folds(&[("unit1.conv1.bn", "unit1.conv1.conv.weight"), ("unit2.conv1.bn", "unit2.conv1.conv.weight")]);
 }
 
+/// Decoders of LinkNet's kind, here as ENet has them: the middle layer of a unit on the way up is transposed, of one on the
+/// way down it is not, and both have one name and one shape.
+#[test]
+fn a_square_layer_of_a_unit_that_narrows_may_be_transposed() {
+    let unit = |from: u64, to: u64| {
+        torch(&[
+            ("unit.conv1.conv.weight", &[16, from, 1, 1]),
+            ("unit.conv1.bn", &[16]),
+            ("unit.conv2.conv.weight", &[16, 16, 3, 3]),
+            ("unit.conv2.bn", &[16]),
+            ("unit.conv3.conv.weight", &[to, 16, 1, 1]),
+            ("unit.conv3.bn", &[to]),
+        ])
+    };
+    let all =
+        ["unit.conv1", "unit.conv2", "unit.conv3"].map(|conv| (format!("{conv}.bn"), format!("{conv}.conv.weight")));
+    let all = all.each_ref().map(|(norm, weight)| (norm.as_str(), weight.as_str()));
+    unit(64, 128).folds(&all);
+    unit(64, 64).folds(&all);
+    unit(128, 64).folds(&[all[0], all[2]]);
+    assert!(unit(128, 64).verdicts()["unit.conv2.bn"].1.contains("a transposed one"));
+}
+
 #[test]
 fn identity_branches_have_no_layer() {
     torch(&[

@@ -1,0 +1,208 @@
+//! Evidence: norms whose names point at several weights, or at one that may as well come behind them.
+//!
+//! In: verdicts. Out: what is only likely as a fold, for the other tests to confirm or refuse, with the doubt that stands
+//! against it; where several weights are likely, the one that values single out, or none. Norms of one template choose
+//! alike, as one piece of code runs them all: the weight that agrees with the sampled norms together by [`RELATED`]
+//! standard deviations, by [`AHEAD`] more than every other choice, and that leaves nothing to explain, neither for another
+//! choice (pooled, [`LEFT`]) nor for another norm ([`EXPLAINED`](super::agreed::EXPLAINED)), as the sum of two of them would.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use super::agreed::{self, EXPLAINED};
+use super::score::{Agreement, together};
+use super::templates::{SAMPLES, differing, without_numbers};
+use super::values::{Layer, Statistics, Values};
+use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
+use crate::error::Result;
+use crate::fold::layout::ChannelMap;
+use crate::plan::{Op, Verdict};
+
+/// Standard deviations by which the chosen weight must agree: chance for one in 3.5 million.
+const RELATED: f64 = 5.0;
+
+/// Standard deviations by which it must agree better than any other choice.
+const AHEAD: f64 = 3.0;
+
+/// Standard deviations by which another choice may at most explain what the chosen one leaves.
+const LEFT: f64 = 4.0;
+
+/// Bytes of weights that are read at most, unless all evidence is asked for.
+const BYTES: u64 = SAMPLE_BYTES / 2;
+
+/// What stands against a fold that is only likely.
+#[derive(Debug, Clone)]
+pub(super) struct Doubt {
+    /// Why names are not enough.
+    pub(super) reason: String,
+    /// Whether values single its weight out; a sole choice is put to the other tests even if not, for what they say.
+    pub(super) is_singled_out: bool,
+}
+
+/// A likely producer.
+type Choice = (usize, Op, ChannelMap);
+
+/// Takes what is likely for a fold until all values have spoken; returns the doubts about these.
+pub(super) fn suppose(
+    values: &mut Values<'_>,
+    verdicts: &mut [Verdict],
+    level: EvidenceLevel,
+) -> Result<Vec<Option<Doubt>>> {
+    let mut left = if level == EvidenceLevel::Full { u64::MAX } else { BYTES };
+    let mut chosen = HashMap::new();
+    for norms in groups(values, verdicts).into_values() {
+        let sample = sample(values, verdicts, norms.clone(), level, &mut left)?;
+        if let Some(slot) = choose(values, verdicts, &sample)? {
+            chosen.extend(norms.into_iter().map(|norm| (norm, slot)));
+        }
+    }
+    let mut doubts = vec![None; verdicts.len()];
+    for (norm, verdict) in verdicts.iter_mut().enumerate() {
+        let Verdict::Likely { choices, evidence, reason } = verdict else { continue };
+        let sole = (choices.len() == 1).then_some(0);
+        *verdict = match chosen.get(&norm).copied().or(sole).map(|slot| choices[slot]) {
+            Some((weight, op, map)) => {
+                let is_singled_out = chosen.contains_key(&norm);
+                doubts[norm] = Some(Doubt { reason: reason.clone(), is_singled_out });
+                Verdict::Fold { weight, op, map, evidence: std::mem::take(evidence) }
+            }
+            None => Verdict::Keep { reason: std::mem::take(reason) },
+        };
+    }
+    refuse_shared(verdicts, &mut doubts);
+    Ok(doubts)
+}
+
+/// A weight that two norms want feeds neither, as far as that is only likely.
+fn refuse_shared(verdicts: &mut [Verdict], doubts: &mut [Option<Doubt>]) {
+    let mut wanted = HashMap::<usize, usize>::new();
+    for verdict in &*verdicts {
+        if let Verdict::Fold { weight, .. } = verdict {
+            *wanted.entry(*weight).or_default() += 1;
+        }
+    }
+    for (verdict, doubt) in verdicts.iter_mut().zip(doubts) {
+        if let (Verdict::Fold { weight, .. }, Some(Doubt { reason, .. })) = (&*verdict, &*doubt)
+            && wanted[weight] > 1
+        {
+            *verdict = Verdict::Keep { reason: reason.clone() };
+            *doubt = None;
+        }
+    }
+}
+
+/// Norms with several choices, by what their names and those of the choices have in common.
+fn groups(values: &Values<'_>, verdicts: &[Verdict]) -> BTreeMap<(String, Vec<String>), Vec<usize>> {
+    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (norm, verdict) in verdicts.iter().enumerate() {
+        let Verdict::Likely { choices, .. } = verdict else { continue };
+        let name = &values.inventory.norms[norm].name;
+        let slots = choices.iter().map(|&(weight, ..)| differing(name, &values.inventory.weights[weight].module));
+        groups.entry((without_numbers(name), slots.collect())).or_default().push(norm);
+    }
+    groups
+}
+
+/// A few of `norms`, small ones first, whose choices' weights fit into the bytes `left`; or all of them.
+fn sample(
+    values: &mut Values<'_>,
+    verdicts: &[Verdict],
+    norms: Vec<usize>,
+    level: EvidenceLevel,
+    left: &mut u64,
+) -> Result<Vec<usize>> {
+    let mut queue = Vec::new();
+    for norm in norms {
+        let channels = values.inventory.norms[norm].channels;
+        if channels >= FEWEST_CHANNELS && values.statistics(norm)?.is_some() {
+            let bytes = choices(&verdicts[norm]).iter().map(|&(weight, ..)| values.bytes(weight)).sum::<u64>();
+            queue.push((channels < 32, bytes, norm));
+        }
+    }
+    queue.sort_unstable();
+    let most = if level == EvidenceLevel::Full { usize::MAX } else { SAMPLES };
+    queue.truncate(most);
+    queue.retain(|&(_, bytes, _)| {
+        let fits = bytes <= *left;
+        *left -= if fits { bytes } else { 0 };
+        fits
+    });
+    Ok(queue.into_iter().map(|(.., norm)| norm).collect())
+}
+
+fn choices(verdict: &Verdict) -> &[Choice] {
+    match verdict {
+        Verdict::Likely { choices, .. } => choices,
+        Verdict::Fold { .. } | Verdict::Keep { .. } => &[],
+    }
+}
+
+/// A norm and its choices.
+struct View {
+    norm: usize,
+    statistics: Rc<Statistics>,
+    choices: Vec<(Rc<Layer>, Agreement)>,
+}
+
+/// The place among their choices of the weight that values single out for all `norms`.
+fn choose(values: &mut Values<'_>, verdicts: &[Verdict], norms: &[usize]) -> Result<Option<usize>> {
+    let mut views = Vec::new();
+    for &norm in norms {
+        let Some(statistics) = values.statistics(norm)? else { continue };
+        let mut seen = Vec::new();
+        for &(weight, _, map) in choices(&verdicts[norm]) {
+            let Some(layer) = values.layer(weight, map, statistics.mean.len() as u64)? else { return Ok(None) };
+            let agreement = layer.agreement(&statistics);
+            seen.push((layer, agreement));
+        }
+        views.push(View { norm, statistics, choices: seen });
+    }
+    let Some(first) = views.first() else { return Ok(None) };
+    let pooled = |slot: usize| together(views.iter().map(|view| view.choices[slot].1.deviation()));
+    let slots = 0..first.choices.len();
+    let Some(best) = slots.clone().max_by(|&a, &b| pooled(a).total_cmp(&pooled(b))) else { return Ok(None) };
+    let is_beaten = |slot: usize| {
+        let ahead = |view: &View| view.choices[best].1.deviation() - view.choices[slot].1.deviation();
+        // The difference of two standard normal numbers has the deviation sqrt(2).
+        let is_behind = together(views.iter().map(ahead)) >= AHEAD * std::f64::consts::SQRT_2;
+        is_behind && together(views.iter().map(|view| view.left_to(best, slot))) < LEFT
+    };
+    if pooled(best) < RELATED || !slots.filter(|&slot| slot != best).all(is_beaten) {
+        return Ok(None);
+    }
+    for view in &views {
+        let (weight, op, _) = choices(&verdicts[view.norm])[best];
+        // A depthwise layer multiplies its inputs channel by channel, so the norm before it explains much, and rightly.
+        let depthwise = op == Op::Depthwise || values.inventory.weights[weight].shape.get(1) == Some(&1);
+        if !depthwise && follows_another_norm(values, view, best)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(best))
+}
+
+impl View {
+    /// How far choice `other` explains what choice `best` leaves, in standard deviations.
+    fn left_to(&self, best: usize, other: usize) -> f64 {
+        let other = &self.choices[other].0;
+        let left = agreed::left(&self.choices[best].0, &self.statistics);
+        left.explained(&other.sum_ranks, &other.norm_ranks)
+    }
+}
+
+/// Whether some other norm explains what the chosen weight leaves, as where an input is added to what comes out.
+fn follows_another_norm(values: &mut Values<'_>, view: &View, best: usize) -> Result<bool> {
+    let left = agreed::left(&view.choices[best].0, &view.statistics);
+    let channels = values.inventory.norms[view.norm].channels;
+    for other in 0..values.inventory.norms.len() {
+        if other == view.norm || values.inventory.norms[other].channels != channels {
+            continue;
+        }
+        if let Some(other) = values.statistics(other)?
+            && left.explained(&other.mean_ranks, &other.var_ranks) >= EXPLAINED
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
