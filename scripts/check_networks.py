@@ -81,7 +81,7 @@ def smp_networks():
     for decoder in decoders:
         for encoder in encoders.split():
             make = getattr(smp, decoder)
-            yield f"{decoder}-{encoder}", lambda make=make, encoder=encoder: make(encoder, encoder_weights=None)
+            yield f"{decoder}__{encoder}", lambda make=make, encoder=encoder: make(encoder, encoder_weights=None)
 
 
 def efficientnet_networks():
@@ -107,7 +107,7 @@ LIBRARIES = {
     "timm": timm_networks,
     "torchvision": torchvision_networks,
     "pytorchcv": pytorchcv_networks,
-    "smp": smp_networks,
+    "segmentation_models_pytorch": smp_networks,
     "efficientnet_pytorch": efficientnet_networks,
     "transformers": transformers_networks,
 }
@@ -227,8 +227,9 @@ def stated_eps(model):
 
 
 def knows(binary, path, name):
-    run = subprocess.run([binary, "plan", "--input", path, "--arch", name, "--format", "json"], capture_output=True)
-    return run.returncode == 0
+    command = [binary, "plan", "--input", path, "--arch", name, "--format", "json"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    return run.returncode == 0 and "it is not used" not in run.stderr
 
 
 def checkpoint(model):
