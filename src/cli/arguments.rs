@@ -399,6 +399,9 @@ fn eps(text: &str) -> Result<f64, String> {
 
 fn eps_for(text: &str) -> Result<(Glob, f64), String> {
     let (glob, value) = text.rsplit_once('=').ok_or("expected GLOB=VALUE, for example 'backbone.*=1e-3'")?;
+    if glob.is_empty() {
+        return Err("expected the name of a norm, or a glob, before `=`; for all norms there is --eps".to_owned());
+    }
     Ok((Glob::new(glob).map_err(|error| error.to_string())?, eps(value)?))
 }
 
@@ -424,6 +427,6 @@ mod tests {
         assert!(eps("-1e-5").is_err() && eps("nan").is_err() && eps("inf").is_err() && eps("x").is_err());
         let (glob, value) = eps_for("a=b.*=1e-3").unwrap();
         assert_eq!((glob.glob(), value), ("a=b.*", 1e-3));
-        assert!(eps_for("1e-3").is_err() && eps_for("[=1").is_err());
+        assert!(eps_for("1e-3").is_err() && eps_for("[=1").is_err() && eps_for("=1").is_err());
     }
 }

@@ -90,7 +90,7 @@ fn settings_of<'a>(source: &Source, arguments: &'a FoldArguments) -> Settings<'a
     Settings {
         planning: settings::plan_settings(
             &arguments.planning,
-            &source.input,
+            (&source.input, arguments.output.as_deref()),
             settings::is_zoo(&arguments.input),
             arguments.verbosity.quiet,
         ),

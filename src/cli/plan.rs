@@ -53,6 +53,6 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
 
 fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
     let several = settings::is_zoo(&arguments.input);
-    let settings = settings::plan_settings(&arguments.planning, input, several, arguments.verbosity.quiet);
+    let settings = settings::plan_settings(&arguments.planning, (input, None), several, arguments.verbosity.quiet);
     plan(&Checkpoint::open(input)?, &settings, arguments.plan.as_deref())
 }

@@ -88,10 +88,10 @@ fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
     Err(Error::NoAdapter { wanted, reason: "this program was built without the feature `gpu`".to_owned() })
 }
 
-/// What bears on the plan of the checkpoint at `input`.
+/// What bears on the plan of the checkpoint at `input`, whose result is or will be at `result`.
 pub(crate) fn plan_settings(
     planning: &PlanningArguments,
-    input: &Path,
+    (input, result): (&Path, Option<&Path>),
     is_one_of_several: bool,
     quiet: bool,
 ) -> PlanSettings {
@@ -99,13 +99,13 @@ pub(crate) fn plan_settings(
         for_norms: planning.eps_for.clone(),
         all: planning.eps,
         arch: planning.arch.clone(),
-        config: config_beside(input, quiet),
+        config: config_beside(input, result, quiet),
     };
     PlanSettings { eps, evidence: planning.evidence.into(), is_one_of_several }
 }
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.
-fn config_beside(input: &Path, quiet: bool) -> Option<Value> {
+fn config_beside(input: &Path, result: Option<&Path>, quiet: bool) -> Option<Value> {
     let folder = match input.parent()? {
         // A name alone: the current folder, which has to have a name to be listed.
         folder if folder.as_os_str().is_empty() => Path::new("."),
@@ -126,8 +126,8 @@ fn config_beside(input: &Path, quiet: bool) -> Option<Value> {
     // What transformers and timm call the weights of a repository: `model`, a variant, a shard.
     let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
     let is_of_repository = stem == "model" || stem.starts_with("model.") || stem.starts_with("model-00");
-    if !is_of_repository && !is_only_checkpoint(folder, input) {
-        return None;
+    if !is_of_repository && let Some(other) = another_checkpoint(folder, input, result) {
+        return ignored(&path, &format!("may be that of {other}, which lies beside it too"), quiet);
     }
     let parsed = file
         .read_whole()
@@ -147,21 +147,24 @@ fn ignored(path: &Path, why: &str, quiet: bool) -> Option<Value> {
     None
 }
 
-/// Whether `folder` holds no other checkpoint than `input`, its shards if it is an index, and results of ours.
-fn is_only_checkpoint(folder: &Path, input: &Path) -> bool {
-    let Ok(names) = store::names_in(folder) else { return false };
+/// A checkpoint in `folder` that is neither `input` nor its shard if it is an index, and no result of ours.
+fn another_checkpoint(folder: &Path, input: &Path, result: Option<&Path>) -> Option<String> {
     let stem = index_stem(input);
     // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
     let is_own_shard = |name: &str| {
         let rest = stem.as_ref().and_then(|stem| name.strip_prefix(stem.as_str()));
         rest.is_some_and(|rest| rest.starts_with(['-', '.']))
     };
-    names.iter().all(|name| {
-        !name.ends_with(".safetensors")
-            || name.ends_with(FOLDED)
-            || is_own_shard(name)
-            || Some(OsStr::new(name)) == input.file_name()
-    })
+    let is_result = |name: &str| {
+        let is_there =
+            |result: &Path| store::real(&folder.join(name)).is_some_and(|path| store::real(result) == Some(path));
+        name.ends_with(FOLDED) || result.is_some_and(is_there)
+    };
+    let is_other = |name: &String| {
+        let is_input = Some(OsStr::new(name)) == input.file_name();
+        name.ends_with(".safetensors") && !is_input && !is_own_shard(name) && !is_result(name)
+    };
+    store::names_in(folder).ok()?.into_iter().find(is_other)
 }
 
 /// What the shards' names begin with, if `input` is an index: its own name up to `.safetensors`.

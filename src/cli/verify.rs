@@ -11,7 +11,8 @@ use super::{Status, console, settings};
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let original = Checkpoint::open(&arguments.original)?;
     let folded = Checkpoint::open(&arguments.folded)?;
-    let settings = settings::plan_settings(&arguments.planning, &arguments.original, false, arguments.quiet);
+    let places = (arguments.original.as_path(), Some(arguments.folded.as_path()));
+    let settings = settings::plan_settings(&arguments.planning, places, false, arguments.quiet);
     let planned = plan(&original, &settings, arguments.plan.as_deref())?;
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
     let name = arguments.folded.display();

@@ -45,7 +45,7 @@ pub(super) fn place(
         return sync_folders(&paths, sync);
     }
     let mut placing = Placing::default();
-    placing.is_shared = same.is_some();
+    placing.is_shared = same.is_some() && replace == Replace::Never;
     if replace == Replace::Always {
         paths.iter().rev().try_for_each(|path| placing.set_aside(path))?;
         sync_folders(&paths, sync)?;

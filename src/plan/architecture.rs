@@ -20,31 +20,41 @@ const EPS_FIELDS: &[(&str, &[&str])] = &[
     ("norm_eps", &["patchtst", "patchtsmixer"]),
 ];
 
-/// Finds the architecture; what the user says goes before what the configuration says.
+/// Finds the architecture; what the user says goes before what the configuration says. The warnings are about what is not
+/// known or does not agree.
 pub(super) fn find(arch: Option<&str>, config: Option<&Value>) -> (Option<Known>, Vec<String>) {
-    let mut warnings = Vec::new();
     let configured = config.and_then(of_config);
-    let Some(arch) = arch else { return (configured, warnings) };
+    let Some(arch) = arch else { return (configured, Vec::new()) };
     // A bare name says nothing about the library, and the configuration may.
     if configured.as_ref().is_some_and(|known| known.name.split_once('/').is_some_and(|(_, name)| name == arch)) {
-        return (configured, warnings);
+        return (configured, Vec::new());
     }
-    match Catalogue::built_in().look_up(arch) {
-        Ok(known) => {
-            if let Some(other) = configured.filter(|other| other.name != known.name) {
-                warnings.push(format!(
-                    "--arch says {}, config.json says {}; --arch is followed",
-                    shown(&known.name),
-                    shown(&other.name)
-                ));
-            }
-            (Some(known), warnings)
-        }
+    let known = match Catalogue::built_in().look_up(arch) {
+        Ok(known) => known,
         Err(problem) => {
-            warnings.push(format!("--arch {}: {}; it is not used", shown(arch), shown(&problem)));
-            (configured, warnings)
+            let warning = format!("--arch {}: {}; it is not used", shown(arch), shown(&problem));
+            return (configured, vec![warning]);
         }
+    };
+    let name = shown(&known.name);
+    let mut warnings = Vec::new();
+    if known.unheard_of {
+        warnings.push(format!("--arch {name}: the catalogue does not know this name{}", nearest(&known.name)));
     }
+    if let Some(other) = configured.filter(|other| other.name != known.name) {
+        let stated = config.and_then(stated_eps).map_or(String::new(), |(eps, _)| {
+            format!(", but for the eps that config.json states, {eps:e}: with --eps neither is asked")
+        });
+        let other = shown(&other.name);
+        warnings.push(format!("--arch says {name}, config.json says {other}; --arch is followed{stated}"));
+    }
+    (Some(known), warnings)
+}
+
+/// A known name that is spelt almost alike, as the end of a sentence.
+fn nearest(name: &str) -> String {
+    let near = Catalogue::built_in().nearest(name);
+    near.map_or_else(String::new, |near| format!("; is {near} meant?"))
 }
 
 /// The architecture that a `config.json` names. One whose parts are of architectures with different eps is not known:

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::architecture;
 use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
 use super::{Inventory, Norm};
+use crate::error::{counted, shown};
 
 /// What the user and the checkpoint's surroundings say about eps.
 #[derive(Debug, Default, Clone)]
@@ -48,17 +49,55 @@ pub(super) struct SourcedEps {
 /// Prefix of the source of an eps that nobody stated.
 pub(super) const ASSUMED: &str = "assumed";
 
+/// Prefix of the source of an eps that the catalogue has for an architecture.
+const CATALOGUE: &str = "catalogue: ";
+
 impl EpsLookup {
     pub(super) fn new(settings: &EpsSettings, inventory: &Inventory) -> EpsLookup {
         let (architecture, warnings) = architecture::find(settings.arch.as_deref(), settings.config.as_ref());
-        EpsLookup {
+        let mut lookup = EpsLookup {
             for_norms: settings.for_norms.iter().map(|(glob, eps)| (glob.compile_matcher(), *eps)).collect(),
             all: settings.all,
             field: settings.config.as_ref().and_then(architecture::stated_eps),
             architecture,
             recognised: recognise(Catalogue::built_in(), inventory),
             warnings,
-        }
+        };
+        let more = lookup.unmatched(inventory).into_iter().chain(lookup.contradicted(inventory)).collect::<Vec<_>>();
+        lookup.warnings.extend(more);
+        lookup
+    }
+
+    /// Globs of `--eps-for` that no norm's name matches: likely a slip, which would leave another eps in force.
+    fn unmatched(&self, inventory: &Inventory) -> Vec<String> {
+        let is_idle = |glob: &GlobMatcher| !inventory.norms.iter().any(|norm| glob.is_match(&norm.name));
+        let idle = self.for_norms.iter().filter(|(glob, _)| is_idle(glob));
+        let example = inventory.norms.first().map_or_else(String::new, |norm| format!(", for example {}", norm.name));
+        let count = inventory.norms.len();
+        idle.map(|(glob, _)| {
+            format!("--eps-for {}: matches none of {}{}", glob.glob(), counted(count, "norm"), shown(&example))
+        })
+        .collect()
+    }
+
+    /// Norms whose names belong to a family with another eps than the architecture that was stated.
+    fn contradicted(&self, inventory: &Inventory) -> Option<String> {
+        let differs = |norm: &&Norm| {
+            let is_stated = self.eps(norm).source.starts_with(CATALOGUE);
+            let by_names = self.recognised(norm).filter(|_| is_stated);
+            by_names.is_some_and(|entry| entry.eps != self.eps(norm).value)
+        };
+        let norm = inventory.norms.iter().find(differs)?;
+        let (stated, by_names) = (self.eps(norm), self.recognised(norm)?);
+        Some(format!(
+            "norm {}: {} says eps {:e}, but its name says {:e} ({}); the former is followed, state eps with --eps if it \
+             is wrong",
+            shown(&norm.name),
+            shown(self.architecture()?),
+            stated.value,
+            by_names.eps,
+            by_names.source
+        ))
     }
 
     /// The architecture, where it is known.
@@ -83,7 +122,12 @@ impl EpsLookup {
         if let (Some((eps, source)), false) = (&self.field, entry.as_ref().is_some_and(|entry| entry.fixed)) {
             return SourcedEps { value: *eps, source: source.clone() };
         }
-        match entry.or_else(|| self.recognised(norm)) {
+        // What is only assumed about a name that the catalogue does not know says less than the names of the modules.
+        let (known, assumed) = match entry {
+            Some(entry) if entry.source.starts_with(ASSUMED) && entry.unless.is_none() => (None, Some(entry)),
+            entry => (entry, None),
+        };
+        match known.or_else(|| self.recognised(norm)).or(assumed) {
             Some(Entry { eps, source, unless: None, .. }) => SourcedEps { value: eps, source },
             Some(Entry { eps, source, unless: Some((other, when)), .. }) => {
                 SourcedEps { value: eps, source: format!("{ASSUMED}: but {other:e} {when}; {source}") }

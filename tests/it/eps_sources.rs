@@ -156,3 +156,48 @@ fn a_model_class_beside_a_stripped_file_is_a_warning_that_names_drop_in() {
         assert_eq!(warnings(config.clone(), "strip"), "", "{config} names no class");
     }
 }
+
+/// A slip in a name leaves what the module names say in force, and is said with the name that is meant.
+#[test]
+fn a_misspelt_architecture_changes_no_eps() {
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/models/efficientnet_lite0.safetensors");
+    let plan = |arch: &str| bnfold(&[&"plan", &"--format", &"json", &"--input", &model, &"--arch", &arch]).expect(0);
+    let run = plan("timm/tf_efficentnet_b0");
+    assert!(run.stderr.contains("does not know this name; is timm/tf_efficientnet_b0 meant?"), "{}", run.stderr);
+    assert!(run.json()["layers"].as_array().unwrap().iter().all(|layer| layer["eps"] == 1e-3), "{}", run.stdout);
+    let run = plan("timm/resnet50");
+    assert!(run.stderr.contains("timm/resnet50 says eps 1e-5, but its name says 1e-3"), "{}", run.stderr);
+    assert!(run.json()["layers"].as_array().unwrap().iter().all(|layer| layer["eps"] == 1e-5), "--arch is followed");
+}
+
+/// A result of the same run's name is no second checkpoint, but anything else is, and then the file is said not to be used.
+#[test]
+fn a_result_beside_its_original_does_not_change_whose_config_it_is() {
+    let folder = Folder::new();
+    let input = folder.file("net.safetensors", &Model::conv_bn());
+    folder.text("config.json", json!({"batch_norm_eps": 1e-2}).to_string());
+    let output = folder.path("small.safetensors");
+    for more in [&[][..], &["--force"]] {
+        let more = more.iter().map(|word| word as &dyn AsRef<_>);
+        let arguments = [&"--output" as &dyn AsRef<_>, &output].into_iter().chain(more).collect::<Vec<_>>();
+        let run = fold(&input, &arguments).expect(0);
+        assert_eq!(run.stderr, "", "the eps of config.json is stated");
+    }
+    bnfold(&[&"verify", &"--original", &input, &"--folded", &output]).expect(0);
+    let run = bnfold(&[&"plan", &"--input", &input]).expect(0);
+    let words = "config.json: may be that of small.safetensors, which lies beside it too; its eps, if any, is not used";
+    assert!(run.stderr.contains(words), "{}", run.stderr);
+}
+
+#[test]
+fn a_glob_that_matches_no_norm_is_said() {
+    let folder = Folder::new();
+    let path = folder.file("m.safetensors", &Model::conv_bn());
+    let plan = |more: &[&dyn AsRef<std::ffi::OsStr>]| {
+        bnfold(&[&[&"plan" as &dyn AsRef<_>, &"--input", &path, &"--eps", &"1e-5"], more].concat()).expect(0).stderr
+    };
+    assert_eq!(plan(&[&"--eps-for", &"b*=1e-3"]), "");
+    let warnings = plan(&[&"--eps-for", &"bn_1=1e-3", &"--eps-for", &"b*=1e-3"]);
+    assert!(warnings.contains("--eps-for bn_1: matches none of 1 norm, for example bn"), "{warnings}");
+    assert_eq!(warnings.matches("--eps-for").count(), 1, "{warnings}");
+}

@@ -131,7 +131,7 @@ pub(super) struct Known {
     family: Option<(&'static Family, &'static str)>,
     eps: f64,
     /// Neither a family nor the list of names has it: it may be misspelt, or newer than the catalogue.
-    unheard_of: bool,
+    pub(super) unheard_of: bool,
 }
 
 /// An eps, as the catalogue has it.
@@ -175,18 +175,34 @@ impl Catalogue {
         }
     }
 
+    /// The known name that a misspelt one, `LIBRARY/NAME`, is most like; `None` if none is much like it.
+    pub(super) fn nearest(&self, name: &str) -> Option<String> {
+        let (library, bare) = name.split_once('/')?;
+        let close = listed(library).map(|listed| (strsim::damerau_levenshtein(listed, bare), listed));
+        let (distance, near) = close.min()?;
+        (4 * distance <= bare.chars().count()).then(|| format!("{library}/{near}"))
+    }
+
     fn look_up_bare(&'static self, name: &str) -> Result<Known, String> {
         let libraries = self.libraries.iter().filter(|library| {
-            self.families.iter().any(|family| family.library == library.name && family.glob(name).is_some())
+            let mut families = self.families.iter().filter(|family| family.library == library.name);
+            families.any(|family| family.glob(name).is_some())
+                || library.eps.is_some() && is_listed(&library.name, name)
         });
         let found = libraries.map(|library| self.look_up(&format!("{}/{name}", library.name)));
         let found = found.collect::<Result<Vec<_>, _>>()?;
         match found.as_slice() {
             [] => Err(format!("the catalogue does not know whose architecture `{name}` is; write LIBRARY/{name}")),
-            [first, rest @ ..] if rest.iter().all(|other| other.agrees_with(first)) => Ok(first.clone()),
+            [only] => Ok(only.clone()),
+            // Pairs are named by one library's module names: of several, none is taken.
+            several
+                if several.iter().all(|other| other.agrees_with(&several[0]) && of_architecture(other).is_none()) =>
+            {
+                Ok(several[0].clone())
+            }
             several => {
                 let names = several.iter().map(|known| known.name.as_str()).collect::<Vec<_>>().join(" or ");
-                Err(format!("`{name}` has another eps in another library; write {names}"))
+                Err(format!("`{name}` means another thing in another library; write {names}"))
             }
         }
     }
@@ -199,18 +215,26 @@ impl Family {
     }
 }
 
+/// The list of names.
+#[derive(Deserialize)]
+struct Listed {
+    names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    mixed: BTreeMap<String, IgnoredAny>,
+}
+
+static LISTED: LazyLock<Listed> =
+    LazyLock::new(|| serde_json::from_str(include_str!("names.json")).expect("every test reads the list"));
+
+/// The names of a library that the list has.
+fn listed(library: &str) -> impl Iterator<Item = &'static str> + use<> {
+    let lines = LISTED.names.get(library).into_iter().flat_map(BTreeMap::values).flatten();
+    lines.flat_map(|line| line.split(' '))
+}
+
 /// Whether the list of names has this one, apart from a tag, variant or size behind `.`, `+`, `@` or `-`.
 fn is_listed(library: &str, name: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Listed {
-        names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
-        mixed: BTreeMap<String, IgnoredAny>,
-    }
-    static LISTED: LazyLock<Listed> =
-        LazyLock::new(|| serde_json::from_str(include_str!("names.json")).expect("every test reads the list"));
     let plain = |name: &str| name.split(['.', '+', '@', '-']).next().unwrap_or_default().to_owned();
-    let mut names = LISTED.names.get(library).into_iter().flat_map(BTreeMap::values).flatten();
-    names.any(|line| line.split(' ').any(|listed| listed == name || plain(listed) == plain(name)))
+    listed(library).any(|listed| listed == name || plain(listed) == plain(name))
         || LISTED.mixed.contains_key(&format!("{library}/{name}"))
 }
 

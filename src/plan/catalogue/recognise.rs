@@ -66,8 +66,11 @@ pub(super) fn recognise_paths<'a>(
     // Which modules of a pattern stand under which prefix.
     let mut found: BTreeMap<(usize, &str), BTreeSet<usize>> = BTreeMap::new();
     let templates = modules.map(template).collect::<BTreeSet<_>>();
+    // A path may have any number of segments; no module of a pattern is longer than this.
+    let longest = wanted.keys().map(String::len).max().unwrap_or(0);
     for template in &templates {
         let starts = [0].into_iter().chain(template.match_indices('/').map(|(slash, _)| slash + 1));
+        let starts = starts.filter(|start| template.len() - start <= longest);
         for start in starts {
             for &(pattern, module) in wanted.get(&template[start..]).into_iter().flatten() {
                 found.entry((pattern, &template[..start])).or_default().insert(module);

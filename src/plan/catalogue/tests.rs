@@ -149,11 +149,11 @@ fn a_name_without_library_is_right_or_refused() {
         }
         right += 1;
     }
-    assert!(right > 200 && refused > 500, "{right} right, {refused} refused");
+    assert!(right > 1200 && refused > 5, "{right} right, {refused} refused");
     let problem = |name: &str| Catalogue::built_in().look_up(name).unwrap_err();
     assert!(problem("efficientnet_b5").contains("write timm/efficientnet_b5 or torchvision/efficientnet_b5"));
-    assert!(problem("mobilenet_v2").contains("another eps"));
-    assert!(problem("resnet50").contains("write LIBRARY/resnet50"));
+    assert!(problem("mobilenet_v2").contains("means another thing in another library"));
+    assert!(problem("resnet5O").contains("write LIBRARY/resnet5O"), "a letter for a digit");
     assert!(problem("keras/Foo").contains("no architecture `Foo` of keras"));
     assert!(problem("nobody/resnet50").contains("no library `nobody` (it has timm, "));
     ["", "/", "timm/", "/resnet50"].iter().for_each(|name| assert!(!problem(name).is_empty()));

@@ -21,6 +21,7 @@ use super::values::{Layer, Statistics, Values};
 use super::{FEWEST_CHANNELS, activated, activation, agreed, judge};
 use crate::error::Result;
 use crate::fold::layout::ChannelMap;
+use crate::plan::pair::channelwise;
 use crate::plan::{Op, Verdict};
 
 /// Share of the running means' variance that a prediction must explain. The largest of a wrong pair is 0.89, in 98
@@ -187,8 +188,8 @@ fn candidates_of(values: &mut Values<'_>, channels: u64, verdicts: &[Verdict]) -
     for (weight, known) in values.inventory.weights.iter().enumerate() {
         let Some((op, map)) = free_operation(known, channels) else { continue };
         let Some(layer) = values.layer(weight, map, channels)? else { continue };
-        let depthwise = op == Op::Depthwise || known.shape.get(1) == Some(&1);
-        found.push(Candidate { weight, op, map, layer, free: !owned.contains(&weight), depthwise });
+        let free = !owned.contains(&weight);
+        found.push(Candidate { weight, op, map, layer, free, depthwise: channelwise(known) });
     }
     Ok(found)
 }

@@ -2,7 +2,8 @@
 //!
 //! In: verdicts. Out: what is only likely as a fold, for the other tests to confirm or refuse, with the doubt that stands
 //! against it; where several weights are likely, the one that values single out, or none. Norms of one template choose
-//! alike, as one piece of code runs them all: the weight that agrees with the sampled norms together by [`RELATED`]
+//! alike, as one piece of code runs them all, but for the kind of a convolution, which is not in their names: the weight that
+//! agrees with the sampled norms together by [`RELATED`]
 //! standard deviations, by [`AHEAD`] more than every other choice, and that leaves nothing to explain, neither for another
 //! choice (pooled, [`LEFT`]) nor for another norm ([`EXPLAINED`](super::agreed::EXPLAINED)), as the sum of two of them would.
 
@@ -16,6 +17,7 @@ use super::values::{Layer, Statistics, Values};
 use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
 use crate::error::Result;
 use crate::fold::layout::ChannelMap;
+use crate::plan::pair::channelwise;
 use crate::plan::{Op, Verdict};
 
 /// Standard deviations by which the chosen weight must agree: chance for one in 3.5 million.
@@ -27,6 +29,10 @@ const AHEAD: f64 = 3.0;
 /// Standard deviations by which another choice may at most explain what the chosen one leaves.
 const LEFT: f64 = 4.0;
 
+/// Norms that all chosen weights together are held against, at most: without a bound the time would grow with the square of
+/// their number.
+const COMPARED: usize = 1 << 15;
+
 /// Bytes of weights that are read at most, unless all evidence is asked for.
 const BYTES: u64 = SAMPLE_BYTES / 2;
 
@@ -35,6 +41,8 @@ const BYTES: u64 = SAMPLE_BYTES / 2;
 pub(super) struct Doubt {
     /// Why names are not enough.
     pub(super) reason: String,
+    /// Whether the norm is judged by itself, and not with those of the same names.
+    pub(super) is_its_own: bool,
     /// Whether values single its weight out; a sole choice is put to the other tests even if not, for what they say.
     pub(super) is_singled_out: bool,
 }
@@ -49,21 +57,21 @@ pub(super) fn suppose(
     level: EvidenceLevel,
 ) -> Result<Vec<Option<Doubt>>> {
     let mut left = if level == EvidenceLevel::Full { u64::MAX } else { BYTES };
-    let mut chosen = HashMap::new();
+    let (mut chosen, mut comparisons) = (HashMap::new(), COMPARED);
     for norms in groups(values, verdicts).into_values() {
         let sample = sample(values, verdicts, norms.clone(), level, &mut left)?;
-        if let Some(slot) = choose(values, verdicts, &sample)? {
+        if let Some(slot) = choose(values, verdicts, &sample, &mut comparisons)? {
             chosen.extend(norms.into_iter().map(|norm| (norm, slot)));
         }
     }
     let mut doubts = vec![None; verdicts.len()];
     for (norm, verdict) in verdicts.iter_mut().enumerate() {
-        let Verdict::Likely { choices, evidence, reason } = verdict else { continue };
+        let Verdict::Likely { choices, is_its_own, evidence, reason } = verdict else { continue };
         let sole = (choices.len() == 1).then_some(0);
         *verdict = match chosen.get(&norm).copied().or(sole).map(|slot| choices[slot]) {
             Some((weight, op, map)) => {
                 let is_singled_out = chosen.contains_key(&norm);
-                doubts[norm] = Some(Doubt { reason: reason.clone(), is_singled_out });
+                doubts[norm] = Some(Doubt { reason: reason.clone(), is_its_own: *is_its_own, is_singled_out });
                 Verdict::Fold { weight, op, map, evidence: std::mem::take(evidence) }
             }
             None => Verdict::Keep { reason: std::mem::take(reason) },
@@ -91,14 +99,17 @@ fn refuse_shared(verdicts: &mut [Verdict], doubts: &mut [Option<Doubt>]) {
     }
 }
 
-/// Norms with several choices, by what their names and those of the choices have in common.
-fn groups(values: &Values<'_>, verdicts: &[Verdict]) -> BTreeMap<(String, Vec<String>), Vec<usize>> {
-    let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+/// What is likely, by what the names of the norms and of their choices have in common.
+type Groups = BTreeMap<(String, Vec<String>), Vec<usize>>;
+
+fn groups(values: &Values<'_>, verdicts: &[Verdict]) -> Groups {
+    let mut groups = Groups::new();
     for (norm, verdict) in verdicts.iter().enumerate() {
-        let Verdict::Likely { choices, .. } = verdict else { continue };
+        let Verdict::Likely { choices, is_its_own, .. } = verdict else { continue };
         let name = &values.inventory.norms[norm].name;
         let slots = choices.iter().map(|&(weight, ..)| differing(name, &values.inventory.weights[weight].module));
-        groups.entry((without_numbers(name), slots.collect())).or_default().push(norm);
+        let name = if *is_its_own { name.clone() } else { without_numbers(name) };
+        groups.entry((name, slots.collect())).or_default().push(norm);
     }
     groups
 }
@@ -145,7 +156,12 @@ struct View {
 }
 
 /// The place among their choices of the weight that values single out for all `norms`.
-fn choose(values: &mut Values<'_>, verdicts: &[Verdict], norms: &[usize]) -> Result<Option<usize>> {
+fn choose(
+    values: &mut Values<'_>,
+    verdicts: &[Verdict],
+    norms: &[usize],
+    comparisons: &mut usize,
+) -> Result<Option<usize>> {
     let mut views = Vec::new();
     for &norm in norms {
         let Some(statistics) = values.statistics(norm)? else { continue };
@@ -171,10 +187,9 @@ fn choose(values: &mut Values<'_>, verdicts: &[Verdict], norms: &[usize]) -> Res
         return Ok(None);
     }
     for view in &views {
-        let (weight, op, _) = choices(&verdicts[view.norm])[best];
+        let (weight, ..) = choices(&verdicts[view.norm])[best];
         // A depthwise layer multiplies its inputs channel by channel, so the norm before it explains much, and rightly.
-        let depthwise = op == Op::Depthwise || values.inventory.weights[weight].shape.get(1) == Some(&1);
-        if !depthwise && follows_another_norm(values, view, best)? {
+        if !channelwise(&values.inventory.weights[weight]) && follows_another_norm(values, view, best, comparisons)? {
             return Ok(None);
         }
     }
@@ -190,14 +205,17 @@ impl View {
     }
 }
 
-/// Whether some other norm explains what the chosen weight leaves, as where an input is added to what comes out.
-fn follows_another_norm(values: &mut Values<'_>, view: &View, best: usize) -> Result<bool> {
+/// Whether some other norm explains what the chosen weight leaves, as where an input is added to what comes out; or too many
+/// would have to be asked.
+fn follows_another_norm(values: &mut Values<'_>, view: &View, best: usize, comparisons: &mut usize) -> Result<bool> {
     let left = agreed::left(&view.choices[best].0, &view.statistics);
-    let channels = values.inventory.norms[view.norm].channels;
-    for other in 0..values.inventory.norms.len() {
-        if other == view.norm || values.inventory.norms[other].channels != channels {
-            continue;
-        }
+    let inventory = values.inventory;
+    let channels = inventory.norms[view.norm].channels;
+    let others = (0..inventory.norms.len()).filter(|&other| inventory.norms[other].channels == channels);
+    let others = others.filter(|&other| other != view.norm).collect::<Vec<_>>();
+    let Some(rest) = comparisons.checked_sub(others.len()) else { return Ok(true) };
+    *comparisons = rest;
+    for other in others {
         if let Some(other) = values.statistics(other)?
             && left.explained(&other.mean_ranks, &other.var_ranks) >= EXPLAINED
         {

@@ -84,8 +84,8 @@ pub fn weigh(
     let doubts = choose::suppose(&mut values, &mut verdicts, level)?;
     let planned = verdicts.iter().map(weight).collect::<Vec<_>>();
     tied::refuse(&mut values, &mut verdicts)?;
-    activation::refuse(&mut values, &Template::group(inventory, &verdicts), &mut verdicts)?;
-    judge::decide(&mut values, &Template::group(inventory, &verdicts), &mut verdicts, level)?;
+    activation::refuse(&mut values, &Template::group(inventory, &verdicts, &doubts), &mut verdicts)?;
+    judge::decide(&mut values, &Template::group(inventory, &verdicts, &doubts), &mut verdicts, level)?;
     turned::refuse(&mut values, &mut verdicts)?;
     for (verdict, doubt) in verdicts.iter_mut().zip(doubts) {
         confirmed_or_kept(verdict, doubt);
@@ -117,7 +117,7 @@ fn without_values(verdict: Verdict) -> Verdict {
 
 /// A fold that was only likely stays one if values singled its weight out and confirmed it.
 fn confirmed_or_kept(verdict: &mut Verdict, doubt: Option<Doubt>) {
-    let Some(Doubt { reason, is_singled_out }) = doubt else { return };
+    let Some(Doubt { reason, is_singled_out, .. }) = doubt else { return };
     if let Verdict::Fold { evidence, .. } = &*verdict
         && !(is_singled_out && evidence.iter().any(|line| line.starts_with(judge::CONFIRMS)))
     {

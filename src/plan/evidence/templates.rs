@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::FEWEST_CHANNELS;
+use super::choose::Doubt;
+use super::turned::other_kinds;
 use super::values::Values;
 use crate::error::Result;
-use crate::fold::layout::{Axis, ChannelMap};
+use crate::fold::layout::ChannelMap;
+use crate::plan::pair::kernel;
 use crate::plan::{Inventory, Op, Verdict, Weight};
 
 /// A planned fold.
@@ -35,13 +38,14 @@ const RIVALS: usize = 8;
 const LOOKED_AT: usize = 2000;
 
 impl Template {
-    /// The planned folds, by template.
-    pub(super) fn group(inventory: &Inventory, verdicts: &[Verdict]) -> Vec<Template> {
-        let mut templates: BTreeMap<(String, String, String), Template> = BTreeMap::new();
+    /// The planned folds, by template; those with a doubt apart, so that neither kind speaks for or against the other.
+    pub(super) fn group(inventory: &Inventory, verdicts: &[Verdict], doubts: &[Option<Doubt>]) -> Vec<Template> {
+        let mut templates: BTreeMap<_, Template> = BTreeMap::new();
         for (norm, verdict) in verdicts.iter().enumerate() {
             let &Verdict::Fold { weight, map, .. } = verdict else { continue };
             let key = key(&inventory.norms[norm].name, &inventory.weights[weight].module);
-            let template = templates.entry(key).or_insert_with(|| Template { pairs: Vec::new() });
+            let alone = doubts[norm].as_ref().map(|doubt| if doubt.is_its_own { Some(norm) } else { None });
+            let template = templates.entry((key, alone)).or_insert_with(|| Template { pairs: Vec::new() });
             template.pairs.push(Pair { norm, weight, map });
         }
         templates.into_values().collect()
@@ -110,7 +114,9 @@ pub(super) fn sample(values: &mut Values<'_>, templates: &[Template], bytes: u64
         for (queue, sample) in queues.iter().zip(&mut samples) {
             let Some(&pair) = queue.get(round) else { continue };
             let rivals = rival_weights(values.inventory, pair).into_iter().map(|(weight, _)| values.bytes(weight));
-            let cost = values.bytes(pair.weight) + rivals.sum::<u64>();
+            // A square weight is read once more for each other kind of layer that it may be.
+            let readings = 1 + other_kinds(values.inventory, pair).len() as u64;
+            let cost = values.bytes(pair.weight) * readings + rivals.sum::<u64>();
             if cost <= left {
                 left -= cost;
                 sample.push(pair);
@@ -126,7 +132,7 @@ pub(super) fn rival_weights(inventory: &Inventory, pair: Pair) -> Vec<(usize, Ch
     nearest(
         &norm.name,
         &inventory.weights,
-        |weight| &weight.module,
+        |weight| &weight.tensor,
         |index, weight| {
             let map = free_map(weight, norm.channels).filter(|_| index != pair.weight)?;
             Some((index, map))
@@ -162,11 +168,7 @@ pub(super) fn free_operation(weight: &Weight, channels: u64) -> Option<(Op, Chan
     if weight.aliased || weight.companion.is_some() || weight.dtype.float().is_none() {
         return None;
     }
-    let kernel = match weight.kind.conv {
-        Some(Axis::First) => weight.shape.get(2..),
-        _ => weight.shape.get(..weight.shape.len().saturating_sub(2)),
-    };
-    let even = kernel.is_some_and(|kernel| !kernel.is_empty() && kernel.iter().all(|size| size % 2 == 0));
+    let even = kernel(weight).is_some_and(|kernel| kernel.iter().all(|size| size % 2 == 0));
     let likely = |(op, map): &(Op, ChannelMap)| *op != Op::ConvTranspose || even && map.groups == 1;
     weight.producers(channels).into_iter().find(likely)
 }

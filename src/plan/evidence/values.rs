@@ -126,7 +126,12 @@ impl<'a> Values<'a> {
         let tensor = self.checkpoint.tensor(&weight.tensor)?;
         let channels = statistics.mean.len();
         let all = tensor.bytes / float.bytes() as u64;
-        let elements = (all / channels as u64).saturating_mul(rows).min(all);
+        let mut elements = (all / channels as u64).saturating_mul(rows).min(all);
+        // Whole rounds of the channels, where there is one: of the last, a few channels would have more than the others.
+        let round = map.inner.saturating_mul(map.row).max(1);
+        if elements >= round {
+            elements -= elements % round;
+        }
         let found = first_rows(self.checkpoint, tensor, (float, map), (elements, channels), &mut self.reducer)?;
         let Some(found) = found else { return Ok(None) };
         let counts = counts(map, elements, channels);

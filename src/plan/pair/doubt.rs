@@ -11,7 +11,7 @@ use super::refuse;
 use super::relations::{Candidate, Relation};
 use super::shape::{Takes, outputs, takes};
 use super::signs::Signs;
-use super::tree::{Id, Tree};
+use super::tree::{Id, MAX_FOUND, Tree};
 use super::vote::{Group, Judgement};
 use super::words::{Words, template};
 
@@ -160,6 +160,10 @@ fn squeezes(tree: &Tree<'_>, ledger: &Ledger<'_>, member: &Candidate) -> bool {
 /// it follows the weight (`norm, qkv, proj`; `norm, fc1, fc2`). Unless numbers tell that the other layer comes later, or it
 /// gives more channels than the weight takes, so that the two cannot be turned round.
 fn comes_last(tree: &Tree<'_>, ledger: &Ledger<'_>, group: &Group) -> bool {
+    // Each of as many layers would be held against all the others.
+    if group.members.iter().any(|member| tree.siblings(member.site).nth(MAX_FOUND).is_some()) {
+        return false;
+    }
     let end = |member: &Candidate, name: &str| {
         let end = tree.child(tree.nodes[member.site].parent, name).and_then(|id| tree.nodes[id].end)?;
         Some(ledger.weight(end))

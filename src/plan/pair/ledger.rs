@@ -88,10 +88,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// A better reason for a norm that may still be decided.
+    /// A better reason for a norm that may still be decided, and not by values.
     pub(super) fn explain(&mut self, norm: usize, reason: String) {
         if self.is_open(norm) {
             self.norms[norm] = Entry::Open(reason);
+            self.likely[norm] = None;
         }
     }
 
@@ -124,9 +125,12 @@ impl<'a> Ledger<'a> {
             let fold = fold_into(self.weight(*weight), self.channels(*norm), None, &self.transposed_kernels);
             let evidence = vec![(*evidence).to_owned()];
             self.norms[*norm] = Entry::Closed(match fold {
-                Ok((op, map)) if op == Op::Conv && on_the_way_up(self.weight(*weight), &self.inventory.weights) => {
+                Ok((op, _)) if op == Op::Conv && on_the_way_up(self.weight(*weight), &self.inventory.weights) => {
+                    let producers = self.weight(*weight).producers(self.channels(*norm)).into_iter();
+                    let ungrouped = producers.filter(|(_, map)| map.groups == 1);
+                    let choices = ungrouped.map(|(op, map)| (*weight, op, map)).collect();
                     let reason = refuse::transposed(self.weight(*weight));
-                    Verdict::Likely { choices: vec![(*weight, op, map)], evidence, reason }
+                    Verdict::Likely { choices, is_its_own: true, evidence, reason }
                 }
                 Ok((op, map)) => Verdict::Fold { weight: *weight, op, map, evidence },
                 Err(reason) => Verdict::Keep { reason },
@@ -134,8 +138,9 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Remembers weights of which values may confirm one.
-    pub(super) fn suggest(&mut self, norm: usize, weights: Vec<usize>, evidence: &'static str) {
+    /// The same for one of whose `weights` values may confirm one.
+    pub(super) fn suggest(&mut self, norm: usize, reason: String, weights: Vec<usize>, evidence: &'static str) {
+        self.explain(norm, reason);
         self.likely[norm] = Some((weights, evidence));
     }
 
@@ -155,7 +160,9 @@ impl<'a> Ledger<'a> {
             let free = weights.iter().copied().filter(|&weight| self.is_free(weight));
             match free.filter_map(choice).collect::<Vec<_>>() {
                 none if none.is_empty() => Verdict::Keep { reason },
-                choices => Verdict::Likely { choices, evidence: vec![(*evidence).to_owned()], reason },
+                choices => {
+                    Verdict::Likely { choices, is_its_own: false, evidence: vec![(*evidence).to_owned()], reason }
+                }
             }
         };
         (0..self.norms.len()).map(verdict).collect()

@@ -35,6 +35,7 @@ mod words;
 mod tests;
 
 pub(super) use known::apply;
+pub(super) use shape::{channelwise, kernel};
 
 use kin::Kin;
 use ledger::Ledger;
@@ -58,11 +59,14 @@ pub enum Verdict {
         /// What speaks for it.
         evidence: Vec<Evidence>,
     },
-    /// Names point at one weight, and only the convention that layers come before their norms says that it feeds the norm
-    /// and not the other way round; or they point at several. A fold if values confirm it, or single one out.
+    /// Names point at several weights; or at one of which only the convention says that it comes before its norm, or that
+    /// has a bias, or that may be a transposed convolution. A fold if values single out one and confirm it.
     Likely {
-        /// The weights, by name, as indices into [`Inventory::weights`], with the kind of layer and the channel map of each.
+        /// The weights, as indices into [`Inventory::weights`], with the kind of layer and the channel map of each; one
+        /// weight may stand here as several kinds.
         choices: Vec<(usize, Op, ChannelMap)>,
+        /// Whether the answer for one norm says nothing about others of the same names.
+        is_its_own: bool,
         /// What speaks for them.
         evidence: Vec<Evidence>,
         /// Why it is not enough.

@@ -72,19 +72,22 @@ fn settle(tree: &Tree<'_>, ledger: &mut Ledger<'_>, kin: &Kin, signs: Signs, gro
             let open = |(case, member): &Choice<'_, '_>| {
                 doubts.about(ledger, case, member).is_none_or(|doubt| refuse::is_open_to_values(ledger, member, &doubt))
             };
+            let reason = refuse::rivals(ledger, norm, &rivals);
             if choices.iter().all(open) {
-                ledger.suggest(norm, rivals.clone(), "one of several weights of its scope");
+                ledger.suggest(norm, reason, rivals, "one of several weights of its scope");
+            } else {
+                ledger.explain(norm, reason);
             }
-            ledger.explain(norm, refuse::rivals(ledger, norm, &rivals));
             continue;
         };
         match doubts.about(ledger, case, &member) {
             Some(reason) => {
                 let biased = reason == refuse::biased(ledger, &member);
                 if biased || reason == refuse::either_side(ledger, &member) && doubts.is_usual(ledger, case, &member) {
-                    ledger.suggest(norm, vec![member.weight], case.group.relation.evidence());
+                    ledger.suggest(norm, reason, vec![member.weight], case.group.relation.evidence());
+                } else {
+                    ledger.explain(norm, reason);
                 }
-                ledger.explain(norm, reason);
             }
             None => claims.push((norm, member.weight, case.group.relation.evidence())),
         }

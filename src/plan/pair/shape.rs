@@ -59,7 +59,13 @@ pub(super) fn inputs(weight: &Weight) -> Option<u64> {
 /// Whether it is a depthwise convolution: one channel in for each group, and a kernel.
 pub(super) fn depthwise(weight: &Weight) -> bool {
     let own_layout = weight.kind.depthwise.is_some() && weight.kind.conv.is_none();
-    own_layout || weight.shape.len() > 2 && inputs(weight) == Some(1) && outputs(weight) > Some(1) && !pointwise(weight)
+    own_layout || channelwise(weight) && !pointwise(weight)
+}
+
+/// Whether each channel out has one channel in, with a kernel or without.
+pub(in crate::plan) fn channelwise(weight: &Weight) -> bool {
+    let own_layout = weight.kind.depthwise.is_some() && weight.kind.conv.is_none();
+    own_layout || weight.shape.len() > 2 && inputs(weight) == Some(1) && outputs(weight) > Some(1)
 }
 
 /// Whether the kernel has just one element. Such convolutions are hardly ever grouped.
@@ -68,7 +74,7 @@ pub(super) fn pointwise(weight: &Weight) -> bool {
 }
 
 /// The kernel's extents; `None` for linear layers.
-pub(super) fn kernel(weight: &Weight) -> Option<&[u64]> {
+pub(in crate::plan) fn kernel(weight: &Weight) -> Option<&[u64]> {
     let shape = &weight.shape[..];
     let inner = match (weight.kind.conv, weight.kind.conv_transpose) {
         (Some(Axis::First), Some(Axis::First)) => shape.get(1..shape.len().saturating_sub(1)),

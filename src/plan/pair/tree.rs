@@ -17,7 +17,7 @@ pub(super) type Id = usize;
 pub(super) const ROOT: Id = 0;
 
 /// No more modules than this are looked at for one norm: so many say nothing.
-const MAX_FOUND: usize = 32;
+pub(super) const MAX_FOUND: usize = 32;
 
 /// A module: a scope, a norm or a layer with weights.
 pub(super) struct Node<'a> {
