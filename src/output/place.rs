@@ -254,6 +254,18 @@ mod tests {
         }
     }
 
+    /// With `--force` nobody counts on new files beside old ones: an index must never describe a mix of them.
+    #[test]
+    fn what_was_to_be_replaced_is_put_back_in_a_zoo_too() {
+        let folder = Folder::with(&["a", "b", "i"]);
+        std::fs::create_dir(folder.path("sub")).unwrap();
+        let targets = ["a", "sub/b", "b", "i"].map(|name| folder.target(name));
+        std::fs::remove_dir_all(folder.path("sub")).unwrap();
+        let is_new = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text == "new");
+        place(targets.into(), Replace::Always, Some(&is_new), false, &NEVER).unwrap_err();
+        assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
+    }
+
     #[test]
     fn a_file_that_another_program_put_there_meanwhile_is_not_taken_back() {
         let folder = Folder::with(&[]);

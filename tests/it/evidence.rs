@@ -284,6 +284,87 @@ fn of_several_weights_values_choose_the_one_that_feeds_the_norm() {
     }
 }
 
+/// Units that narrow their channels, all of one name, of which only the last one's middle layer is transposed.
+#[test]
+fn the_kind_of_a_convolution_is_asked_of_each_by_itself() {
+    let folder = Folder::new();
+    for (few, seen) in [(4, false), (12, false), (40, true)] {
+        let mut numbers = Numbers::new(51);
+        let units = [48, 40, 32, few].into_iter().enumerate();
+        let model = units.fold(Model::new(), |model, (unit, channels)| {
+            let model = with_square(model, &mut numbers, &format!("up.{unit}.conv2"), channels, unit == 3);
+            let mut point = |number: usize, outputs: usize, inputs: usize| {
+                let name = format!("up.{unit}.conv{number}.conv.weight");
+                Model::new().floats(
+                    &name,
+                    Float::F32,
+                    &[outputs, inputs, 1, 1],
+                    &numbers.many(outputs * inputs, -1.0, 1.0),
+                )
+            };
+            let (first, last) = (point(1, channels, 4 * channels), point(3, 2 * channels, channels));
+            Model::merged([model, first, last])
+        });
+        let path = folder.file("m.safetensors", &model);
+        assert!(folds(&plan(&path, "none")).is_empty(), "names do not tell");
+        for evidence in ["auto", "full"] {
+            let layers = plan(&path, evidence);
+            let op = |unit: usize| {
+                let norm = format!("up.{unit}.conv2.bn");
+                layers.iter().find(|layer| layer["norm"] == norm).unwrap()["op"].as_str().map(str::to_owned)
+            };
+            assert_eq!([0, 1, 2].map(op), [(); 3].map(|()| Some("conv".to_owned())), "{few} {evidence}");
+            let expected = seen.then(|| "conv_transpose".to_owned());
+            let last = op(3);
+            assert!(last.is_none() || last == Some("conv_transpose".to_owned()), "{few} {evidence}: {last:?}");
+            assert!(!seen || last == expected, "{few} {evidence}: {last:?}");
+        }
+    }
+}
+
+/// A layer with a bias and no kernel, as PyTorch and as Keras store it, whose output another norm's is added to.
+#[test]
+fn a_sum_with_another_norms_output_is_refused_in_every_layout() {
+    let folder = Folder::new();
+    for keras in [false, true] {
+        for summed in [false, true] {
+            let mut numbers = Numbers::new(61);
+            let (weight, mut mean, mut var) = layer(&mut numbers);
+            let (other_mean, other_var) = (numbers.many(64, -12.0, 12.0), numbers.many(64, 0.1, 3.0));
+            if summed {
+                mean.iter_mut().zip(&other_mean).for_each(|(mean, other)| *mean += other);
+                var.iter_mut().zip(&other_var).for_each(|(var, other)| *var += other);
+            }
+            let columns =
+                (0..40).flat_map(|i| (0..64).map(move |o| o * 40 + i)).map(|at| weight[at]).collect::<Vec<_>>();
+            let model = match keras {
+                false => Model::new().floats("proj_conv.weight", Float::F32, &[64, 40, 1, 1], &weight),
+                true => Model::new().floats("proj_conv/kernel:0", Float::F32, &[1, 1, 40, 64], &columns),
+            };
+            let bias = if keras { "proj_conv/bias:0" } else { "proj_conv.bias" };
+            let mut model = model.floats(bias, Float::F32, &[64], &[0.0; 64]);
+            for (norm, mean, var) in [("other_bn", &other_mean, &other_var), ("proj_bn", &mean, &var)] {
+                model = match keras {
+                    false => model.norm(norm, Float::F32, &[1.0; 64], &[0.0; 64], mean, var),
+                    true => [
+                        ("gamma", &vec![1.0; 64]),
+                        ("beta", &vec![0.0; 64]),
+                        ("moving_mean", mean),
+                        ("moving_variance", var),
+                    ]
+                    .into_iter()
+                    .fold(model, |model, (part, values)| {
+                        model.floats(&format!("{norm}/{part}:0"), Float::F32, &[64], values)
+                    }),
+                };
+            }
+            let layers = plan(&folder.file("m.safetensors", &model), "auto");
+            let folded = folds(&layers).iter().any(|(norm, _)| norm == "proj_bn");
+            assert_eq!(folded, !summed, "keras: {keras}, summed: {summed}: {layers:?}");
+        }
+    }
+}
+
 /// Two heads, each a convolution and its norm; `tied`: with one weight, stored twice; `copy`: with one norm, too.
 fn heads(tied: bool, copy: bool) -> Model {
     let mut numbers = Numbers::new(31);

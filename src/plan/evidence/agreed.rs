@@ -27,7 +27,7 @@ const AHEAD: f64 = 3.0;
 /// Deviation from which on something else explains what the pair leaves. The largest of 5,142 true pairs, over all
 /// weights and norms that they were compared with, is 5.1, but for depthwise layers (10.5), of which some are left open
 /// for it.
-pub(super) const EXPLAINED: f64 = 7.0;
+const EXPLAINED: f64 = 7.0;
 
 /// Pairs of norm and candidate that pass, best first, with their agreement.
 pub(super) fn pairs(norms: &[Open], candidates: &[Candidate]) -> Vec<(usize, usize, Agreement)> {

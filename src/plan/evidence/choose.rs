@@ -3,14 +3,14 @@
 //! In: verdicts. Out: what is only likely as a fold, for the other tests to confirm or refuse, with the doubt that stands
 //! against it; where several weights are likely, the one that values single out, or none. Norms of one template choose
 //! alike, as one piece of code runs them all, but for the kind of a convolution, which is not in their names: the weight that
-//! agrees with the sampled norms together by [`RELATED`]
-//! standard deviations, by [`AHEAD`] more than every other choice, and that leaves nothing to explain, neither for another
-//! choice (pooled, [`LEFT`]) nor for another norm ([`EXPLAINED`](super::agreed::EXPLAINED)), as the sum of two of them would.
+//! agrees with the sampled norms together by [`RELATED`] standard deviations, by [`AHEAD`] more than every other choice, and
+//! that leaves nothing to explain, neither for another choice (pooled, [`LEFT`]) nor for another norm ([`FOLLOWED`]), as the
+//! sum of two of them would.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::agreed::{self, EXPLAINED};
+use super::agreed;
 use super::score::{Agreement, together};
 use super::templates::{SAMPLES, differing, without_numbers};
 use super::values::{Layer, Statistics, Values};
@@ -28,6 +28,9 @@ const AHEAD: f64 = 3.0;
 
 /// Standard deviations by which another choice may at most explain what the chosen one leaves.
 const LEFT: f64 = 4.0;
+
+/// The same for another norm: the largest of 5,142 norms fed by one layer, over all others of their width, is 5.1.
+const FOLLOWED: f64 = 5.5;
 
 /// Norms that all chosen weights together are held against, at most: without a bound the time would grow with the square of
 /// their number.
@@ -217,7 +220,7 @@ fn follows_another_norm(values: &mut Values<'_>, view: &View, best: usize, compa
     *comparisons = rest;
     for other in others {
         if let Some(other) = values.statistics(other)?
-            && left.explained(&other.mean_ranks, &other.var_ranks) >= EXPLAINED
+            && left.explained(&other.mean_ranks, &other.var_ranks) >= FOLLOWED
         {
             return Ok(true);
         }
