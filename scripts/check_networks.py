@@ -7,8 +7,9 @@
 Stage:  after the build; it sees the program only through its command line.
 In:     every architecture of the libraries that has batch norms and at most that many parameters (no pretrained weights,
         nothing is downloaded), with random weights and the statistics of a run in training mode.
-Out:    a line for each network whose results differ, or that could not be folded or run; then the counts. Exit status 0
-        if no network computes anything else than before.
+Out:    a line for each network: how many of its norms were folded, and the largest difference; WRONG and where, if one is
+        too large; or why it was not checked. Then the counts. Exit status 0 if networks were checked, none computes
+        anything else than before, and the program failed on none.
 
 Each network is folded in drop-in style, once with pairs from names and shapes alone (`--evidence none`; eps, which no file
 tells, is stated) and once with its architecture named, for eps, and its values read. It loads strictly into the unmodified network and is run on one image in float64. The output of
@@ -37,6 +38,10 @@ from make_networks import images, randomise
 from safetensors.torch import load_file, save_file
 
 LIMIT = 1e-3
+
+
+class Failure(Exception):
+    """The program under test failed."""
 
 
 def is_norm(module):
@@ -216,7 +221,7 @@ def fold(binary, path, folder, options):
     command = [binary, "--device", "cpu", "--no-sync", "--style", "drop-in", "--force", "--quiet", "--format", "json"]
     run = subprocess.run([*command, "--input", path, "--output", output, *options], capture_output=True, text=True)
     if run.returncode:
-        raise ValueError(run.stderr.strip().splitlines()[-1])
+        raise Failure(run.stderr.strip())
     report = json.loads(run.stdout)
     return load_file(output), report
 
@@ -264,7 +269,7 @@ def check(binary, library, name, make, folder, totals):
     for family, options in runs.items():
         state, report = fold(binary, path, folder, options)
         worst, first = difference(expected, outputs(model, full(state), example, expected))
-        folded = report["folded"] if isinstance(report["folded"], int) else len(report["folded"])
+        folded = len(report["folded"])
         totals[family] = [a + b for a, b in zip(totals.get(family, [0] * 4), [1, norms, folded, first is not None])]
         text.append(f"{family} {folded}/{norms} {worst:.1e}" + (f" WRONG: {first}" if first else ""))
     print(f"{library} {name}: {'; '.join(text)}", flush=True)
@@ -321,7 +326,7 @@ def main():
     if arguments.self_test:
         return self_test()
     first, step = map(int, arguments.part.split("/"))
-    totals, failed, without = {}, [], 0
+    totals, failed, without, failures = {}, [], 0, 0
     for library in arguments.libraries:
         networks = [n for n in LIBRARIES[library]() if any(fnmatch.fnmatch(n[0], glob) for glob in arguments.only)]
         for name, make in networks[first::step]:
@@ -337,13 +342,16 @@ def main():
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     check(arguments.bin, library, name, make, Path(folder), totals)
+                except (Failure, OSError) as error:
+                    failures += 1
+                    print(f"{library} {name}: FAILED: {error}", flush=True)
                 except Exception as error:  # Whatever a library's network raises: the others go on.
                     failed.append(name)
                     print(f"{library} {name}: not checked: {str(error)[:200]}", flush=True)
     for family, (networks, norms, folded, wrong) in totals.items():
         print(f"{family}: {networks} networks, {norms} norms, {folded} folded, {wrong} networks compute something else")
-    print(f"{len(failed)} not checked; {without} too large or without batch norm")
-    return sum(wrong for *_, wrong in totals.values()) > 0
+    print(f"{failures} FAILED; {len(failed)} not checked; {without} too large or without batch norm")
+    return failures > 0 or not totals or sum(wrong for *_, wrong in totals.values()) > 0
 
 
 if __name__ == "__main__":
