@@ -4,9 +4,15 @@
 //! case and has no full stop, so that it can follow `error:`. Names that come out of a file are escaped before they
 //! reach a terminal.
 
-use std::path::{Path, PathBuf};
+mod system;
+mod text;
+
+use std::path::PathBuf;
+
+pub use text::{counted, shown};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
+use crate::zoo::OtherResult;
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -34,6 +40,29 @@ pub enum Error {
         found: &'static str,
         /// What to do.
         advice: &'static str,
+    },
+    /// A symlink whose target is not there.
+    #[error(
+        "{}: a link to nowhere: {} is not there; fetch the file that it stands for, or leave the link out (in a folder: \
+         --exclude)",
+        path.display(), target.display()
+    )]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// What it leads to, as it says.
+        target: PathBuf,
+    },
+    /// The folder that an output should stand in is not there.
+    #[error(
+        "{}: there is no such folder, and {} should be written to it; make it first, or pass another --output",
+        folder.display(), shown(name)
+    )]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// File name of the output.
+        name: String,
     },
     /// The file does not hold what the safetensors format promises.
     #[error("{}: not a valid safetensors file: {problem}", path.display())]
@@ -184,13 +213,26 @@ pub enum Error {
     },
     /// The output exists and is not what this run would make.
     #[error(
-        "{}: exists already, and is not the result of the same bytes, options, config.json and version; pass --force to replace it, or \
-         another --output",
+        "{}: exists already, and is not the result of the same bytes, options, config.json and version: {found}; pass \
+         --force to replace it, or another --output",
         path.display()
     )]
     OtherResult {
         /// The output.
         path: PathBuf,
+        /// What it is instead, as far as it says.
+        found: OtherResult,
+    },
+    /// A part of a sharded model, named as if it were a model.
+    #[error(
+        "{}: a part of the sharded model of {}, and no model by itself; pass that index as --input, or its folder",
+        path.display(), index.display()
+    )]
+    Part {
+        /// The part.
+        path: PathBuf,
+        /// The index of the model.
+        index: PathBuf,
     },
     /// Parts of a sharded checkpoint without the index that says what belongs together.
     #[error(
@@ -349,57 +391,4 @@ pub enum Error {
     /// The user pressed Ctrl-C or the like; kept apart so that nothing is reported as broken.
     #[error("interrupted; the model under way was not written")]
     Interrupted,
-}
-
-impl Error {
-    /// An `Io` error's constructor, for `map_err`.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
-        let path = path.to_owned();
-        move |source| Error::Io { action, path, source }
-    }
-
-    /// The same error, put as [`Error::TooManyFiles`] if that is what the system says.
-    pub(crate) fn among(self, shards: usize) -> Error {
-        // EMFILE and ENFILE have these numbers on every Unix; Windows says 4.
-        let is_limit = |code| if cfg!(unix) { code == 24 || code == 23 } else { code == 4 };
-        match self {
-            Error::Io { path, source, .. } if shards > 1 && source.raw_os_error().is_some_and(is_limit) => {
-                Error::TooManyFiles { path, shards }
-            }
-            other => other,
-        }
-    }
-}
-
-/// A name out of a file, safe to print: characters that steer a terminal are escaped, everything else is as it is.
-pub fn shown(name: &str) -> std::borrow::Cow<'_, str> {
-    // Marks and overrides of writing direction (Unicode annex 9) could make a line read as something else.
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if name.chars().any(steers) {
-        name.chars()
-            .flat_map(|c| if steers(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-            .collect::<String>()
-            .into()
-    } else {
-        name.into()
-    }
-}
-
-/// `1 norm`, `2 norms`.
-pub fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_move_the_cursor() {
-        assert_eq!(shown("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
-        assert_eq!(shown("layer1.0.卷积"), "layer1.0.卷积");
-        assert_eq!(shown("a\u{202e}b"), "a\\u{202e}b");
-    }
 }

@@ -44,7 +44,7 @@ impl InputFile {
             let found = if metadata.is_dir() { "a folder" } else { "a FIFO, socket or device" };
             Err(Error::NotARegularFile { path: path.to_owned(), found, advice })
         };
-        let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
+        let metadata = std::fs::metadata(path).map_err(|error| Error::not_opened(path, error))?;
         if !metadata.is_file() {
             return refuse(&metadata);
         }

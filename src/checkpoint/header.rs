@@ -7,7 +7,8 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::{Dtype, InputFile, Metadata};
+use super::foreign::{BEGINNING, recognise};
+use super::{Dtype, Foreign, InputFile, Metadata};
 use crate::error::shown;
 
 /// The longest header that readers accept (the `safetensors` crate's limit).
@@ -17,6 +18,9 @@ pub const HEADER_LIMIT: u64 = 100_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderProblem {
+    /// Something else altogether.
+    #[error("{0}")]
+    Foreign(Foreign),
     /// Not even room for the length.
     #[error("it has {found} bytes, and the header's length alone takes 8")]
     TooShort {
@@ -138,6 +142,19 @@ impl From<HeaderProblem> for ReadError {
 
 /// Reads and checks the header of `file`; nothing is allocated before the length was checked against the file.
 pub(super) fn read(file: &InputFile) -> Result<Header, ReadError> {
+    let (declared, available) = match declared(file) {
+        // A length that cannot be is most often the beginning of something else.
+        Err(ReadError::Problem(problem)) => return Err(foreign(file)?.map_or(problem, HeaderProblem::Foreign).into()),
+        other => other?,
+    };
+    let mut json = vec![0; usize::try_from(declared).map_err(|_| HeaderProblem::TooLong { declared })?];
+    file.read_at(8, &mut json).map_err(ReadError::Io)?;
+    let (metadata, entries) = parse(&json, available - declared)?;
+    Ok(Header { metadata, entries, data_start: 8 + declared })
+}
+
+/// The length of the JSON, as the file declares it, and how many bytes there are for it and the data.
+fn declared(file: &InputFile) -> Result<(u64, u64), ReadError> {
     let Some(available) = file.bytes().checked_sub(8) else {
         return Err(HeaderProblem::TooShort { found: file.bytes() }.into());
     };
@@ -150,10 +167,14 @@ pub(super) fn read(file: &InputFile) -> Result<Header, ReadError> {
     if declared > available {
         return Err(HeaderProblem::BeyondFile { declared, available }.into());
     }
-    let mut json = vec![0; usize::try_from(declared).map_err(|_| HeaderProblem::TooLong { declared })?];
-    file.read_at(8, &mut json).map_err(ReadError::Io)?;
-    let (metadata, entries) = parse(&json, available - declared)?;
-    Ok(Header { metadata, entries, data_start: 8 + declared })
+    Ok((declared, available))
+}
+
+/// What the file is instead, if that is known.
+fn foreign(file: &InputFile) -> Result<Option<Foreign>, ReadError> {
+    let mut beginning = vec![0; usize::try_from(file.bytes()).unwrap_or(BEGINNING).min(BEGINNING)];
+    file.read_at(0, &mut beginning).map_err(ReadError::Io)?;
+    Ok(recognise(&beginning))
 }
 
 /// Parses the JSON and checks it against the length of the data section; entries come back in data order.

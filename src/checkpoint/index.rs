@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{HEADER_LIMIT, InputFile};
+use super::foreign::{BEGINNING, recognise};
+use super::{Foreign, HEADER_LIMIT, InputFile};
 use crate::error::{Error, counted, shown};
 
 /// The longest index that is read: as long as a header, since both name every tensor once.
@@ -21,6 +22,9 @@ pub const INDEX_LIMIT: u64 = HEADER_LIMIT;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexProblem {
+    /// Something else altogether.
+    #[error("{0}")]
+    Foreign(Foreign),
     /// Longer than any index.
     #[error("it has {found} bytes, and {INDEX_LIMIT} is the limit")]
     TooLong {
@@ -139,7 +143,14 @@ impl Index {
         if file.bytes() > INDEX_LIMIT {
             return Err(wrong(IndexProblem::TooLong { found: file.bytes() }));
         }
-        Index::parse(&file.read_whole()?).map_err(wrong)
+        let text = file.read_whole()?;
+        Index::parse(&text).map_err(|problem| match (problem, recognise(&text[..text.len().min(BEGINNING)])) {
+            // That it is some text says no more than the parser does.
+            (IndexProblem::Json { .. }, Some(foreign)) if !matches!(foreign, Foreign::Text { .. }) => {
+                wrong(IndexProblem::Foreign(foreign))
+            }
+            (problem, _) => wrong(problem),
+        })
     }
 
     /// Parses the text of an index and checks the names of its shards.

@@ -7,6 +7,7 @@
 
 mod dtype;
 mod file;
+mod foreign;
 mod header;
 mod index;
 mod sharded;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use dtype::{Dtype, Float};
 pub use file::InputFile;
+pub use foreign::Foreign;
 pub use header::{HEADER_LIMIT, HeaderProblem};
 pub(crate) use index::Part;
 pub use index::{INDEX_LIMIT, Index, IndexProblem, is_index};

@@ -17,7 +17,7 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
     let (mut shards, mut tensors) = (Vec::new(), BTreeMap::new());
     for (number, name) in index.shards().iter().enumerate() {
         let (shard, entries) = open_shard(&beside(path, name), number).map_err(|error| match error {
-            Error::Io { ref source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            error if is_missing(&error) => {
                 let tensors = index.weights().iter().filter(|(_, shard)| *shard == number).count();
                 wrong(IndexProblem::MissingShard { shard: name.clone(), tensors })
             }
@@ -34,6 +34,14 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
         return Err(wrong(IndexProblem::NotInShard { tensor, shard }));
     }
     Ok(Checkpoint { path: path.to_owned(), index: Some(index), shards, tensors })
+}
+
+/// Whether there is no file, or a link that leads to none.
+fn is_missing(error: &Error) -> bool {
+    match error {
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        error => matches!(error, Error::DanglingLink { .. }),
+    }
 }
 
 /// The path of the file `name` in the folder of `index`.

@@ -1,5 +1,6 @@
 //! The command line as typed: names, help, value checks that need nothing but the value. Nothing is resolved here.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bnfold_gpu::bench::Shape;
@@ -8,7 +9,7 @@ use bnfold_gpu::output::Style;
 use bnfold_gpu::plan::EvidenceLevel;
 use bnfold_gpu::store::conceal;
 use bnfold_gpu::verify::DEFAULT_MAX_ULP;
-use bnfold_gpu::zoo::Share;
+use bnfold_gpu::zoo::{Filter, Share};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use globset::Glob;
@@ -130,11 +131,11 @@ pub(crate) struct ZooArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Folders and many models")]
 pub(crate) struct SelectionArguments {
-    /// Of folders, only checkpoints whose name or path below the folder matches; may be repeated
-    #[arg(long, value_name = "GLOB")]
+    /// Of folders, only checkpoints whose name, path below the folder or folder matches; may be repeated
+    #[arg(long, value_name = "GLOB", value_parser = Filter::pattern)]
     pub(crate) include: Vec<Glob>,
-    /// Of folders, no file whose name or path below the folder matches; may be repeated
-    #[arg(long, value_name = "GLOB")]
+    /// Of folders, no file whose name, path below the folder or folder matches; may be repeated
+    #[arg(long, value_name = "GLOB", value_parser = Filter::pattern)]
     pub(crate) exclude: Vec<Glob>,
 }
 
@@ -221,8 +222,8 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) size_mb: Option<u64>,
     /// Rounds that count; each measures everything once
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub(crate) runs: usize,
+    #[arg(long, default_value = "5", value_name = "N")]
+    pub(crate) runs: NonZeroUsize,
     /// Begin no further round that would end after so many seconds
     #[arg(long, default_value_t = 45, value_name = "N")]
     pub(crate) seconds: u64,

@@ -1,11 +1,15 @@
 //! `bnfold-gpu bench`: how fast this machine folds, beside how fast it copies.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bnfold_gpu::Error;
 use bnfold_gpu::bench::{BenchDevice, BenchInput, BenchSettings, run as measure};
+use bnfold_gpu::checkpoint::is_index;
+use bnfold_gpu::error::shown;
+use bnfold_gpu::store;
 
 use super::arguments::{BenchArguments, Device, Format};
 use super::settings::UsageError;
@@ -15,7 +19,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
     let model = match &arguments.input {
-        Some(path) => BenchInput::File(path.clone()),
+        Some(path) => BenchInput::File(one_file(path)?.to_owned()),
         None => BenchInput::Synthetic {
             shape: arguments.shape.into(),
             float: arguments.dtype.into(),
@@ -25,7 +29,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
     let temporary = std::env::temp_dir();
     let settings = BenchSettings {
         model,
-        rounds: arguments.runs,
+        rounds: arguments.runs.get(),
         budget: Duration::from_secs(arguments.seconds),
         folder: arguments.output.as_deref().unwrap_or(&temporary),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -37,6 +41,18 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
         Format::Human => console::data(&report.to_string())?,
     }
     Ok(Status::Done)
+}
+
+/// The checkpoint to measure, which has to be a single file of this machine.
+fn one_file(path: &Path) -> Result<&Path, UsageError> {
+    let found = match path {
+        url if store::is_url(url) => "a URL",
+        folder if folder.is_dir() => "a folder",
+        index if is_index(index) => "the index of a sharded model",
+        _ => return Ok(path),
+    };
+    let path = shown(&path.to_string_lossy()).into_owned();
+    Err(UsageError(format!("{path}: {found}; bench measures one .safetensors file of this machine: name that")))
 }
 
 /// What to measure beside the CPU: hardware where there is some, software only if it is asked for.

@@ -12,7 +12,9 @@ const RESET: &str = "\x1b[0m";
 pub(crate) fn data(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::anyhow!("standard output: cannot write: {error}"))
+        }
         _ => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Source};
 use super::arguments::{FoldArguments, Format};
 use super::progress::Progress;
 use super::report::Report;
-use super::{Status, interrupt, settings};
+use super::{Status, destination, interrupt, settings};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -23,7 +23,7 @@ const MOST_JOBS: usize = 8;
 pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
-    settings::check_output(&arguments.input, arguments.output.as_deref())?;
+    destination::check_output(&arguments.input, arguments.output.as_deref())?;
     let Found { sources, sidecars, failures, .. } = find(arguments)?;
     let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_deref())?;
     let report = Report::begin(arguments.report.as_deref())?;

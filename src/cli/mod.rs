@@ -5,6 +5,7 @@
 pub(crate) mod arguments;
 mod bench;
 pub(crate) mod console;
+mod destination;
 mod devices;
 mod fold;
 mod generate;

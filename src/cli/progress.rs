@@ -145,11 +145,14 @@ impl<'a> Progress<'a> {
 
     /// What became of all models of a zoo.
     fn summarise(&self) -> anyhow::Result<()> {
-        if !self.is_zoo {
+        let Told { totals, failed, .. } = &*self.told();
+        // Of a single model that is another part's nothing else is said.
+        let idle = self.arguments.zoo.shard.filter(|_| self.tasks.is_empty() && failed.is_empty());
+        if !self.is_zoo && idle.is_none() {
             return Ok(());
         }
-        let Told { totals, failed, .. } = &*self.told();
-        let text = format!("{totals}, {:.3} s", self.started.elapsed().as_secs_f64());
+        let idle = idle.map(|share| format!("; no model falls to part {share} (--shard)")).unwrap_or_default();
+        let text = format!("{totals}, {:.3} s{idle}", self.started.elapsed().as_secs_f64());
         match self.arguments.format {
             Format::Human => console::data(&(text + "\n"))?,
             Format::Json if !self.arguments.verbosity.quiet => console::note(&text),

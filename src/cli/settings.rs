@@ -211,26 +211,6 @@ fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
     Ok(Filter { include: set(&selection.include)?, exclude: set(&selection.exclude)? })
 }
 
-/// Whether results can go where they are to go: known before anything is looked for, as in a folder of many files.
-pub(crate) fn check_output(inputs: &[PathBuf], output: Option<&Path>) -> Result<(), UsageError> {
-    if output.is_some() {
-        return Ok(());
-    }
-    if let Some(folder) = inputs.iter().find(|input| store::is_folder(input)) {
-        let folder = shown_path(folder);
-        return Err(UsageError(format!(
-            "{folder}: a folder, whose results need a folder of their own; pass --output DIR"
-        )));
-    }
-    if let Some(index) = inputs.iter().find(|input| is_index(input)) {
-        let index = shown_path(index);
-        return Err(UsageError(format!(
-            "{index}: a sharded model is written to a folder of its own, since its shards keep their names; pass --output DIR"
-        )));
-    }
-    Ok(())
-}
-
 /// The models, each with the place of its result.
 pub(crate) fn tasks(sources: Vec<Source>, inputs: &[PathBuf], output: Option<&Path>) -> Result<Vec<Task>, UsageError> {
     let tasks = match output {
@@ -263,7 +243,7 @@ fn beside(sources: Vec<Source>) -> Vec<Task> {
     sources.into_iter().map(task).collect()
 }
 
-fn shown_path(path: &Path) -> String {
+pub(super) fn shown_path(path: &Path) -> String {
     shown(&path.display().to_string()).into_owned()
 }
 
@@ -310,6 +290,7 @@ pub(crate) fn check_sidecars(sidecars: &[Sidecar]) -> Result<(), UsageError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::destination::check_output;
     use super::*;
 
     #[test]

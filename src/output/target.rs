@@ -41,8 +41,7 @@ impl Target {
             true => Temporary::scratch().map_err(Error::io("create a temporary file for", path))?,
             false => {
                 let folder = folder_of(path);
-                Temporary::create_in(folder, Kind::default())
-                    .map_err(Error::io("create a temporary file there", folder))?
+                Temporary::create_in(folder, Kind::default()).map_err(|error| not_created(path, folder, error))?
             }
         };
         file.file().set_len(bytes).map_err(Error::io("write", path))?;
@@ -108,6 +107,17 @@ impl Target {
     /// Checks that its header, as it was written, is what readers accept.
     pub(super) fn check_readable(&self) -> Result<()> {
         check_readable(&self.path, self.file.file())
+    }
+}
+
+/// Why no file can be opened in `folder`.
+fn not_created(path: &Path, folder: &Path, error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Error::NoFolder { folder: folder.to_owned(), name }
+        }
+        _ => Error::io("create a temporary file there", folder)(error),
     }
 }
 

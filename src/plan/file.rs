@@ -89,8 +89,8 @@ impl PlanFile {
             Some(meant) => meant == input.to_string_lossy() || !(is_array || is_one_of_several),
             None => !is_array,
         };
-        let raw = plans.into_iter().find(is_meant);
-        let Some(raw) = raw else {
+        let mut meant = plans.into_iter().filter(is_meant);
+        let Some(raw) = meant.next() else {
             return Err(refuse(1, format!("none of its plans has \"input\": \"{}\"", input.display())));
         };
         let ends = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at).collect::<Vec<_>>();
@@ -99,6 +99,11 @@ impl PlanFile {
             let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
             ends.partition_point(|&end| end < offset) + 1
         };
+        if let Some(twin) = meant.next() {
+            let (input, first) = (input.display(), line_of(raw.version));
+            let problem = format!("a second plan for \"{input}\", after that of line {first}; remove one of them");
+            return Err(refuse(line_of(twin.version), problem));
+        }
         let found = raw.version.get();
         if found.parse() != Ok(VERSION) {
             let problem = format!("a plan of version {found}, and this program reads version {VERSION}");

@@ -10,10 +10,11 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use globset::GlobSet;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::checkpoint::{Index, is_index};
+use super::filter::Filter;
+use super::parts::{Indices, beside, index_shards, model_of_shard};
+use crate::checkpoint::is_index;
 use crate::error::{Error, Result};
 use crate::store::{self, Listed};
 
@@ -54,15 +55,6 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Which files of a folder count, by their path under it or by their name alone.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// If not empty: only these checkpoints.
-    pub include: GlobSet,
-    /// Not these, whatever they are.
-    pub exclude: GlobSet,
-}
-
 /// Finds the models behind `inputs`. `output` is passed over where it lies in one of the folders: results are no models
 /// of the zoo.
 pub fn discover(inputs: &[PathBuf], filter: &Filter, output: Option<&Path>) -> Result<Found> {
@@ -79,6 +71,7 @@ pub fn discover(inputs: &[PathBuf], filter: &Filter, output: Option<&Path>) -> R
         }
     }
     found.settle_shards();
+    found.refuse_parts(inputs);
     Ok(found)
 }
 
@@ -111,6 +104,23 @@ impl Found {
             None => true,
         });
         self.sources = kept;
+    }
+
+    /// A part that was named without its index, which lies beside it, is no model; by itself it would be folded silently,
+    /// without the norms that stand in other parts.
+    fn refuse_parts(&mut self, named: &[PathBuf]) {
+        let named = named.iter().collect::<HashSet<_>>();
+        let mut indices: HashMap<PathBuf, Indices> = HashMap::new();
+        let failures = &mut self.failures;
+        self.sources.retain(|Source { input, .. }| {
+            if !named.contains(input) || is_index(input) {
+                return true;
+            }
+            let Some(index) = beside(input, &mut indices).of(input) else { return true };
+            let (path, index) = (input.clone(), index.to_owned());
+            failures.push((path.clone(), Error::Part { path, index }));
+            false
+        });
     }
 }
 
@@ -152,11 +162,6 @@ fn length(path: &Path) -> u64 {
         true => store::length(path).ok().flatten().unwrap_or(0),
         false => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
     }
-}
-
-/// The shards that an index names; `None` if it cannot be read, which shows when it is opened.
-fn index_shards(index: &Path) -> Option<Vec<String>> {
-    Index::read(index).ok().map(|index| index.shards().to_vec())
 }
 
 /// A walk over one folder.
@@ -243,31 +248,29 @@ impl Walk<'_> {
 
     /// Takes out what is a part of a model: shards that an index names, and those that should have one.
     fn claim(&self, met: &mut Met, found: &mut Found) {
-        let mut claimed = HashSet::new();
-        // Of an index that cannot be read only the name tells what its shards are; it fails by itself.
-        let mut broken = HashSet::new();
-        for index in met.indices.iter().chain(&met.left_out) {
-            match index_shards(index) {
-                Some(shards) => claimed.extend(shards.into_iter().map(|shard| index.with_file_name(shard))),
-                None => broken.extend(model_of_index(index)),
-            }
-        }
-        let mut orphans: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
-        met.checkpoints.retain(|path| match (claimed.contains(path), model_of_shard(path)) {
-            (true, _) => false,
-            (false, Some(model)) => {
-                orphans.entry(model).or_default().push(path.clone());
+        let mut indices = Indices::default();
+        met.indices.iter().chain(&met.left_out).for_each(|index| indices.add(index));
+        let (mut orphans, mut empty): (BTreeMap<PathBuf, Vec<PathBuf>>, Vec<PathBuf>) = Default::default();
+        met.checkpoints.retain(|path| match (indices.naming(path), model_of_shard(path)) {
+            (Some(_), _) => false,
+            (None, Some(model)) => {
+                match indices.left_without_tensors(path) {
+                    Some(_) => empty.push(path.clone()),
+                    None => orphans.entry(model).or_default().push(path.clone()),
+                }
                 false
             }
-            (false, None) => true,
+            (None, None) => true,
         });
-        for (model, shards) in orphans.into_iter().filter(|(model, _)| !broken.contains(model)) {
+        let passed = |path: PathBuf| format!("{}: passed over, a shard without tensors", path.display());
+        found.notes.extend(empty.into_iter().map(passed));
+        for (model, shards) in orphans.into_iter().filter(|(model, _)| indices.broken(model).is_none()) {
             found.failures.push((model, Error::Orphans { path: shards[0].clone(), shards: shards.len() }));
         }
     }
 
     fn place(&self, path: &Path) -> PathBuf {
-        self.below.join(path.strip_prefix(self.root).unwrap_or(path))
+        self.below.join(self.within(path))
     }
 
     /// Whether the walk enters a folder or looks at a file.
@@ -281,18 +284,16 @@ impl Walk<'_> {
     }
 
     fn is_excluded(&self, path: &Path) -> bool {
-        self.matches(&self.filter.exclude, path)
+        self.filter.excludes(self.within(path))
     }
 
     /// Whether a checkpoint is one of those that the user chose.
     fn is_wanted(&self, path: &Path) -> bool {
-        let include = &self.filter.include;
-        (include.is_empty() || self.matches(include, path)) && !self.is_excluded(path)
+        self.filter.includes(self.within(path)) && !self.is_excluded(path)
     }
 
-    fn matches(&self, globs: &GlobSet, path: &Path) -> bool {
-        let within = path.strip_prefix(self.root).unwrap_or(path);
-        globs.is_match(within) || within.file_name().is_some_and(|name| globs.is_match(Path::new(name)))
+    fn within<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(self.root).unwrap_or(path)
     }
 
     /// What the walk cannot enter or follow.
@@ -307,13 +308,19 @@ impl Walk<'_> {
             found.notes.push(format!("{}: passed over, the link leads back to a folder above it", path.display()));
             return;
         }
-        let kind = error.io_error().map_or(ErrorKind::Other, std::io::Error::kind);
-        let is_link = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
-        if is_link && kind == ErrorKind::NotFound && !names_model {
-            found.notes.push(format!("{}: passed over, the link leads nowhere", path.display()));
-            return;
-        }
-        found.failures.push((path.clone(), Error::Io { action: "read", path, source: kind.into() }));
+        let target = std::fs::read_link(&path).ok().filter(|_| !path.exists());
+        let failure = match target {
+            Some(_) if !names_model => {
+                return found.notes.push(format!("{}: passed over, the link leads nowhere", path.display()));
+            }
+            Some(target) => Error::DanglingLink { path: path.clone(), target },
+            None => {
+                let code = error.io_error().and_then(std::io::Error::raw_os_error);
+                let source = code.map_or_else(|| ErrorKind::Other.into(), std::io::Error::from_raw_os_error);
+                Error::Io { action: "read", path: path.clone(), source }
+            }
+        };
+        found.failures.push((path, failure));
     }
 }
 
@@ -325,22 +332,6 @@ fn is_checkpoint(path: &Path) -> bool {
 fn original_of(path: &Path) -> Option<PathBuf> {
     let stem = path.file_name()?.to_str()?.strip_suffix(".folded.safetensors")?;
     Some(path.with_file_name(format!("{stem}.safetensors")))
-}
-
-/// The path of the model that an index is of, by its name alone.
-fn model_of_index(path: &Path) -> Option<PathBuf> {
-    let (stem, _) = path.file_name()?.to_str()?.split_once(".safetensors.index.")?;
-    Some(path.with_file_name(format!("{stem}.safetensors")))
-}
-
-/// The path of the model that `stem-00001-of-00003.safetensors` is a part of.
-fn model_of_shard(path: &Path) -> Option<PathBuf> {
-    let stem = path.file_stem()?.to_str()?;
-    let (stem, count) = stem.rsplit_once("-of-")?;
-    let (stem, number) = stem.rsplit_once('-')?;
-    let digits = |text: &str| (text.len() >= 5).then(|| text.parse::<u32>().ok()).flatten();
-    let (_, count) = (digits(number)?, digits(count)?);
-    (count > 1).then(|| path.with_file_name(format!("{stem}.safetensors")))
 }
 
 /// Folders in which programs keep their own: git, and Hugging Face caches, which hold contents under their hashes beside

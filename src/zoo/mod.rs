@@ -11,14 +11,17 @@
 
 mod discover;
 mod engines;
+mod filter;
+mod parts;
 mod record;
 mod run;
 mod share;
 mod sidecars;
 
-pub use discover::{Filter, Found, Sidecar, Source, discover, real};
+pub use discover::{Found, Sidecar, Source, discover, real};
 pub use engines::Engines;
-pub use record::{KEY, Record};
+pub use filter::Filter;
+pub use record::{KEY, OtherResult, Record};
 pub use run::{Observer, Run, Task};
 pub use share::Share;
 pub use sidecars::{beside, copy, same_content};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, InputFile, Metadata};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::fold::FoldOptions;
 use crate::model::Settings;
 use crate::plan::{EpsSettings, PlanSettings, Planned};
@@ -65,11 +65,56 @@ impl Record {
 
     /// Whether every file of a result carries this record. `false` too for what is no checkpoint at all.
     pub fn is_carried_by(&self, result: &Path) -> bool {
+        self.differs_from(result).is_none()
+    }
+
+    /// What `result` is, if any file of it is not of this record.
+    pub fn differs_from(&self, result: &Path) -> Option<OtherResult> {
+        let Ok(checkpoint) = Checkpoint::open(result) else { return Some(OtherResult::Unknown) };
         let expected = self.to_metadata();
-        Checkpoint::open(result).is_ok_and(|checkpoint| {
-            let carries = |metadata: &Metadata| metadata.get(KEY) == Some(&expected);
-            checkpoint.shards().iter().all(|shard| shard.metadata.as_ref().is_some_and(carries))
-        })
+        let mut carried = checkpoint.shards().iter().map(|shard| shard.metadata.as_ref()?.get(KEY));
+        let other = carried.find(|carried| *carried != Some(&expected))?;
+        Some(other.and_then(|other| serde_json::from_str(other).ok()).map_or(OtherResult::Unknown, |other: Record| {
+            OtherResult::Of {
+                source: other.source != self.source,
+                options: other.options != self.options,
+                version: (other.version != self.version).then_some(other.version),
+            }
+        }))
+    }
+}
+
+/// What a file is that stands at the place of a result and is not this result: what its record tells of the difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OtherResult {
+    /// It has no record: another program's, folded by itself, or no checkpoint.
+    Unknown,
+    /// A result of this program.
+    Of {
+        /// Of an original of other bytes.
+        source: bool,
+        /// By other options, another plan file or another `config.json`: the record has one hash of all these.
+        options: bool,
+        /// By this version, which is another one.
+        version: Option<String>,
+    },
+}
+
+impl std::fmt::Display for OtherResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let OtherResult::Of { source, options, version } = self else {
+            return f.write_str("it carries no record of a run over several models");
+        };
+        let version = version.as_ref().map(|version| format!("the version ({})", shown(version)));
+        let differing = [
+            source.then(|| "the original's bytes".to_owned()),
+            options.then(|| "the options, plan or config.json".to_owned()),
+            version,
+        ];
+        match differing.into_iter().flatten().collect::<Vec<_>>().join(" and ") {
+            differing if differing.is_empty() => f.write_str("its record is written otherwise"),
+            differing => write!(f, "its record differs in {differing}"),
+        }
     }
 }
 

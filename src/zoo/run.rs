@@ -191,8 +191,8 @@ fn is_done(checkpoint: &Checkpoint, output: &Path, record: &Record) -> Result<bo
             there.push(path);
         }
     }
-    match there.iter().find(|path| !record.is_carried_by(path)) {
-        Some(other) => Err(Error::OtherResult { path: other.to_path_buf() }),
+    match there.iter().find_map(|path| Some((path, record.differs_from(path)?))) {
+        Some((path, found)) => Err(Error::OtherResult { path: path.to_path_buf(), found }),
         None => Ok(there.len() == files.len()),
     }
 }

@@ -73,6 +73,18 @@ fn a_model_of_the_users_is_measured_where_it_lies() {
 }
 
 #[test]
+fn what_is_not_one_file_is_a_usage_error() {
+    let folder = Folder::new();
+    let index = crate::sharded::write(&folder.path("m"), &crate::sharded::parted());
+    let inputs = [folder.path("m"), index, "s3://bucket/m.safetensors".into()];
+    for (input, found) in inputs.iter().zip(["m: a folder", "the index of a sharded model", "a URL"]) {
+        bnfold(&[&"bench", &"--input", input]).error(2, &[found, "bench measures one .safetensors file"]);
+    }
+    bnfold(&[&"bench", &"--runs", &"0"]).error(2, &["'--runs <N>'", "zero"]);
+    assert_eq!(folder.names(), ["m"]);
+}
+
+#[test]
 fn a_failure_leaves_nothing_and_names_what_failed() {
     let folder = Folder::new();
     let broken = folder.text("broken.safetensors", "12345678");

@@ -24,6 +24,8 @@ fn a_command_line_that_cannot_be_followed_ends_with_2_and_says_why() {
         (&["--input", "m", "--eps-for", "[=1e-5"], "unclosed character class"),
         (&["--input", "m", "--quiet", "--verbose"], "cannot be used with"),
         (&["--input", "m", "--style", "strip", "--style", "drop-in"], "cannot be used multiple times"),
+        (&["--input", "m", "--include", "/zoo/x"], "expected a name, or a path below the input folder"),
+        (&["--input", "m", "--exclude", "../x"], "expected a name, or a path below the input folder"),
         (&["--input", ".."], "a folder, whose results need a folder of their own; pass --output DIR"),
         (&["plan"], "--input"),
         (&["plan", "--input", "m", "--output", "x"], "--output"),

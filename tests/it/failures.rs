@@ -102,7 +102,8 @@ fn a_plan_that_does_not_fit_leaves_nothing() {
 fn a_folder_that_is_not_there_or_is_a_file_leaves_nothing() {
     let folder = Folder::new();
     let input = folder.file("m.safetensors", &Model::conv_bn());
-    fold(&input, &[&"--output", &folder.path("none/x")]).error(1, &["none", "No such file or directory"]);
+    let words = ["none: there is no such folder, and x should be written to it; make it first"];
+    fold(&input, &[&"--output", &folder.path("none/x")]).error(1, &words);
     fold(&input, &[&"--output", &folder.path("m.safetensors/x")]).error(1, &["m.safetensors", "Not a directory"]);
     assert_eq!(folder.names(), ["m.safetensors"]);
 }

@@ -121,7 +121,8 @@ fn a_broken_file_is_named_with_the_rule_it_breaks() {
         r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
     let cases: &[(&str, Vec<u8>, &str)] = &[
         ("empty", Vec::new(), "it has 0 bytes, and the header's length alone takes 8"),
-        ("pickle", b"PK\x03\x04 this is a zip archive".to_vec(), "(is it really safetensors?)"),
+        ("noise", vec![0xf3; 100], "(is it really safetensors?)"),
+        ("short", whole[..50].to_vec(), "but only 42 follow; the file is truncated"),
         ("cut", whole[..whole.len() - 1].to_vec(), "the file is truncated"),
         ("stub", whole[..100].to_vec(), "but only 92 follow; the file is truncated"),
         ("tail", [&whole[..], b"x"].concat(), "the file is longer than it says"),
@@ -135,4 +136,39 @@ fn a_broken_file_is_named_with_the_rule_it_breaks() {
         bnfold(&[&"plan", &"--input", &input]).error(1, &[&named, rule]);
     }
     assert_eq!(folder.names().len(), cases.len() + 1, "nothing was written: {:?}", folder.names());
+}
+
+/// What is found under a checkpoint's name where no checkpoint is.
+#[test]
+fn a_file_of_another_kind_is_called_what_it_is() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    let cases: &[(&str, &[u8], &[&str])] = &[
+        ("pointer", pointer.as_bytes(), &["a Git LFS pointer", "run `git lfs pull`"]),
+        ("zip", b"PK\x03\x04\0\0\x08\x08\0\0\0\0", &["a zip archive, as torch.save", "safetensors library"]),
+        ("pickle", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", &["a Python pickle", "safetensors library"]),
+        ("hdf5", b"\x89HDF\r\n\x1a\n\0\0\0", &["a file of HDF5"]),
+        ("gguf", b"GGUF\x03\0\0\0\0\0\0\0\0", &["a file of GGUF"]),
+        ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", &["packed with gzip; unpack it first"]),
+        ("page", b"\n<!DOCTYPE html>\n<html lang=\"en\">", &["a web page", "download the file again"]),
+        ("denied", b"<?xml version=\"1.0\"?><Error>", &["a web page", "download the file again"]),
+        ("text", b"Entry not found", &["a text that begins `Entry not found`", "download the file again"]),
+        ("brief", b"404", &["a text that begins `404`", "download the file again"]),
+    ];
+    let folder = Folder::new();
+    for (name, bytes, words) in cases {
+        let input = folder.text(&format!("{name}.safetensors"), bytes);
+        let named = format!("{name}.safetensors: not a valid safetensors file: it is ");
+        fold(&input, &[]).error(1, &[&[named.as_str()], *words].concat());
+    }
+    let index = folder.text("m.safetensors.index.json", pointer);
+    bnfold(&[&"plan", &"--input", &index]).error(1, &["not a valid index", "a Git LFS pointer", "run `git lfs pull`"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_nowhere_is_called_that() {
+    let folder = Folder::new();
+    std::os::unix::fs::symlink("../blobs/0123", folder.path("m.safetensors")).unwrap();
+    let words = ["m.safetensors: a link to nowhere: ../blobs/0123 is not there; fetch the file"];
+    fold(&folder.path("m.safetensors"), &[]).error(1, &words);
 }

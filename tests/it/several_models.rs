@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::fixture::{Folder, Model, bnfold, fold, plan};
+use crate::fixture::{Folder, Model, Run, bnfold, command, fold, plan};
 
 /// A folder with two good models around a bad one, and a plan for each.
 fn ready() -> (Folder, Vec<PathBuf>, PathBuf) {
@@ -51,9 +51,32 @@ fn several_results_go_into_one_folder_which_is_made() {
     let mut names = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     names.sort();
     assert_eq!(names, ["a.safetensors", "c.safetensors"]);
-    // A file where the folder should be.
-    let run = bnfold(&[&"--device", &"cpu", &"--input", &inputs[0], &inputs[2], &"--output", &plan]);
-    run.error(1, &["plan.json: cannot create the output folder"]);
+}
+
+#[test]
+fn what_is_no_folder_cannot_hold_several_results() {
+    let (folder, inputs, plan) = ready();
+    let index = crate::sharded::write(&folder.path("in"), &crate::sharded::parted());
+    let (below, closed) = (plan.join("x/y"), folder.path("plan.json/"));
+    let mut outputs = vec![(plan, "a regular file"), (below, "a regular file"), (closed, "a regular file")];
+    #[cfg(unix)]
+    for (name, target, found) in [("lost", "nowhere", "a link to nowhere"), ("link", "plan.json", "no folder")] {
+        std::os::unix::fs::symlink(target, folder.path(name)).unwrap();
+        outputs.push((folder.path(name), found));
+    }
+    let before = folder.names();
+    let several = [&inputs[0], &inputs[2]];
+    for (output, found) in &outputs {
+        for (inputs, reason) in [(&several[..], "several models need"), (&[&index][..], "a sharded model needs")] {
+            let mut program = command(&[&"--device", &"cpu", &"--force", &"--output", output, &"--input"]);
+            let words = [&format!(": {found}; {reason} a folder; pass another --output\n")[..]];
+            let run = Run::of(program.args(inputs)).error(2, &words);
+            assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        }
+    }
+    let words = ["plan.json: a regular file; the / at its end stands for a folder"];
+    fold(&inputs[0], &[&"--output", &folder.path("plan.json/")]).error(2, &words);
+    assert_eq!(folder.names(), before);
 }
 
 #[test]

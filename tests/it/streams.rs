@@ -185,6 +185,6 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     if let Ok(full) = full {
         let child = command(&[&"man"]).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
-        Run::end(child).error(1, &["No space left"]);
+        Run::end(child).error(1, &["standard output: cannot write: No space left"]);
     }
 }

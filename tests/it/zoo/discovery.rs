@@ -54,17 +54,25 @@ fn a_folder_needs_an_output_and_a_model() {
 #[test]
 fn what_is_included_and_excluded_is_told_by_name_or_path() {
     let folder = Folder::new();
-    make_folders(&folder, &["zoo/old", "zoo/new"]);
-    for name in ["zoo/a.safetensors", "zoo/old/a.safetensors", "zoo/old/b.safetensors", "zoo/new/b.safetensors"] {
-        folder.file(name, &Model::conv_bn());
+    make_folders(&folder, &["zoo/old/deep", "zoo/new"]);
+    for name in ["a", "old/a", "old/b", "old/deep/a", "new/b"] {
+        folder.file(&format!("zoo/{name}.safetensors"), &Model::conv_bn());
     }
-    let cases: [(&[&str], &[&str]); 4] = [
-        (&["--include", "a.*"], &["a.safetensors", "old/a.safetensors"]),
-        (&["--include", "old/*"], &["old/a.safetensors", "old/b.safetensors"]),
+    let cases: [(&[&str], &[&str]); 11] = [
+        (&["--include", "a.*"], &["a.safetensors", "old/a.safetensors", "old/deep/a.safetensors"]),
+        (&["--include", "old/*"], &["old/a.safetensors", "old/b.safetensors", "old/deep/a.safetensors"]),
         (&["--exclude", "old/*"], &["a.safetensors", "new/b.safetensors"]),
+        // A folder stands for everything in it, here and there alike.
+        (&["--include", "old"], &["old/a.safetensors", "old/b.safetensors", "old/deep/a.safetensors"]),
+        (&["--include", "old/"], &["old/a.safetensors", "old/b.safetensors", "old/deep/a.safetensors"]),
+        (&["--include", "./old/deep"], &["old/deep/a.safetensors"]),
+        (&["--include", "deep"], &["old/deep/a.safetensors"]),
+        (&["--exclude", "old"], &["a.safetensors", "new/b.safetensors"]),
+        (&["--exclude", "old/"], &["a.safetensors", "new/b.safetensors"]),
+        (&["--exclude", "./old/*"], &["a.safetensors", "new/b.safetensors"]),
         (
             &["--include", "b.*", "--include", "a.*", "--exclude", "old/b.*"],
-            &["a.safetensors", "new/b.safetensors", "old/a.safetensors"],
+            &["a.safetensors", "new/b.safetensors", "old/a.safetensors", "old/deep/a.safetensors"],
         ),
     ];
     for (options, expected) in cases {
@@ -244,7 +252,8 @@ mod links {
         // A model that should be there and is not.
         symlink("gone", folder.path("zoo/lost.safetensors")).unwrap();
         let run = fold_zoo(&folder, &[]).expect(1);
-        assert!(run.stderr.contains("lost.safetensors: cannot read"), "{}", run.stderr);
+        let words = "lost.safetensors: a link to nowhere: gone is not there; fetch the file";
+        assert!(run.stderr.contains(words) && run.stderr.contains("--exclude"), "{}", run.stderr);
     }
 
     #[test]
@@ -259,7 +268,7 @@ mod links {
         let mut command = unprivileged(&[&"--device", &"cpu", &"--input", &zoo, &"--output", &out]);
         let run = Run::of(&mut command).expect(1);
         std::fs::set_permissions(folder.path("zoo/closed"), mode(0o755)).unwrap();
-        assert!(run.stderr.contains("zoo/closed: cannot read"), "{}", run.stderr);
+        assert!(run.stderr.contains("zoo/closed: cannot read: Permission denied"), "{}", run.stderr);
         assert_eq!(names(&out), ["a/m.safetensors"]);
     }
 

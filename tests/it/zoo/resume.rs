@@ -44,24 +44,43 @@ fn what_is_done_is_not_done_again() {
     assert_eq!(tree(&folder.path("out")), before);
 }
 
+/// Makes the result of `a` one of another version of the program, with the same length of header.
+fn of_version_0(folder: &Folder) {
+    let path = folder.path("out/a.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let version = format!(r#"\"version\":\"{}\""#, env!("CARGO_PKG_VERSION"));
+    let at = bytes.windows(version.len()).position(|window| window == version.as_bytes()).unwrap();
+    let other = version.replace(env!("CARGO_PKG_VERSION"), "0.0.0");
+    assert_eq!(other.len(), version.len(), "test file is broken: the header's length would change");
+    let bytes = [&bytes[..at], other.as_bytes(), &bytes[at + other.len()..]].concat();
+    std::fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn a_result_of_other_bytes_or_options_is_neither_kept_nor_replaced() {
     let words = ["a.safetensors: exists already, and is not the result of the same bytes, options, config.json"];
-    type Change<'a> = (&'a dyn Fn(&Folder), &'a [&'a str]);
-    let changes: [Change<'_>; 4] = [
-        (&|folder| drop(folder.file("zoo/a.safetensors", &Model::conv_bn_with("bn.weight", 2.0))), &[]),
-        (&|_| {}, &["--eps", "0.125"]),
-        (&|_| {}, &["--style", "drop-in"]),
-        (&|folder| drop(folder.text("out/a.safetensors", "something of somebody")), &[]),
+    type Change<'a> = (&'a dyn Fn(&Folder), &'a [&'a str], &'a str);
+    let other_bytes = |folder: &Folder| drop(folder.file("zoo/a.safetensors", &Model::conv_bn_with("bn.weight", 2.0)));
+    let changes: [Change<'_>; 6] = [
+        (&other_bytes, &[], "and version: its record differs in the original's bytes; pass"),
+        (&|_| {}, &["--eps", "0.125"], "its record differs in the options, plan or config.json; pass"),
+        (
+            &other_bytes,
+            &["--style", "drop-in"],
+            "differs in the original's bytes and the options, plan or config.json;",
+        ),
+        (&of_version_0, &[], "its record differs in the version (0.0.0); pass"),
+        (&|folder| drop(folder.text("out/a.safetensors", "something of somebody")), &[], "it carries no record"),
+        (&|folder| drop(folder.file("out/a.safetensors", &Model::conv_bn())), &[], "it carries no record"),
     ];
-    for (change, options) in changes {
+    for (change, options, found) in changes {
         let folder = ready();
         fold_zoo(&folder, &[&"--include", &"a.*"]).expect(0);
         change(&folder);
         let before = tree(&folder.path("out"));
         let options = options.iter().map(|option| option as &dyn AsRef<std::ffi::OsStr>).collect::<Vec<_>>();
         let run = fold_zoo(&folder, &options).expect(1);
-        assert!(run.stderr.contains(words[0]), "{}", run.stderr);
+        assert!(run.stderr.contains(words[0]) && run.stderr.contains(found), "{}", run.stderr);
         assert_eq!(tree(&folder.path("out"))["a.safetensors"], before["a.safetensors"]);
         assert!(folder.path("out/x/b.safetensors").exists(), "the other model is folded all the same");
         fold_zoo(&folder, &[&[&"--force" as &dyn AsRef<_>], &options[..]].concat()).expect(0);
@@ -112,8 +131,23 @@ fn parts_of_a_zoo_are_folded_once_each() {
 fn a_part_without_models_is_no_error() {
     let folder = ready();
     let parts = (0..9).map(|part| fold_zoo(&folder, &[&"--shard", &format!("{part}/9")]).expect(0).stdout);
-    assert!(parts.filter(|stdout| stdout.contains("0 folded")).count() >= 7);
+    let empty = parts.filter(|stdout| stdout.contains("0 folded")).collect::<Vec<_>>();
+    assert!(empty.len() >= 7);
+    assert!(empty.iter().all(|stdout| stdout.contains("no model falls to part ")), "{empty:?}");
     assert_eq!(names(&folder.path("out")).len(), 2);
+    // Of a single model, too.
+    let (input, output) = (folder.path("zoo/a.safetensors"), folder.path("single"));
+    let (mut folded, mut idle) = (0, 0);
+    for part in 0..9 {
+        let part = format!("{part}/9");
+        let run = bnfold(&[&"--device", &"cpu", &"--input", &input, &"--output", &output, &"--shard", &part]).expect(0);
+        folded += usize::from(run.stdout.contains("1 norm folded"));
+        idle += usize::from(
+            run.stdout.contains("0 folded; 0 norms folded, 0 kept; 0 B, ")
+                && run.stdout.contains(&format!("; no model falls to part {part} (--shard)")),
+        );
+    }
+    assert_eq!((folded, idle), (1, 8));
 }
 
 #[cfg(unix)]

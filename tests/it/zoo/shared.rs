@@ -73,6 +73,57 @@ fn shards_that_are_named_beside_their_index_are_no_models() {
     }
 }
 
+/// Where a part is named alone, or all of them are, as by `*.safetensors`.
+#[test]
+fn parts_that_are_named_without_their_index_are_refused() {
+    let folder = Folder::new();
+    let index = write(&folder.path("m"), &parted());
+    let shards = [1, 2].map(|number| folder.path("m").join(shard_name(number, 2)));
+    let single = folder.file("m/x.safetensors", &Model::conv_bn());
+    let out = folder.path("out/");
+    let words = [": a part of the sharded model of ", "m/model.safetensors.index.json", "pass that index as --input"];
+    let run = bnfold(&[&"--device", &"cpu", &"--input", &shards[0], &shards[1], &single, &"--output", &out]);
+    let run = run.error(1, &words);
+    assert_eq!(run.stderr.matches(words[0]).count(), 2, "{}", run.stderr);
+    assert_eq!(names(&out), ["x.safetensors"]);
+    // By whatever name the index has, and from within the folder.
+    std::fs::rename(&index, folder.path("m/other.safetensors.index.json")).unwrap();
+    let run = Run::of(command(&[&"--device", &"cpu", &"--input", &shard_name(1, 2)]).current_dir(folder.path("m")));
+    run.error(1, &[words[0], "other.safetensors.index.json"]);
+    bnfold(&[&"plan", &"--input", &shards[1]]).error(1, &[words[0]]);
+    // An index that cannot be read tells by its name.
+    std::fs::remove_file(folder.path("m/other.safetensors.index.json")).unwrap();
+    folder.text(&format!("m/{INDEX}"), "no JSON");
+    bnfold(&[&"--device", &"cpu", &"--input", &shards[1]]).error(1, &words);
+    // Without one a part may be a whole model.
+    std::fs::remove_file(&index).unwrap();
+    bnfold(&[&"--device", &"cpu", &"--input", &shards[1], &"--output", &out]).expect(0);
+}
+
+/// All tensors of a shard are norms, and folding removes them: no index can name what is left of it.
+#[test]
+fn a_shard_that_folding_left_without_tensors_is_no_orphan() {
+    let folder = Folder::new();
+    let [conv, norm] = [1, 2].map(|number| parted()[&shard_name(number, 2)].clone());
+    write(&folder.path("zoo"), &Shards::from([(shard_name(1, 2), norm), (shard_name(2, 2), conv)]));
+    fold_zoo(&folder, &[]).expect(0);
+    let (out, again) = (folder.path("out"), folder.path("again"));
+    assert_eq!(names(&out), [&shard_name(1, 2), &shard_name(2, 2), INDEX]);
+    let run = bnfold(&[&"--device", &"cpu", &"--input", &out, &"--output", &again]).expect(0);
+    let words = [&shard_name(1, 2)[..], ": passed over, a shard without tensors"].concat();
+    assert!(run.stderr.contains(&words), "{}", run.stderr);
+    assert_eq!(names(&again), [&shard_name(2, 2), INDEX]);
+    bnfold(&[&"plan", &"--input", &out]).expect(0);
+    // Named by itself it is the part that it is; without an index, or with tensors that no index names, it is an orphan.
+    bnfold(&[&"plan", &"--input", &out.join(shard_name(1, 2))]).error(1, &["a part of the sharded model of "]);
+    Model::conv_bn().write(&out.join(shard_name(1, 2)));
+    bnfold(&[&"plan", &"--input", &out]).error(1, &["1 part of a sharded checkpoint"]);
+    Model::new().write(&out.join(shard_name(1, 2)));
+    bnfold(&[&"plan", &"--input", &out]).expect(0);
+    std::fs::remove_file(out.join(INDEX)).unwrap();
+    bnfold(&[&"plan", &"--input", &out]).error(1, &["2 parts of a sharded checkpoint"]);
+}
+
 #[test]
 fn a_single_result_does_not_take_the_place_of_a_shard() {
     let folder = Folder::new();
@@ -170,6 +221,12 @@ fn of_several_plans_each_model_follows_its_own_however_its_bytes_are_shared() {
         let [input, output] = ["zoo", "out"].map(|root| folder.path(root).join(format!("{name}.safetensors")));
         bnfold(&[&"verify", &"--original", &input, &"--folded", &output, &"--eps", &eps]).expect(0);
     }
+    // Two for one model: neither.
+    let twice = serde_json::to_string_pretty(&serde_json::json!([plans[0], plans[1], printed[0]])).unwrap();
+    let second = twice.lines().enumerate().filter(|(_, line)| line.contains("\"version\"")).nth(2).unwrap().0 + 1;
+    let twice = folder.text("twice.json", twice);
+    let words = [&format!("twice.json:{second}: a second plan for ")[..], "a.safetensors\", after that of line "];
+    bnfold(&[&"plan", &"--quiet", &"--input", &zoo, &"--plan", &twice]).error(1, &words);
     // A plan for `a` is none for `b`, in an array or by itself.
     std::fs::remove_dir_all(folder.path("out")).unwrap();
     for plan in [printed[0].to_string(), format!("[{}]", printed[0])] {
@@ -196,7 +253,10 @@ fn results_that_stdout_does_not_take_are_an_error_in_the_end() {
         let mut command = command(&[&arguments[..], &[&out]].concat());
         let output = command.stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{format}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("No space left on device"), "{format}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("standard output: cannot write: No space left on device"),
+            "{format}"
+        );
         assert_eq!(names(&out), ["a.safetensors"]);
         assert!(report.is_file(), "{format}");
     }

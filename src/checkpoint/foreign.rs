@@ -1,0 +1,97 @@
+//! 1 READ: what a file is that is no checkpoint.
+//!
+//! In: the beginning of a file whose header cannot be read. Out: what it looks like and what to do about it, if it is one of
+//! the things that are commonly found under a checkpoint's name. Nothing is decided here: the file is refused already.
+
+use crate::error::shown;
+
+/// Bytes of a file that are looked at.
+pub(super) const BEGINNING: usize = 128;
+
+/// Characters of a text that are shown.
+const SHOWN: usize = 40;
+
+/// Something else than a checkpoint, by its first bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// What a repository holds in the place of a file that was not downloaded.
+    #[error(
+        "it is a Git LFS pointer, which stands for a file that was not downloaded; run `git lfs pull` in its repository"
+    )]
+    LfsPointer,
+    /// An archive, as `torch.save` and Keras write it.
+    #[error(
+        "it is a zip archive, as torch.save (.pt, .bin) and Keras (.keras) write; load it there and save its tensors with \
+         the safetensors library"
+    )]
+    Zip,
+    /// Python objects, as old versions of `torch.save` write them.
+    #[error(
+        "it is a Python pickle, as torch.save wrote once; load it with PyTorch and save its tensors with the safetensors library"
+    )]
+    Pickle,
+    /// Weights in another format.
+    #[error("it is a file of {0}; load it there and save its tensors with the safetensors library")]
+    Format(&'static str),
+    /// Something packed.
+    #[error("it is packed with {0}; unpack it first")]
+    Packed(&'static str),
+    /// A page of a web server: an error, a login.
+    #[error("it is a web page (HTML or XML), as a failed download leaves it; download the file again")]
+    Page,
+    /// Any other text.
+    #[error(
+        "it is a text that begins `{}`, as a failed download may leave it; download the file again",
+        shown(beginning)
+    )]
+    Text {
+        /// Its first characters.
+        beginning: String,
+    },
+}
+
+/// What begins with these bytes.
+const SIGNATURES: [(&[u8], Foreign); 8] = [
+    (b"version https://git-lfs.github.com/spec/", Foreign::LfsPointer),
+    (b"PK\x03\x04", Foreign::Zip),
+    (b"\x89HDF\r\n\x1a\n", Foreign::Format("HDF5 (Keras .h5)")),
+    (b"GGUF", Foreign::Format("GGUF (llama.cpp)")),
+    (b"\x93NUMPY", Foreign::Format("NumPy")),
+    (b"\x1f\x8b", Foreign::Packed("gzip")),
+    (b"\x28\xb5\x2f\xfd", Foreign::Packed("zstd")),
+    (b"\xfd7zXZ\0", Foreign::Packed("xz")),
+];
+
+/// What a file with this `beginning` is, if it is known.
+pub(super) fn recognise(beginning: &[u8]) -> Option<Foreign> {
+    // A length of less than 4 GB and the brace that opens the JSON: a checkpoint that is cut off.
+    if matches!(beginning, [_, _, _, _, 0, 0, 0, 0, b'{', ..]) {
+        return None;
+    }
+    let known = SIGNATURES.iter().find(|(signature, _)| beginning.starts_with(signature));
+    known.map(|(_, foreign)| foreign.clone()).or_else(|| pickle(beginning)).or_else(|| text(beginning))
+}
+
+/// The protocols from 2 on begin with their number, and the first object's opcode is never zero.
+fn pickle(beginning: &[u8]) -> Option<Foreign> {
+    matches!(beginning, [0x80, 2..=5, opcode, ..] if *opcode != 0).then_some(Foreign::Pickle)
+}
+
+fn text(beginning: &[u8]) -> Option<Foreign> {
+    let valid = match std::str::from_utf8(beginning) {
+        Ok(text) => text,
+        // A character may be cut in two at the end.
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&beginning[..error.valid_up_to()]).ok()?,
+        Err(_) => return None,
+    };
+    let text = valid.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() || text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        return None;
+    }
+    let lower = text.to_ascii_lowercase();
+    match ["<!doctype", "<html", "<?xml", "<head"].iter().any(|tag| lower.starts_with(tag)) {
+        true => Some(Foreign::Page),
+        false => Some(Foreign::Text { beginning: text.lines().next()?.chars().take(SHOWN).collect() }),
+    }
+}

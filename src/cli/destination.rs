@@ -1,0 +1,52 @@
+//! `--output`, before any work: whether results can go where they are to go.
+//!
+//! In: what was typed. Out: an error of the command line, once, where otherwise every model would fail by itself.
+
+use std::path::{Path, PathBuf};
+
+use bnfold_gpu::checkpoint::is_index;
+use bnfold_gpu::store;
+
+use super::settings::{UsageError, is_zoo, names_folder, shown_path};
+
+/// Whether results can go where they are to go: known before anything is looked for, as in a folder of many files.
+pub(crate) fn check_output(inputs: &[PathBuf], output: Option<&Path>) -> Result<(), UsageError> {
+    if let Some(output) = output {
+        return check_folder(inputs, output);
+    }
+    if let Some(folder) = inputs.iter().find(|input| store::is_folder(input)) {
+        let folder = shown_path(folder);
+        return Err(UsageError(format!(
+            "{folder}: a folder, whose results need a folder of their own; pass --output DIR"
+        )));
+    }
+    if let Some(index) = inputs.iter().find(|input| is_index(input)) {
+        let index = shown_path(index);
+        return Err(UsageError(format!(
+            "{index}: a sharded model is written to a folder of its own, since its shards keep their names; pass --output DIR"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether `output` is, or can become, a folder, if one is needed.
+fn check_folder(inputs: &[PathBuf], output: &Path) -> Result<(), UsageError> {
+    let needs_one = match (is_zoo(inputs), inputs) {
+        (true, _) => Some("several models need a folder"),
+        (false, [index]) if is_index(index) && !is_index(output) => Some("a sharded model needs a folder"),
+        _ if names_folder(output) => Some("the / at its end stands for a folder"),
+        _ => None,
+    };
+    let Some(needs_one) = needs_one.filter(|_| !store::is_url(output)) else { return Ok(()) };
+    // The nearest place above it where there is something.
+    let output = output.components().collect::<PathBuf>();
+    let mut places = output.ancestors().filter(|place| !place.as_os_str().is_empty());
+    let there = places.find_map(|place| Some((place, std::fs::symlink_metadata(place).ok()?)));
+    let Some((place, metadata)) = there.filter(|(place, _)| !place.is_dir()) else { return Ok(()) };
+    let found = match metadata.file_type() {
+        kind if kind.is_file() => "a regular file",
+        kind if kind.is_symlink() && !place.exists() => "a link to nowhere",
+        _ => "no folder",
+    };
+    Err(UsageError(format!("{}: {found}; {needs_one}; pass another --output", shown_path(place))))
+}
