@@ -9,6 +9,7 @@ mod text;
 
 use std::path::PathBuf;
 
+use text::{KEEP_ONE, not_finite};
 pub use text::{counted, shown};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
@@ -138,9 +139,9 @@ pub enum Error {
     /// Norm parameters that no batch norm can have.
     #[error(
         "{}: norm `{}`, channel {channel}: {what} is {value}; a trained batch norm cannot hold that, so the file is \
-         damaged or was read wrongly; to fold the other layers, write a plan with `bnfold-gpu plan --format json`, \
-         change this norm's action to \"keep\" and pass it with --plan",
-        path.display(), shown(norm)
+         damaged or was read wrongly{}; {KEEP_ONE}",
+        path.display(), shown(norm),
+        if value.is_finite() { "" } else { " (--allow-non-finite is about weights and biases, not about norms)" }
     )]
     NormValue {
         /// The checkpoint.
@@ -149,17 +150,38 @@ pub enum Error {
         norm: String,
         /// The first bad channel.
         channel: usize,
-        /// Which value, for example `running variance` or `running variance + eps`.
+        /// Which value, for example `running variance`.
         what: &'static str,
         /// What was found.
         value: f64,
     },
+    /// A norm whose variance is too small for its eps: it would divide by zero, or nearly so.
+    #[error(
+        "{}: norm `{}`, channel {channel}: {what} is {value}: the running variance is {var} and eps is {eps}; pass the \
+         eps that the network was trained with (--eps, or --eps-for for this norm); or, {KEEP_ONE}",
+        path.display(), shown(norm)
+    )]
+    NormScale {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm.
+        norm: String,
+        /// The first bad channel.
+        channel: usize,
+        /// Which value, for example `running variance + eps`.
+        what: &'static str,
+        /// What it comes to.
+        value: f64,
+        /// The running variance.
+        var: f64,
+        /// eps, wherever it comes from.
+        eps: f64,
+    },
     /// A folded value is not finite in the dtype it is stored in.
     #[error(
-        "{}: layer `{}`, tensor `{}`, channel {channel}: folding gives {value}, which {dtype} cannot hold{hint}; \
-         keep this norm with a plan (bnfold-gpu plan --format json, action \"keep\"), widen with --dtype f32, or accept \
-         it with --allow-non-finite",
-        path.display(), shown(norm), shown(tensor)
+        "{}: layer `{}`, tensor `{}`, channel {channel}: {}; keep this norm with a plan (bnfold-gpu plan --format json, \
+         action \"keep\"), or accept it with --allow-non-finite",
+        path.display(), shown(norm), shown(tensor), not_finite(*stored, *element, *value, dtype)
     )]
     NonFinite {
         /// The checkpoint.
@@ -170,12 +192,14 @@ pub enum Error {
         tensor: String,
         /// Output channel.
         channel: usize,
+        /// Flat index in the tensor.
+        element: u64,
+        /// What is stored there, before folding.
+        stored: f64,
         /// The value before it is rounded to `dtype`.
         value: f64,
         /// Output dtype.
         dtype: &'static str,
-        /// More, for example that the stored weight is not finite itself; begins with ` (` or is empty.
-        hint: &'static str,
     },
     /// A value that another element type cannot hold (`--dtype`).
     #[error(

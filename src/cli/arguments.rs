@@ -190,7 +190,7 @@ pub(crate) struct VerifyArguments {
     #[command(flatten)]
     pub(crate) planning: PlanningArguments,
     /// Largest error accepted, in units in the last place
-    #[arg(long, default_value_t = DEFAULT_MAX_ULP, value_name = "ULP")]
+    #[arg(long, default_value_t = DEFAULT_MAX_ULP, value_name = "ULP", value_parser = max_ulp, allow_negative_numbers = true)]
     pub(crate) max_ulp: f64,
     /// What is printed on stdout
     #[arg(long, value_enum, default_value = "human")]
@@ -240,12 +240,18 @@ pub(crate) struct BenchArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct Verbosity {
-    /// No progress and no warnings on stderr, errors only
+    /// On stderr only errors, and of several models how many failed
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// More detail
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// With a NaN nothing would be accepted, whatever it is; with a negative number nothing but an error.
+fn max_ulp(text: &str) -> Result<f64, String> {
+    let ulp = text.parse::<f64>().ok().filter(|ulp| ulp.is_finite() && *ulp >= 0.0);
+    ulp.ok_or_else(|| "expected a number of units in the last place, 0 or more".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

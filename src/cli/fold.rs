@@ -10,7 +10,7 @@ use bnfold_gpu::model::Settings;
 use bnfold_gpu::output::{Replace, folder_of};
 use bnfold_gpu::report::{FailureReport, Outcome};
 use bnfold_gpu::store;
-use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Source};
+use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Source, Task};
 
 use super::arguments::{FoldArguments, Format};
 use super::progress::Progress;
@@ -26,7 +26,10 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     destination::check_output(&arguments.input, arguments.output.as_deref())?;
     let Found { sources, sidecars, failures, .. } = find(arguments)?;
     let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_deref())?;
-    let report = Report::begin(arguments.report.as_deref())?;
+    let copies =
+        sidecar_folder(arguments).map(|folder| sidecars.iter().map(move |sidecar| folder.join(&sidecar.place)));
+    let outputs = tasks.iter().flat_map(Task::outputs).chain(copies.into_iter().flatten());
+    let report = Report::begin(arguments.report.as_deref(), outputs)?;
     let progress = Progress::new(&tasks, settings::is_zoo(&arguments.input), arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
@@ -109,6 +112,13 @@ fn replace(arguments: &FoldArguments) -> Replace {
     if arguments.force { Replace::Always } else { Replace::Never }
 }
 
+/// Where files beside models are copied to; nowhere if results stand beside their originals.
+fn sidecar_folder(arguments: &FoldArguments) -> Option<&Path> {
+    let output = arguments.output.as_deref()?;
+    let is_folder = settings::is_zoo(&arguments.input) || settings::names_folder(output);
+    Some(if is_folder { output } else { folder_of(output) })
+}
+
 /// `--copy-sidecars`; what fails is told as a model's failure is.
 fn copy(
     sidecars: &[Sidecar],
@@ -116,9 +126,7 @@ fn copy(
     cancelled: &AtomicBool,
     progress: &Progress<'_>,
 ) -> Result<(), Error> {
-    let Some(output) = arguments.output.as_deref() else { return Ok(()) };
-    let folder =
-        if settings::is_zoo(&arguments.input) || settings::names_folder(output) { output } else { folder_of(output) };
+    let Some(folder) = sidecar_folder(arguments) else { return Ok(()) };
     for sidecar in sidecars {
         if cancelled.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);

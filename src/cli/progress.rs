@@ -84,7 +84,10 @@ impl<'a> Progress<'a> {
         let mut told = self.told();
         // Models after one that an ended run did not reach.
         let waiting = std::mem::take(&mut told.waiting);
+        let not_reached = (told.next..self.tasks.len()).filter(|task| !waiting.contains_key(task)).collect::<Vec<_>>();
         waiting.into_values().for_each(|outcome| self.print(outcome, &mut told));
+        let not_reached = not_reached.into_iter().map(|task| &self.tasks[task].source.input);
+        not_reached.for_each(|input| told.report.add(|| Outcome::NotReached { input: input.clone() }));
         drop(told);
         let summarised = match &ended {
             Ok(()) => self.summarise(),
@@ -96,7 +99,7 @@ impl<'a> Progress<'a> {
         };
         let Told { failed, report, unwritten, .. } = self.told.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Whatever ended the run: what was done is worth reporting.
-        let reported = report.finish();
+        let reported = report.finish(ended.as_ref().err());
         ended?;
         unwritten.map_or(Ok(()), Err)?;
         summarised?;

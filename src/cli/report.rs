@@ -9,10 +9,12 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
+use bnfold_gpu::Error;
 use bnfold_gpu::error::shown;
-use bnfold_gpu::output::{Replace, write_whole};
-use bnfold_gpu::report::{Outcome, RunReport, html};
+use bnfold_gpu::output::{Replace, folder_of, write_whole};
+use bnfold_gpu::report::{Ended, Outcome, RunReport, html};
 use bnfold_gpu::store;
+use bnfold_gpu::zoo::real;
 
 /// Why a report cannot be written; nothing was lost.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +32,17 @@ pub(crate) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Checks that a report may be written to `path`, before any work is done; without a path nothing is gathered.
-    pub(crate) fn begin(path: Option<&'a Path>) -> Result<Report<'a>, ReportError> {
-        path.map(may_be_written).transpose()?;
+    /// Checks that a report can be written to `path`, before any work is done, and that it is none of the `outputs`;
+    /// without a path nothing is gathered.
+    pub(crate) fn begin(
+        path: Option<&'a Path>,
+        outputs: impl Iterator<Item = PathBuf>,
+    ) -> Result<Report<'a>, ReportError> {
+        if let Some(path) = path {
+            may_be_written(path)?;
+            takes_a_file(path)?;
+            is_no_output(path, outputs)?;
+        }
         Ok(Report { path, began: (SystemTime::now(), Instant::now()), models: Vec::new() })
     }
 
@@ -43,9 +53,18 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Writes what was gathered. A run that was stopped before its first model leaves an earlier report as it is.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let Some(path) = self.path.filter(|_| !self.models.is_empty()) else { return Ok(()) };
+    /// Writes what was gathered; `error` is what ended the run early. A run that could not even begin, as without the
+    /// adapter that was asked for, leaves an earlier report as it is.
+    pub(crate) fn finish(self, error: Option<&Error>) -> anyhow::Result<()> {
+        let Some(path) = self.path else { return Ok(()) };
+        let ended = error.map(|error| match error {
+            Error::Interrupted => Ended::Interrupted,
+            error => Ended::Error(error.to_string()),
+        });
+        let has_begun = self.models.iter().any(|model| !matches!(model, Outcome::NotReached { .. }));
+        if !has_begun && ended != Some(Ended::Interrupted) {
+            return Ok(());
+        }
         let command = std::env::args_os().map(|word| store::redacted(&word.to_string_lossy())).collect();
         let (started, since) = self.began;
         let run = RunReport {
@@ -54,13 +73,14 @@ impl<'a> Report<'a> {
             started,
             took: since.elapsed(),
             models: self.models,
+            ended,
         };
         write(path, &run)
     }
 }
 
 /// Writes the page of `run` to `path`.
-pub(crate) fn write(path: &Path, run: &RunReport) -> anyhow::Result<()> {
+fn write(path: &Path, run: &RunReport) -> anyhow::Result<()> {
     // A file that appears from now on is not replaced, whatever it is.
     let replace = if may_be_written(path)? { Replace::Always } else { Replace::Never };
     Ok(write_whole(path, replace, |mut out| html::render(run, &mut out))?)
@@ -85,8 +105,64 @@ fn may_be_written(path: &Path) -> Result<bool, ReportError> {
     }
 }
 
+/// The folder of `path`, or the one that it would be made in, takes a file: tried with one that has no name or loses it
+/// at once.
+fn takes_a_file(path: &Path) -> Result<(), ReportError> {
+    let there = folder_of(path).ancestors().find(|folder| folder.symlink_metadata().is_ok());
+    // The empty path that ends a relative one's ancestors is the current folder.
+    let folder = there.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let refuse = |error| {
+        let problem = format!("nothing can be written to {}: {error}", shown(&folder.to_string_lossy()));
+        ReportError { path: path.to_owned(), problem }
+    };
+    tempfile::tempfile_in(folder).map(drop).map_err(refuse)
+}
+
+/// No result, and no file that is copied, has the report's name or needs it for a folder.
+fn is_no_output(path: &Path, mut outputs: impl Iterator<Item = PathBuf>) -> Result<(), ReportError> {
+    let own = real(path);
+    match outputs.find(|output| real(output).starts_with(&own)) {
+        Some(output) => {
+            let problem = match real(&output) == own {
+                true => "is where a result of this run goes".to_owned(),
+                false => format!("would have to be a folder for {}", shown(&output.to_string_lossy())),
+            };
+            Err(ReportError { path: path.to_owned(), problem })
+        }
+        None => Ok(()),
+    }
+}
+
 fn is_report(path: &Path) -> std::io::Result<bool> {
     let mut beginning = Vec::new();
     File::open(path)?.take(html::BEGINNING.len() as u64).read_to_end(&mut beginning)?;
     Ok(beginning == html::BEGINNING.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page at the end of a run that `error` ended before its first model was done, over an earlier page.
+    fn page_of_nothing_done(error: &Error) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.html");
+        std::fs::write(&path, format!("{}earlier", html::BEGINNING)).unwrap();
+        let mut report = Report::begin(Some(&path), std::iter::empty()).unwrap();
+        report.add(|| Outcome::NotReached { input: "m.safetensors".into() });
+        report.finish(Some(error)).unwrap();
+        std::fs::read_to_string(&path).unwrap()
+    }
+
+    #[test]
+    fn an_interrupted_run_has_a_page_even_if_nothing_was_done() {
+        let page = page_of_nothing_done(&Error::Interrupted);
+        assert!(page.contains("<h1>interrupted, 0 of 1 model done</h1>"), "{page}");
+    }
+
+    #[test]
+    fn a_run_that_could_not_begin_leaves_an_earlier_page() {
+        let error = Error::NoAdapter { wanted: "gpu".to_owned(), reason: "there is none".to_owned() };
+        assert!(page_of_nothing_done(&error).ends_with("earlier"));
+    }
 }

@@ -55,14 +55,18 @@ impl Affine {
         if let Some(channel) = var.iter().position(|&value| value < 0.0) {
             return bad("running variance", channel, var[channel]);
         }
+        let unfit = |what, channel: usize, value| {
+            let (path, norm) = (checkpoint.path().to_owned(), name.clone());
+            Err(Error::NormScale { path, norm, channel, what, value, var: var[channel], eps: fold.eps })
+        };
         if let Some(channel) = var.iter().position(|&value| value + fold.eps <= 0.0) {
-            return bad("running variance + eps", channel, var[channel] + fold.eps);
+            return unfit("running variance + eps", channel, var[channel] + fold.eps);
         }
         let scale = gamma.iter().zip(&var).map(|(gamma, var)| gamma / (var + fold.eps).sqrt()).collect::<Vec<_>>();
         // Beyond f32 no weight but an f64 one could be multiplied by it.
         let limit = if fold.float == crate::checkpoint::Float::F64 { f64::MAX } else { f64::from(f32::MAX) };
         if let Some(channel) = scale.iter().position(|value| value.is_nan() || value.abs() > limit) {
-            return bad("the scale gamma / sqrt(variance + eps)", channel, scale[channel]);
+            return unfit("the scale gamma / sqrt(variance + eps)", channel, scale[channel]);
         }
         Ok(Affine { scale, mean, beta, var, gamma, eps: fold.eps })
     }

@@ -114,9 +114,10 @@ impl<'a> Settle<'a> {
             norm: job.fold.norm.name.clone(),
             tensor: job.fold.weight.clone(),
             channel,
+            element: piece.first + index as u64,
+            stored: weight,
             value: weight * job.scales.f64[channel],
             dtype: job.to.name(),
-            hint: if weight.is_finite() { "" } else { " (the stored weight is not finite itself)" },
         }
     }
 

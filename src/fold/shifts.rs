@@ -68,9 +68,10 @@ impl Shifts {
                         norm: fold.norm.name.clone(),
                         tensor: plan.shift_into.clone(),
                         channel,
+                        element: channel as u64,
+                        stored: bias,
                         value: expected,
                         dtype: plan.shift_float.name(),
-                        hint: if bias.is_finite() { "" } else { " (the stored bias is not finite itself)" },
                     });
                 }
                 if !got.is_finite() {

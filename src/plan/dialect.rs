@@ -15,7 +15,7 @@ pub struct Dialect {
     pub format: Option<&'static str>,
     /// Running mean of a norm; with the running variance, what makes a module a batch norm.
     pub mean: &'static [&'static str],
-    /// Running variance of a norm.
+    /// Running variance of a norm, one pattern for each of the mean's.
     pub var: &'static [&'static str],
     /// Scale of a norm.
     pub gamma: &'static [&'static str],
@@ -53,7 +53,10 @@ pub struct WeightName {
 pub const SUFFIXES: &[&str] = &[":0", "/.ATTRIBUTES/VARIABLE_VALUE"];
 
 /// Top-level folders of a variable tree (Flax) that split one module's tensors.
-pub const COLLECTIONS: &[&str] = &["params", "batch_stats"];
+pub const COLLECTIONS: &[&str] = &["params", STATISTICS];
+
+/// The collection of running statistics: nothing but norms puts tensors there.
+pub const STATISTICS: &str = "batch_stats";
 
 const TORCH_WEIGHT: WeightName = WeightName {
     name: "weight",
@@ -90,6 +93,20 @@ pub const DIALECTS: &[Dialect] = &[
         weights: &[WeightName { conv_transpose: Some(Axis::First), ..TORCH_WEIGHT }],
         eps: 1e-5,
     },
+    // burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear). It stands before PyTorch, for
+    // which a norm with burn's names would be one without scale and shift.
+    Dialect {
+        name: "burn",
+        format: None,
+        mean: &["running_mean"],
+        var: &["running_var"],
+        gamma: &["gamma"],
+        beta: &["beta"],
+        spare: &[],
+        affine_required: true,
+        weights: &[WeightName { linear: Some(Axis::Last), ..TORCH_WEIGHT }],
+        eps: 1e-5,
+    },
     // PyTorch and candle. torch.nn.BatchNorm2d: eps=1e-5.
     Dialect {
         name: "pytorch",
@@ -112,19 +129,6 @@ pub const DIALECTS: &[Dialect] = &[
         var: &["_variance"],
         gamma: &["weight"],
         beta: &["bias"],
-        spare: &[],
-        affine_required: true,
-        weights: &[WeightName { linear: Some(Axis::Last), ..TORCH_WEIGHT }],
-        eps: 1e-5,
-    },
-    // burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear).
-    Dialect {
-        name: "burn",
-        format: None,
-        mean: &["running_mean"],
-        var: &["running_var"],
-        gamma: &["gamma"],
-        beta: &["beta"],
         spare: &[],
         affine_required: true,
         weights: &[WeightName { linear: Some(Axis::Last), ..TORCH_WEIGHT }],
@@ -211,6 +215,7 @@ mod tests {
         for (index, dialect) in DIALECTS.iter().enumerate() {
             assert!(!dialect.mean.is_empty() && !dialect.var.is_empty() && !dialect.weights.is_empty(), "{dialect:?}");
             assert!(dialect.eps > 0.0, "{dialect:?}");
+            assert_eq!(dialect.mean.len(), dialect.var.len(), "the two go together: {dialect:?}");
             assert!(DIALECTS[..index].iter().all(|other| other.name != dialect.name), "{dialect:?}");
         }
     }

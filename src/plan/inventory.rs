@@ -3,31 +3,34 @@
 //! In: names, dtypes and shapes. Out: an [`Inventory`]. Recognition is by name alone, through the dialect table; whether
 //! a weight really feeds a norm is the pairing's business.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Op;
 use super::companion::Companions;
 use super::dialect::{COLLECTIONS, DIALECTS, Dialect, SUFFIXES, WeightName};
+use super::norms::Names;
 use crate::checkpoint::{Checkpoint, Dtype, Metadata, Tensor};
 use crate::fold::layout::{Axis, ChannelMap};
 
-/// A batch norm: a module that holds a running mean and a running variance.
+/// A batch norm: a module that holds a running mean and a running variance, or what is left of one that has lost either.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Norm {
     /// The module's path, as the file spells it.
     pub name: String,
     /// Whose conventions it follows.
     pub dialect: &'static Dialect,
-    /// Length of the running variance.
+    /// Length of its statistics.
     pub channels: u64,
     /// Tensor of the scale, if there is one.
     pub gamma: Option<String>,
     /// Tensor of the shift, if there is one.
     pub beta: Option<String>,
-    /// Tensor of the running mean.
+    /// Tensor of the running mean, or the name it would have.
     pub mean: String,
-    /// Tensor of the running variance.
+    /// Tensor of the running variance, or the name it would have.
     pub var: String,
+    /// Which of these two is not in the file; such a norm has a defect.
+    pub missing: Option<String>,
     /// Other tensors of the norm that go with it.
     pub spare: Vec<String>,
     /// Why it can never be folded, whatever feeds it.
@@ -35,11 +38,13 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// Every tensor that belongs to the norm.
+    /// Every tensor of the file that belongs to the norm.
     pub fn tensors(&self) -> impl Iterator<Item = &str> {
+        let missing = self.missing.as_ref();
         [self.gamma.as_ref(), self.beta.as_ref(), Some(&self.mean), Some(&self.var)]
             .into_iter()
             .flatten()
+            .filter(move |&tensor| Some(tensor) != missing)
             .chain(&self.spare)
             .map(String::as_str)
     }
@@ -120,7 +125,7 @@ impl Inventory {
     pub fn new(tensors: &BTreeMap<String, Tensor>, metadata: &[&Metadata]) -> Inventory {
         let format = metadata.iter().find_map(|m| m.get("format")).map(String::as_str);
         let names = Names::new(tensors);
-        let mut norms = names.norms(tensors, format);
+        let mut norms = names.norms(format);
         // safetensors' `save_model` drops all but one of the tensors that share memory and records `dropped = kept`.
         let aliased = metadata
             .iter()
@@ -169,9 +174,12 @@ impl Inventory {
     }
 }
 
-/// The dialects that occur, most frequent first.
+/// The dialects that occur, most frequent first. Whole norms tell them; parts of norms only where there is nothing else.
 fn dialects_of(norms: &[Norm]) -> Vec<&'static Dialect> {
-    let count = |dialect: &Dialect| norms.iter().filter(|norm| norm.dialect.name == dialect.name).count();
+    let parts_only = norms.iter().all(|norm| norm.missing.is_some());
+    let counts = |norm: &&Norm| parts_only || norm.missing.is_none();
+    let count =
+        |dialect: &Dialect| norms.iter().filter(counts).filter(|norm| norm.dialect.name == dialect.name).count();
     let mut found = DIALECTS.iter().filter(|dialect| count(dialect) > 0).collect::<Vec<_>>();
     found.sort_by_key(|dialect| std::cmp::Reverse(count(dialect)));
     found
@@ -188,7 +196,7 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 /// The module's path as the file spells it, if `name` ends in `pattern`.
-fn split(name: &str, pattern: &str) -> Option<String> {
+pub(super) fn split(name: &str, pattern: &str) -> Option<String> {
     let (begin, end) = find(name, pattern)?;
     let path = name[..begin].strip_suffix(['/', '.']).unwrap_or(&name[..begin]);
     debug_assert!(end <= name.len(), "a match lies within the name");
@@ -215,90 +223,4 @@ pub(super) fn find(name: &str, pattern: &str) -> Option<(usize, usize)> {
     let same = tail.chars().zip(pattern.chars()).all(|(a, b)| a == b || (b == '/' && a == '.'));
     let whole = begin == 0 || name[..begin].ends_with(['/', '.']);
     (same && whole).then_some((begin, end))
-}
-
-/// Tensor names by their plain form.
-struct Names<'a> {
-    by_plain: HashMap<String, &'a str>,
-    /// Plain forms that several tensors share (`a.b` and `a/b`): which of them is meant cannot be told.
-    ambiguous: HashSet<String>,
-}
-
-impl<'a> Names<'a> {
-    fn new(tensors: &'a BTreeMap<String, Tensor>) -> Names<'a> {
-        let (mut by_plain, mut ambiguous) = (HashMap::new(), HashSet::new());
-        for name in tensors.keys() {
-            if by_plain.insert(plain(name), name.as_str()).is_some() {
-                ambiguous.insert(plain(name));
-            }
-        }
-        Names { by_plain, ambiguous }
-    }
-
-    fn norms(&self, tensors: &BTreeMap<String, Tensor>, format: Option<&str>) -> Vec<Norm> {
-        let mut norms = tensors
-            .keys()
-            .filter_map(|var| {
-                DIALECTS
-                    .iter()
-                    .filter(|dialect| dialect.format.is_none() || dialect.format == format)
-                    .find_map(|dialect| self.norm(tensors, dialect, var))
-            })
-            .collect::<Vec<_>>();
-        norms.sort_by(|a, b| a.name.cmp(&b.name));
-        let twins = norms.windows(2).filter(|pair| pair[0].name == pair[1].name).map(|pair| pair[0].name.clone());
-        let twins = twins.collect::<HashSet<_>>();
-        for norm in &mut norms {
-            let unclear = norm.tensors().any(|tensor| self.ambiguous.contains(&plain(tensor)));
-            if unclear || twins.contains(&norm.name) {
-                norm.defect =
-                    Some("the names of its tensors differ from others only in separators or prefixes".to_owned());
-            }
-        }
-        // A plan has one line a norm: of two that share a name one is shown.
-        norms.dedup_by(|a, b| a.name == b.name);
-        norms
-    }
-
-    /// The norm whose running variance is `var`, if it is one in this dialect.
-    fn norm(&self, tensors: &BTreeMap<String, Tensor>, dialect: &'static Dialect, var: &str) -> Option<Norm> {
-        let name = dialect.var.iter().find_map(|pattern| split(var, pattern))?;
-        let scope = dialect.var.iter().find_map(|pattern| plain(var).strip_suffix(pattern).map(str::to_owned))?;
-        let one = |pattern: &&str| self.by_plain.get(&format!("{scope}{pattern}")).map(|&name| name.to_owned());
-        let mean = dialect.mean.iter().find_map(one)?;
-        let gamma = dialect.gamma.iter().find_map(one);
-        let beta = dialect.beta.iter().find_map(one);
-        if dialect.affine_required && gamma.is_none() && beta.is_none() {
-            return None;
-        }
-        let spare = dialect.spare.iter().filter_map(one).collect::<Vec<_>>();
-        let shape = &tensors[var].shape;
-        let defect = [Some(&mean), gamma.as_ref(), beta.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|other| &tensors[*other].shape != shape)
-            .map(|other| {
-                let found = &tensors[other].shape;
-                format!("`{other}` has shape {found:?}, but its running variance has {shape:?}")
-            })
-            .or_else(|| (shape.len() != 1).then(|| format!("its running variance has shape {shape:?}, not one axis")))
-            .or_else(|| {
-                [Some(&mean), Some(&var.to_owned()), gamma.as_ref(), beta.as_ref()]
-                    .into_iter()
-                    .flatten()
-                    .find(|name| tensors[*name].dtype.float().is_none())
-                    .map(|name| format!("`{name}` is stored as {}, which is not a float type", tensors[name].dtype))
-            });
-        Some(Norm {
-            name,
-            dialect,
-            channels: shape.first().copied().unwrap_or(0),
-            gamma,
-            beta,
-            mean,
-            var: var.to_owned(),
-            spare,
-            defect,
-        })
-    }
 }

@@ -17,6 +17,7 @@ mod eps;
 mod evidence;
 mod file;
 mod inventory;
+mod norms;
 mod pair;
 mod resolve;
 mod stake;

@@ -74,6 +74,7 @@ impl Display for Outcome {
             }
             Outcome::Skipped { reason, .. } => write!(f, "{input}: {}", shown(reason)),
             Outcome::Failed(failure) => write!(f, "{input}: failed: {}", shown(&failure.error)),
+            Outcome::NotReached { .. } => write!(f, "{input}: not reached"),
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::ser::{SerializeSeq, Serializer};
 use crate::output::Style;
 pub use layer::LayerReport;
 pub use lint::Lint;
-pub use run::{Outcome, RunReport, Totals};
+pub use run::{Ended, Outcome, RunReport, Totals};
 
 /// One folded model.
 #[derive(Debug, Clone, PartialEq, Serialize)]

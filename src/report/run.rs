@@ -20,8 +20,19 @@ pub struct RunReport {
     pub started: SystemTime,
     /// How long it took.
     pub took: Duration,
-    /// One entry a model, in the order of the work.
+    /// One entry a model, in the order of the work; those that were not reached come last.
     pub models: Vec<Outcome>,
+    /// What ended it before all of its work was done.
+    pub ended: Option<Ended>,
+}
+
+/// Why a run ended early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The user stopped it; the same command goes on.
+    Interrupted,
+    /// This error, which no model's own is.
+    Error(String),
 }
 
 /// What became of one model; in JSON its own object with a key `status`.
@@ -43,6 +54,12 @@ pub enum Outcome {
     },
     /// There is no result.
     Failed(FailureReport),
+    /// The run ended before, or while, it was this one's turn; there is no new result.
+    NotReached {
+        /// The original.
+        #[serde(serialize_with = "lossy")]
+        input: PathBuf,
+    },
 }
 
 impl Outcome {
@@ -50,7 +67,7 @@ impl Outcome {
     pub fn input(&self) -> &Path {
         match self {
             Outcome::Folded(report) => &report.input,
-            Outcome::Skipped { input, .. } => input,
+            Outcome::Skipped { input, .. } | Outcome::NotReached { input } => input,
             Outcome::Failed(failure) => &failure.input,
         }
     }
@@ -65,6 +82,8 @@ pub struct Totals {
     pub skipped: usize,
     /// Models without a result.
     pub failed: usize,
+    /// Models that the run did not come to.
+    pub not_reached: usize,
     /// Norms folded and norms kept, in folded models.
     pub norms: (usize, usize),
     /// Numerical remarks.
@@ -97,6 +116,7 @@ impl Totals {
             Outcome::Folded(report) => self.add(report),
             Outcome::Skipped { .. } => self.skipped += 1,
             Outcome::Failed(_) => self.failed += 1,
+            Outcome::NotReached { .. } => self.not_reached += 1,
         }
     }
 

@@ -10,9 +10,9 @@ use bnfold_gpu::checkpoint::Float;
 
 use crate::fixture::{Folder, Model, Run, fold, plan, plan_without_eps};
 
-/// Folds `model` with `options`; it must fail with all of `words` and leave nothing.
+/// Folds `model` with `options`; it must fail with all of `words` and leave nothing. Returns what it said.
 #[track_caller]
-fn refused(model: &Model, options: &[&str], words: &[&str]) {
+fn refused(model: &Model, options: &[&str], words: &[&str]) -> String {
     let folder = Folder::new();
     let input = folder.file("m.safetensors", model);
     let plan = folder.text("plan.json", plan_without_eps(&[("bn", "conv.weight")]));
@@ -20,6 +20,7 @@ fn refused(model: &Model, options: &[&str], words: &[&str]) {
     let run = fold(&input, &[&[&"--plan" as &dyn AsRef<_>, &plan], &options[..]].concat()).error(1, words);
     assert!(run.stdout.is_empty(), "{}", run.stdout);
     assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
+    run.stderr
 }
 
 #[test]
@@ -33,8 +34,6 @@ fn values_that_no_norm_can_have_are_refused_by_layer_and_channel() {
         ("bn.running_var", nan, &[], "running variance is NaN"),
         ("bn.running_var", -0.5, &[], "running variance is -0.5"),
         ("bn.running_var", -4.0, &["--eps", "8"], "running variance is -4"),
-        ("bn.running_var", 0.0, &["--eps", "0"], "running variance + eps is 0"),
-        ("bn.running_var", -0.0, &["--eps", "0"], "running variance + eps is 0"),
     ];
     for (tensor, value, options, words) in cases {
         for style in ["strip", "drop-in"] {
@@ -43,15 +42,29 @@ fn values_that_no_norm_can_have_are_refused_by_layer_and_channel() {
             refused(&model, &options, &["m.safetensors: norm `bn`, channel 2: ", words, "--plan"]);
         }
     }
-    let (gamma, var) = (Model::conv_bn_with("bn.weight", 1e30), 1e-20f32);
-    let mut both = gamma;
-    both.set("bn.running_var", 2, var);
-    refused(&both, &["--eps", "0"], &["norm `bn`, channel 2: the scale gamma / sqrt(variance + eps) is "]);
+    // The option that is about folded values does not help, and the error says so where it would be tried.
+    let infinite = Model::conv_bn_with("bn.running_mean", f32::INFINITY);
+    refused(&infinite, &["--allow-non-finite"], &["--allow-non-finite is about weights and biases, not about norms"]);
+    let negative = Model::conv_bn_with("bn.running_var", -0.5);
+    assert!(!refused(&negative, &[], &["running variance is -0.5"]).contains("--allow-non-finite"));
+}
+
+#[test]
+fn an_eps_that_does_not_go_with_the_variance_is_named() {
+    let words =
+        ["norm `bn`, channel 2: running variance + eps is 0: the running variance is ", "eps is 0;", "--eps-for"];
+    for zero in [0.0, -0.0] {
+        let model = Model::conv_bn_with("bn.running_var", zero);
+        assert!(!refused(&model, &["--eps", "0"], &words).contains("damaged"));
+    }
+    let mut both = Model::conv_bn_with("bn.weight", 1e30);
+    both.set("bn.running_var", 2, 1e-20f32);
+    refused(&both, &["--eps", "0"], &["norm `bn`, channel 2: the scale gamma / sqrt(variance + eps) is ", "eps is 0;"]);
 }
 
 #[test]
 fn results_that_are_not_finite_are_refused_by_layer_and_channel() {
-    let words = ["layer `bn`, tensor `conv.weight`, channel 2: ", "--allow-non-finite", "--dtype f32"];
+    let words = ["layer `bn`, tensor `conv.weight`, channel 2: ", "--allow-non-finite", "action \"keep\""];
     let half = |gamma: f64, weight: f64| {
         Model::new().floats("conv.weight", Float::F16, &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, weight]).norm(
             "bn",
@@ -63,14 +76,27 @@ fn results_that_are_not_finite_are_refused_by_layer_and_channel() {
         )
     };
     let too_large = half(1000.0, 300.0);
-    refused(&too_large, &[], &[&words[..], &["F16 cannot hold"]].concat());
-    refused(&half(1.0, f64::NAN), &[], &[&words[..], &["(the stored weight is not finite itself)"]].concat());
+    refused(&too_large, &[], &[&words[..], &["F16 cannot hold; widen with --dtype f32"]].concat());
+    // A wider type makes no number of a NaN, and is not there for what f32 cannot hold.
+    assert!(
+        !refused(&half(1.0, f64::NAN), &[], &[&words[..], &["element 5 is NaN before folding"]].concat())
+            .contains("--dtype")
+    );
     let mut infinite = Model::conv_bn();
     infinite.set("conv.weight", 2 * 27, f32::NEG_INFINITY);
-    refused(&infinite, &[], &[&words[..], &["folding gives", "F32 cannot hold"]].concat());
+    assert!(
+        !refused(&infinite, &[], &[&words[..], &["element 54 is -inf before folding", "folding gives"]].concat())
+            .contains("--dtype")
+    );
+    let mut huge = Model::conv_bn_with("bn.weight", 1e30);
+    huge.set("conv.weight", 2 * 27, 1e30);
+    assert!(!refused(&huge, &[], &[&words[..], &["folding gives", "F32 cannot hold"]].concat()).contains("--dtype"));
     // The shift: its own layer and channel.
     let bias = Model::conv_bn().floats("conv.bias", Float::F32, &[4], &[0.0, 0.0, f64::INFINITY, 0.0]);
-    refused(&bias, &[], &["layer `bn`, tensor `conv.bias`, channel 2: ", "(the stored bias is not finite itself)"]);
+    assert!(
+        !refused(&bias, &[], &["layer `bn`, tensor `conv.bias`, channel 2: ", "element 2 is inf before folding"])
+            .contains("--dtype")
+    );
 
     // Asked to, it writes them and counts them.
     let folder = Folder::new();
@@ -96,6 +122,23 @@ fn a_plan_that_does_not_fit_leaves_nothing() {
     let words = ["1 of 1 norm cannot be folded and --strict was given", "`bn`: the plan does not mention it"];
     fold(&input, &[&"--plan", &keep, &"--strict"]).error(1, &words);
     assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
+}
+
+#[test]
+fn a_norm_that_lost_a_statistic_is_listed_and_fails_strict() {
+    let folder = Folder::new();
+    for lost in ["bn.running_var", "bn.running_mean"] {
+        let input = folder.file("m.safetensors", &Model::conv_bn().without(lost));
+        let run = fold(&input, &[&"--format", &"json", &"--force"]).expect(0).json();
+        assert_eq!(run["layers"], serde_json::json!({"folded": 0, "kept": 1}), "{lost}");
+        let reason = run["kept"][0]["reason"].as_str().unwrap();
+        assert!(run["kept"][0]["norm"] == "bn" && reason.contains(&format!("`{lost}` is missing")), "{reason}");
+        let words = ["1 of 1 norm cannot be folded and --strict was given", lost, "is missing"];
+        fold(&input, &[&"--strict", &"--force"]).error(1, &words);
+        // Nor does a plan of the user's fold it.
+        let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));
+        fold(&input, &[&"--plan", &plan, &"--force"]).error(1, &["plan.json:2: ", lost, "is missing"]);
+    }
 }
 
 #[test]

@@ -73,6 +73,14 @@ impl Model {
         model
     }
 
+    /// The same without one of its tensors.
+    pub fn without(mut self, tensor: &str) -> Model {
+        let before = self.tensors.len();
+        self.tensors.retain(|(name, ..)| name != tensor);
+        assert_eq!(self.tensors.len() + 1, before, "test file is broken: no {tensor}");
+        self
+    }
+
     /// Changes one element of an F32 tensor.
     pub fn set(&mut self, tensor: &str, element: usize, value: f32) {
         let (.., bytes) = self.tensors.iter_mut().find(|(name, ..)| name == tensor).expect("test file is broken");

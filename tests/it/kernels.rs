@@ -82,6 +82,7 @@ fn fold_of(float: Float, part: &Part) -> Fold {
         beta: None,
         mean: String::new(),
         var: String::new(),
+        missing: None,
         spare: Vec::new(),
         defect: None,
     };

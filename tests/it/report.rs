@@ -197,12 +197,99 @@ fn a_report_replaces_a_report_and_nothing_else() {
     run(&folder.path("new")).error(2, &["new: is there already, and is no regular file"]);
     run(&plan.join("report.html")).error(2, &["nothing can be written there"]);
     assert_eq!(std::fs::read(&input).unwrap(), before);
-    // The model itself takes the name first: it is the report that gives way.
+    assert_eq!(folder.names(), names, "nothing was left or taken");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_stops_the_run_before_its_first_model() {
+    let folder = Folder::new();
+    let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));
+    let input = folder.file("m.safetensors", &Model::conv_bn());
     let fresh = folder.path("fresh");
-    let taken = fold(&input, &[&"--plan", &plan, &"--output", &fresh, &"--report", &fresh]);
-    taken.error(2, &["fresh: is there already, and is no report"]);
-    assert!(crate::library::Tensors::read(&fresh).has("conv.bias"));
-    assert_eq!(folder.names(), [&["fresh".to_owned()][..], &names].concat(), "nothing else was left or taken");
+    let with = |output: &PathBuf, report: &PathBuf| {
+        fold(&input, &[&"--plan", &plan, &"--output", output, &"--report", report])
+    };
+    let same = ["fresh: is where a result of this run goes; pass another --report"];
+    with(&fresh, &fresh).error(2, &same);
+    with(&fresh, &folder.path("./fresh")).error(2, &same);
+    with(&fresh.join("m.safetensors"), &fresh).error(2, &["fresh: would have to be a folder for "]);
+    #[cfg(target_os = "linux")]
+    with(&fresh, &"/proc/r.html".into()).error(2, &["/proc/r.html: nothing can be written to /proc: "]);
+    std::fs::create_dir(folder.path("zoo")).unwrap();
+    let sidecar = folder.text("zoo/config.json", "{}");
+    std::fs::copy(&input, folder.path("zoo/m.safetensors")).unwrap();
+    let (zoo, out) = (folder.path("zoo"), folder.path("out"));
+    let copied = out.join("config.json");
+    let run = fold(&zoo, &[&"--output", &out, &"--copy-sidecars", &"--report", &copied]);
+    run.error(2, &["config.json: is where a result of this run goes"]);
+    assert!(sidecar.exists() && !out.exists());
+    assert_eq!(folder.names(), ["m.safetensors", "plan.json", "zoo"], "nothing was folded and nothing was left");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_in_a_sealed_folder_stops_the_run_before_its_first_model() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", &Model::conv_bn());
+    std::fs::create_dir(folder.path("sealed")).unwrap();
+    std::fs::set_permissions(folder.path("sealed"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    std::fs::set_permissions(folder.path(""), std::fs::Permissions::from_mode(0o777)).unwrap();
+    for report in [folder.path("sealed/r.html"), folder.path("sealed/new/r.html")] {
+        let arguments: &[&dyn AsRef<std::ffi::OsStr>] =
+            &[&"--device", &"cpu", &"--eps", &"1e-5", &"--input", &input, &"--report", &report];
+        let run = crate::fixture::Run::of(&mut crate::fixture::unprivileged(arguments));
+        run.error(2, &["r.html: nothing can be written to ", "sealed: Permission denied"]);
+        assert_eq!(folder.names(), ["m.safetensors", "sealed"]);
+    }
+}
+
+/// Folds a zoo of a small model and five large ones, one after the other, and interrupts the run as soon as `when` says.
+#[cfg(unix)]
+fn interrupted(when: impl Fn(&Folder) -> bool) -> (Folder, String) {
+    let folder = Folder::new();
+    let weights = vec![0.5; 4_000_000];
+    for index in 0..6 {
+        let model = Model::new().floats("bn.weight", Float::F32, &[2], &[1.0; 2]);
+        let model = match index {
+            0 => model,
+            _ => model.floats("other.table", Float::F32, &[weights.len()], &weights),
+        };
+        std::fs::create_dir_all(folder.path("zoo")).unwrap();
+        folder.file(&format!("zoo/m{index}.safetensors"), &model);
+    }
+    let (zoo, out, report) = (folder.path("zoo"), folder.path("out"), folder.path("r.html"));
+    let arguments: &[&dyn AsRef<std::ffi::OsStr>] =
+        &[&"-q", &"--device", &"cpu", &"--jobs", &"1", &"--input", &zoo, &"--output", &out, &"--report", &report];
+    let mut child = crate::fixture::shell(":", arguments)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !when(&folder) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success(), "the program was gone already");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let page = std::fs::read_to_string(report).expect("a page of the run as far as it went");
+    (folder, page)
+}
+
+#[cfg(unix)]
+#[test]
+fn the_page_of_an_interrupted_run_says_so_and_lists_what_is_left() {
+    let (_folder, page) = interrupted(|folder| folder.path("out/m0.safetensors").exists());
+    let head = page.split_once("<h1>interrupted, ").expect("the verdict").1;
+    let done: usize = head.split_once(" of 6 models done</h1>").expect("of all models").0.parse().unwrap();
+    assert!((1..6).contains(&done), "{done}");
+    assert_eq!(page.matches("class=\"status folded\"").count(), done);
+    assert_eq!(page.matches("class=\"status not_reached\"").count(), 6 - done);
+    for index in 0..6 {
+        assert!(page.contains(&format!(">m{index}.safetensors</a>")), "model {index} is listed");
+    }
+    assert!(page.contains(&format!("<dt>Not reached</dt><dd>{}</dd>", 6 - done)));
 }
 
 #[test]

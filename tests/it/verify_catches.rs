@@ -192,6 +192,63 @@ fn wrong_eps_is_found() {
 }
 
 #[test]
+fn figures_are_those_of_failed_layers_too() {
+    let net = Net::new();
+    for style in STYLES {
+        let path = net.folder.file("folded.safetensors", &net.fold(style, "1e-3").model());
+        let verify = |eps: &str, bound: &str| {
+            let plan: [&dyn AsRef<std::ffi::OsStr>; 2] = [&"--plan", &net.plan];
+            let files: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"--original", &net.original, &"--folded", &path];
+            let rest: [&dyn AsRef<std::ffi::OsStr>; 6] = [&"--eps", &eps, &"--max-ulp", &bound, &"--format", &"json"];
+            bnfold(&[&[&"verify" as &dyn AsRef<_>], &files[..], &plan, &rest].concat())
+        };
+        let right = verify("1e-3", "8").expect(0).json();
+        let wrong = verify("1e-5", "8").expect(1).json();
+        assert_eq!([&wrong["folded"], &wrong["left"], &wrong["failed"]], [0, 0, 3], "{style}: {wrong:#}");
+        assert_eq!(wrong["elements"], right["elements"], "{style}: all of them were compared");
+        // With a bound that lets everything pass the figures are the same, and no problem is beyond them.
+        let open = verify("1e-5", "1e9").expect(0).json();
+        for (key, what) in [("worst_ulp", "weight `"), ("worst_shift_ulp", "shift in `")] {
+            assert_eq!(wrong[key], open[key], "{style}");
+            let stated = wrong["problems"].as_array().unwrap().iter().filter_map(|problem| {
+                let (_, rest) = problem.as_str().unwrap().split_once(what)?;
+                rest.split_once(": ")?.1.split_once('(')?.1.split(' ').next()?.parse::<f64>().ok()
+            });
+            let stated = stated.fold(0.0, f64::max);
+            assert!(wrong[key].as_f64().unwrap() + 0.05 >= stated, "{style} {key}: {stated} in {wrong:#}");
+            assert!(wrong[key].as_f64().unwrap() > 8.0, "{style} {key}");
+        }
+    }
+}
+
+#[test]
+fn the_eps_that_fits_is_named() {
+    let net = Net::new();
+    for style in STYLES {
+        for (used, given) in [("1e-3", "1e-5"), ("1e-5", "1e-3"), ("0", "1e-3"), ("1e-2", "0")] {
+            let run = net.verify(&net.fold(style, used), given).expect(1);
+            let named = run.stderr.matches(&format!("; it fits with eps {used}: pass --eps {used}\n")).count();
+            assert_eq!(named, 3, "{style}, {used} for {given}: {}", run.stderr);
+        }
+        // What no eps explains, or none that is common, gets no such advice.
+        let mut folded = net.fold(style, "1e-3");
+        folded.get_mut("a.conv.weight").change(0, |weight| -weight);
+        let run = net.verify(&folded, "1e-5").expect(1);
+        assert_eq!(run.stderr.matches("it fits with").count(), 2, "{}", run.stderr);
+        let run = net.verify(&net.fold(style, "0.3"), "1e-5").expect(1);
+        assert!(!run.stderr.contains("it fits with"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_bound_that_is_no_bound_is_refused() {
+    for bound in ["nan", "-1", "inf", "x"] {
+        let run = bnfold(&[&"verify", &"--original", &"a", &"--folded", &"b", &"--max-ulp", &bound]);
+        run.error(2, &["--max-ulp", "expected a number of units in the last place, 0 or more"]);
+    }
+}
+
+#[test]
 fn swapped_output_channels_are_found() {
     let net = Net::new();
     for style in STYLES {

@@ -37,7 +37,8 @@ impl<'a> Ledger<'a> {
         // Networks whose weights are binarised as they are used (WRN-1bit) leave scale and shift out: the stored weights
         // are not what the norms see.
         let bare = |norm: &&Norm| norm.gamma.is_none() && norm.beta.is_none();
-        let mostly_bare = 2 * inventory.norms.iter().filter(bare).count() > inventory.norms.len();
+        let whole = || inventory.norms.iter().filter(|norm| norm.missing.is_none());
+        let mostly_bare = 2 * whole().filter(bare).count() > whole().count();
         let norms = inventory
             .norms
             .iter()

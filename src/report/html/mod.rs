@@ -46,7 +46,7 @@ fn fill(slot: &str, run: &RunReport, out: &mut impl Write) -> io::Result<()> {
         "nonce" => out.write_all(nonce(run).as_bytes()),
         "style" => out.write_all(STYLE.as_bytes()),
         "script" => SCRIPTS.iter().try_for_each(|script| out.write_all(script.as_bytes())),
-        "title" => write!(out, "{}", Escaped(&summary::headline(&run.totals()))),
+        "title" => write!(out, "{}", Escaped(&summary::headline(run))),
         "summary" => summary::write(run, out),
         "filters" => table::filters(run, out),
         "rows" => run.models.iter().enumerate().try_for_each(|(index, model)| table::row(index, model, out)),
@@ -99,7 +99,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::report::{FailureReport, Outcome};
+    use crate::report::{Ended, FailureReport, Outcome};
 
     /// A run of models with these names, each of which failed once and was skipped once.
     fn run(names: &[&str]) -> RunReport {
@@ -115,6 +115,7 @@ mod tests {
             started: SystemTime::UNIX_EPOCH,
             took: Duration::from_millis(1500),
             models: names.iter().flat_map(models).collect(),
+            ended: None,
         }
     }
 
@@ -129,6 +130,20 @@ mod tests {
         let page = page(&run(&["a"]));
         assert!(page.contains("<h1>0 of 2 models folded, 1 skipped, 1 failed</h1>"), "{page}");
         assert!(page.starts_with(BEGINNING) && !page.contains("{{") && page.ends_with("</html>\n"), "{page}");
+    }
+
+    #[test]
+    fn models_that_were_not_reached_are_listed() {
+        let mut run = run(&["a"]);
+        run.models.push(Outcome::NotReached { input: "later".into() });
+        run.ended = Some(Ended::Interrupted);
+        let page = page(&run);
+        assert!(page.contains("<title>interrupted, 1 of 3 models done, 1 failed ·"), "{page}");
+        for text in
+            ["<dt>Not reached</dt><dd>1</dd>", "Not reached (1)", "status not_reached\">not reached<", ">later<"]
+        {
+            assert!(page.contains(text), "no {text} in {page}");
+        }
     }
 
     #[test]

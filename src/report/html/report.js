@@ -190,7 +190,7 @@ function open() {
   if (!row) return section.replaceChildren();
   const model = read(`data-${index}`);
   const title = element("h2", { id: "opened", tabindex: -1 }, model.input);
-  const content = { folded, skipped: ({ reason, output }) => [note(`Skipped: ${reason}`), code(output)], failed: ({ error }) => [note(error)] };
+  const content = { folded, skipped: ({ reason, output }) => [note(`Skipped: ${reason}`), code(output)], failed: ({ error }) => [note(error)], not_reached: () => [note("The run ended before this model was done.")] };
   section.replaceChildren(neighbours(index), title, ...content[model.status](model));
   section.hidden = false;
   if (found) {

@@ -7,15 +7,22 @@ use std::io::{self, Write};
 use super::text::{Escaped, duration, grouped, moment};
 use crate::error::counted;
 use crate::report::human::bytes;
-use crate::report::{Outcome, RunReport, Totals};
+use crate::report::{Ended, Outcome, RunReport, Totals};
 
 /// The run in one line.
-pub(super) fn headline(totals: &Totals) -> String {
-    let Totals { folded, skipped, failed, .. } = *totals;
-    let all = folded + skipped + failed;
-    let mut line = match (folded, all) {
-        (folded, all) if folded == all => format!("{} folded", counted(all, "model")),
-        (folded, all) => format!("{} of {} folded", grouped(folded), counted(all, "model")),
+pub(super) fn headline(run: &RunReport) -> String {
+    headline_of(&run.totals(), run.ended.as_ref())
+}
+
+fn headline_of(totals: &Totals, ended: Option<&Ended>) -> String {
+    let Totals { folded, skipped, failed, not_reached, .. } = *totals;
+    let all = folded + skipped + failed + not_reached;
+    let done = |how: &str| format!("{how}, {} of {} done", grouped(folded + skipped), counted(all, "model"));
+    let (mut line, skipped) = match ended {
+        Some(Ended::Interrupted) => (done("interrupted"), 0),
+        Some(Ended::Error(_)) => (done("ended early"), 0),
+        None if folded == all => (format!("{} folded", counted(all, "model")), skipped),
+        None => (format!("{} of {} folded", grouped(folded), counted(all, "model")), skipped),
     };
     for (count, what) in [(skipped, "skipped"), (failed, "failed")] {
         if count > 0 {
@@ -28,7 +35,10 @@ pub(super) fn headline(totals: &Totals) -> String {
 pub(super) fn write(run: &RunReport, out: &mut impl Write) -> io::Result<()> {
     let totals = run.totals();
     writeln!(out, "<p class=\"program\">bnfold-gpu {}</p>", Escaped(run.version))?;
-    writeln!(out, "<h1>{}</h1>", Escaped(&headline(&totals)))?;
+    writeln!(out, "<h1>{}</h1>", Escaped(&headline(run)))?;
+    if let Some(ended) = &run.ended {
+        writeln!(out, "<p class=\"verdict bad\">{}</p>", Escaped(&cut_short(ended, totals.not_reached)))?;
+    }
     let (class, verdict) = verdict(&totals);
     writeln!(out, "<p class=\"verdict {class}\">{}</p>", Escaped(&verdict))?;
     figures(&totals, out)?;
@@ -37,6 +47,18 @@ pub(super) fn write(run: &RunReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "<details class=\"command\"><summary>Command line</summary>")?;
     writeln!(out, "<code>{}</code></details>", Escaped(&command))?;
     failures(run, out)
+}
+
+/// Why the run is not what was asked for.
+fn cut_short(ended: &Ended, not_reached: usize) -> String {
+    let (how, next) = match ended {
+        Ended::Interrupted => ("The run was interrupted".to_owned(), "The same command goes on from there."),
+        Ended::Error(error) => (format!("The run ended early: {error}"), ""),
+    };
+    match not_reached {
+        0 => format!("{how}; every model had been reached. {next}"),
+        count => format!("{how}; not reached: {}. {next}", counted(count, "model")),
+    }
 }
 
 /// What verification says of the whole run, and whether that is good.
@@ -60,8 +82,8 @@ fn verdict(totals: &Totals) -> (&'static str, String) {
 }
 
 fn figures(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
-    let Totals { folded, skipped, failed, norms, lints, bytes: (read, written), .. } = *totals;
-    let figures = [
+    let Totals { folded, skipped, failed, not_reached, norms, lints, bytes: (read, written), .. } = *totals;
+    let mut figures = vec![
         ("Models folded", grouped(folded), ""),
         ("Skipped", grouped(skipped), ""),
         ("Failed", grouped(failed), if failed > 0 { "bad" } else { "" }),
@@ -71,6 +93,9 @@ fn figures(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
         ("Read", bytes(read), ""),
         ("Written", bytes(written), ""),
     ];
+    if not_reached > 0 {
+        figures.insert(3, ("Not reached", grouped(not_reached), "bad"));
+    }
     writeln!(out, "<dl class=\"figures\">")?;
     for (name, value, class) in figures {
         writeln!(out, "<div class=\"{class}\"><dt>{name}</dt><dd>{value}</dd></div>")?;
@@ -114,9 +139,20 @@ mod tests {
     #[test]
     fn the_headline_counts_what_there_is() {
         let totals = |folded, skipped, failed| Totals { folded, skipped, failed, ..Totals::default() };
-        assert_eq!(headline(&totals(1, 0, 0)), "1 model folded");
-        assert_eq!(headline(&totals(195, 0, 5)), "195 of 200 models folded, 5 failed");
-        assert_eq!(headline(&totals(0, 2, 0)), "0 of 2 models folded, 2 skipped");
+        let headline = |totals| headline_of(&totals, None);
+        assert_eq!(headline(totals(1, 0, 0)), "1 model folded");
+        assert_eq!(headline(totals(195, 0, 5)), "195 of 200 models folded, 5 failed");
+        assert_eq!(headline(totals(0, 2, 0)), "0 of 2 models folded, 2 skipped");
+    }
+
+    #[test]
+    fn a_run_that_was_cut_short_says_so_first() {
+        let totals = Totals { folded: 1, skipped: 1, not_reached: 4, ..Totals::default() };
+        assert_eq!(headline_of(&totals, Some(&Ended::Interrupted)), "interrupted, 2 of 6 models done");
+        let error = Ended::Error("no adapter".to_owned());
+        assert_eq!(headline_of(&totals, Some(&error)), "ended early, 2 of 6 models done");
+        assert!(cut_short(&error, 4).starts_with("The run ended early: no adapter; not reached: 4 models."));
+        assert!(cut_short(&Ended::Interrupted, 0).contains("every model had been reached"));
     }
 
     #[test]

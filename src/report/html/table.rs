@@ -11,7 +11,7 @@ use crate::report::human::bytes;
 use crate::report::{ModelReport, Outcome, RunReport, Seconds};
 
 /// What rows can be filtered by: a tag and its name.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("folded", "Folded"),
     ("kept", "With kept norms"),
     ("remarks", "With remarks"),
@@ -19,7 +19,11 @@ const TAGS: [(&str, &str); 7] = [
     ("unverified", "Not verified"),
     ("skipped", "Skipped"),
     ("failed", "Failed"),
+    ("not_reached", "Not reached"),
 ];
+
+/// Why a model that the run did not come to has no result.
+const NOT_REACHED: &str = "the run ended before this model was done";
 
 /// Differing eps that are shown.
 const SHOWN_EPS: usize = 2;
@@ -40,6 +44,7 @@ fn tags(outcome: &Outcome) -> Vec<&'static str> {
     let report = match outcome {
         Outcome::Skipped { .. } => return vec!["skipped"],
         Outcome::Failed(_) => return vec!["failed"],
+        Outcome::NotReached { .. } => return vec!["not_reached"],
         Outcome::Folded(report) => report,
     };
     let holds = [
@@ -59,6 +64,7 @@ pub(super) fn row(index: usize, outcome: &Outcome, out: &mut impl Write) -> io::
         Outcome::Folded(report) => folded(report, out)?,
         Outcome::Skipped { reason, .. } => without_result("skipped", reason, out)?,
         Outcome::Failed(failure) => without_result("failed", &failure.error, out)?,
+        Outcome::NotReached { .. } => without_result("not_reached", NOT_REACHED, out)?,
     }
     writeln!(out, "</tr>")
 }
@@ -73,7 +79,7 @@ fn name(index: usize, input: &Path, out: &mut impl Write) -> io::Result<()> {
 
 /// Why there is no new result, across the columns of figures.
 fn without_result(status: &str, reason: &str, out: &mut impl Write) -> io::Result<()> {
-    write!(out, "<td class=\"status {status}\">{status}</td>")?;
+    write!(out, "<td class=\"status {status}\">{}</td>", status.replace('_', " "))?;
     write!(out, "<td colspan=\"7\" class=\"reason\">{}</td>", Escaped(reason))
 }
 
