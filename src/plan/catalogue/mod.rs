@@ -52,7 +52,8 @@ struct Library {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Family {
-    library: String,
+    #[serde(rename = "library")]
+    of_library: String,
     names: Vec<NameGlob>,
     eps: f64,
     /// Norms with another eps, whatever the rest of the network has.
@@ -126,7 +127,7 @@ impl TryFrom<String> for PathGlob {
 pub(super) struct Known {
     /// `library/name`, the library as the catalogue spells it.
     pub(super) name: String,
-    library: &'static Library,
+    of_library: &'static Library,
     /// The family, and which of its globs the name matched.
     family: Option<(&'static Family, &'static str)>,
     eps: f64,
@@ -164,12 +165,12 @@ impl Catalogue {
             let known = self.libraries.iter().map(|library| library.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(format!("the catalogue has no library `{library}` (it has {known})"));
         };
-        let mut families = self.families.iter().filter(|family| family.library == library.name);
+        let mut families = self.families.iter().filter(|family| family.of_library == library.name);
         let family = families.find_map(|family| Some((family, family.glob(bare)?)));
         match family.map(|(family, _)| family.eps).or(library.eps).filter(|_| !bare.is_empty()) {
             Some(eps) => {
                 let unheard_of = family.is_none() && !is_listed(&library.name, bare);
-                Ok(Known { name: format!("{}/{bare}", library.name), library, family, eps, unheard_of })
+                Ok(Known { name: format!("{}/{bare}", library.name), of_library: library, family, eps, unheard_of })
             }
             None => Err(format!("the catalogue has no architecture `{bare}` of {}", library.name)),
         }
@@ -185,7 +186,7 @@ impl Catalogue {
 
     fn look_up_bare(&'static self, name: &str) -> Result<Known, String> {
         let libraries = self.libraries.iter().filter(|library| {
-            let mut families = self.families.iter().filter(|family| family.library == library.name);
+            let mut families = self.families.iter().filter(|family| family.of_library == library.name);
             families.any(|family| family.glob(name).is_some())
                 || library.eps.is_some() && is_listed(&library.name, name)
         });
@@ -241,10 +242,10 @@ fn is_listed(library: &str, name: &str) -> bool {
 impl Known {
     /// The eps of the norm at `path`, segments separated by `/`.
     pub(super) fn entry(&self, path: &str) -> Entry {
-        let library = &self.library.name;
+        let library = &self.of_library.name;
         let (who, source, parts) = match self.family {
             Some((family, glob)) => (format!("{library} {glob}"), &family.source, family.parts.as_slice()),
-            None => (library.clone(), &self.library.source, [].as_slice()),
+            None => (library.clone(), &self.of_library.source, [].as_slice()),
         };
         let mut globs = parts.iter().flat_map(|part| part.norms.iter().map(move |glob| (part, glob)));
         if let Some((part, glob)) = globs.find(|(_, glob)| glob.below.is_match(path)) {

@@ -13,7 +13,8 @@ use crate::plan::Op;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
-    pub(super) library: String,
+    #[serde(rename = "library")]
+    pub(super) of_library: String,
     pub(super) names: Vec<NameGlob>,
     /// Which weight feeds which norm.
     #[serde(default)]
@@ -113,14 +114,14 @@ impl KnownPairs {
 /// The rules for an architecture that was named.
 pub(in crate::plan) fn of_architecture(known: &Known) -> Option<KnownPairs> {
     let bare = known.name.split_once('/').map_or("", |(_, bare)| bare);
-    let mut rules = Catalogue::built_in().rules.iter().filter(|rule| rule.library == known.library.name);
+    let mut rules = Catalogue::built_in().rules.iter().filter(|rule| rule.of_library == known.of_library.name);
     rules.find_map(|rule| {
         let glob = rule.names.iter().find(|glob| glob.is_match(bare))?;
         Some(KnownPairs {
             pairs: &rule.pairs,
             keep: &rule.keep,
             why: &rule.why,
-            source: format!("catalogue: {} {} ({})", rule.library, glob.0.glob().glob(), rule.source),
+            source: format!("catalogue: {} {} ({})", rule.of_library, glob.0.glob().glob(), rule.source),
             below: None,
         })
     })

@@ -57,7 +57,7 @@ fn entries_are_complete() {
             assert!(names.insert(name) && *name == name.to_lowercase().replace('-', "_"), "{name}");
         }
     }
-    for Family { library, names, eps, parts, unless, source, why } in &catalogue.families {
+    for Family { of_library: library, names, eps, parts, unless, source, why } in &catalogue.families {
         assert!(catalogue.libraries.iter().any(|known| known.name == *library), "{library}");
         assert!(!names.is_empty() && parts.iter().all(|part| !part.norms.is_empty()), "{names:?}");
         assert!(parts.iter().all(|part| part.eps != *eps) && unless.iter().all(|other| other.eps != *eps), "{names:?}");
@@ -65,7 +65,7 @@ fn entries_are_complete() {
         assert!(source.contains(|c: char| c.is_ascii_digit()) && why.len() > 10, "{names:?}: which version, and why?");
     }
     for rule in &catalogue.rules {
-        assert!(catalogue.libraries.iter().any(|known| known.name == rule.library), "{rule:?}");
+        assert!(catalogue.libraries.iter().any(|known| known.name == rule.of_library), "{rule:?}");
         assert!(!rule.names.is_empty() && rule.pairs.is_empty() != rule.keep.is_empty(), "{rule:?}");
         assert!(rule.source.contains(|c: char| c.is_ascii_digit()) && rule.why.len() > 10, "{rule:?}");
     }
@@ -109,9 +109,9 @@ fn every_entry_is_used() {
     let Facts { mixed, unless, .. } = facts();
     let plain = names().into_iter().map(|(library, name, _)| format!("{library}/{name}"));
     let all = plain.chain(mixed.keys().cloned()).chain(unless.into_keys()).map(|name| known(&name)).collect::<Vec<_>>();
-    let defaults = all.iter().filter(|known| known.family.is_none()).map(|known| &known.library.name);
+    let defaults = all.iter().filter(|known| known.family.is_none()).map(|known| &known.of_library.name);
     let defaults = defaults.collect::<BTreeSet<_>>();
-    let globs = all.iter().filter_map(|known| known.family.map(|(_, glob)| (&known.library.name, glob)));
+    let globs = all.iter().filter_map(|known| known.family.map(|(_, glob)| (&known.of_library.name, glob)));
     let globs = globs.collect::<BTreeSet<_>>();
     for library in Catalogue::built_in().libraries.iter().filter(|library| library.eps.is_some()) {
         // All names of efficientnet_pytorch are its family's, so that they are known without the library, too.
@@ -123,14 +123,18 @@ fn every_entry_is_used() {
     for family in &Catalogue::built_in().families {
         for glob in &family.names {
             let glob = glob.0.glob().glob();
-            assert!(globs.contains(&(&family.library, glob)), "{} {glob}: never used, or shadowed", family.library);
+            assert!(
+                globs.contains(&(&family.of_library, glob)),
+                "{} {glob}: never used, or shadowed",
+                family.of_library
+            );
         }
         for (part, glob) in family.parts.iter().flat_map(|part| part.norms.iter().map(move |glob| (part, glob))) {
             let of_family = |name: &str| known(name).family.is_some_and(|(found, _)| std::ptr::eq(found, family));
             let by_eps = mixed.iter().filter(|(name, _)| of_family(name)).flat_map(|(_, by_eps)| by_eps);
             let mut norms = by_eps.filter(|(eps, _)| eps.parse() == Ok(part.eps)).flat_map(|(_, norms)| norms);
             let used = norms.any(|norm| glob.below.is_match(norm.replace('.', "/")));
-            assert!(used, "{} {}: no norm of {} is listed", family.library, glob.text, part.eps);
+            assert!(used, "{} {}: no norm of {} is listed", family.of_library, glob.text, part.eps);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
 use crate::error::Result;
 use crate::fold::layout::ChannelMap;
 use crate::plan::pair::channelwise;
-use crate::plan::{Op, Verdict};
+use crate::plan::{Inventory, Op, Verdict};
 
 /// Standard deviations by which the chosen weight must agree: chance for one in 3.5 million.
 const RELATED: f64 = 5.0;
@@ -60,10 +60,10 @@ pub(super) fn suppose(
     level: EvidenceLevel,
 ) -> Result<Vec<Option<Doubt>>> {
     let mut left = if level == EvidenceLevel::Full { u64::MAX } else { BYTES };
-    let (mut chosen, mut comparisons) = (HashMap::new(), COMPARED);
+    let (mut chosen, mut others) = (HashMap::new(), Others::of(values.inventory));
     for norms in groups(values, verdicts).into_values() {
         let sample = sample(values, verdicts, norms.clone(), level, &mut left)?;
-        if let Some(slot) = choose(values, verdicts, &sample, &mut comparisons)? {
+        if let Some(slot) = choose(values, verdicts, &sample, &mut others)? {
             chosen.extend(norms.into_iter().map(|norm| (norm, slot)));
         }
     }
@@ -163,7 +163,7 @@ fn choose(
     values: &mut Values<'_>,
     verdicts: &[Verdict],
     norms: &[usize],
-    comparisons: &mut usize,
+    others: &mut Others,
 ) -> Result<Option<usize>> {
     let mut views = Vec::new();
     for &norm in norms {
@@ -192,7 +192,7 @@ fn choose(
     for view in &views {
         let (weight, ..) = choices(&verdicts[view.norm])[best];
         // A depthwise layer multiplies its inputs channel by channel, so the norm before it explains much, and rightly.
-        if !channelwise(&values.inventory.weights[weight]) && follows_another_norm(values, view, best, comparisons)? {
+        if !channelwise(&values.inventory.weights[weight]) && follows_another_norm(values, view, best, others)? {
             return Ok(None);
         }
     }
@@ -208,17 +208,35 @@ impl View {
     }
 }
 
+/// The norms of every width, and how many of them may still be held against chosen weights.
+struct Others {
+    by_width: HashMap<u64, Vec<usize>>,
+    left: usize,
+}
+
+impl Others {
+    fn of(inventory: &Inventory) -> Others {
+        let mut by_width = HashMap::<u64, Vec<usize>>::new();
+        for (norm, found) in inventory.norms.iter().enumerate() {
+            by_width.entry(found.channels).or_default().push(norm);
+        }
+        Others { by_width, left: COMPARED }
+    }
+
+    /// Those as wide as a norm of `channels`; `None` if they are too many.
+    fn as_wide(&mut self, channels: u64) -> Option<&[usize]> {
+        let alike = self.by_width.get(&channels).map_or(&[][..], Vec::as_slice);
+        self.left = self.left.checked_sub(alike.len())?;
+        Some(alike)
+    }
+}
+
 /// Whether some other norm explains what the chosen weight leaves, as where an input is added to what comes out; or too many
 /// would have to be asked.
-fn follows_another_norm(values: &mut Values<'_>, view: &View, best: usize, comparisons: &mut usize) -> Result<bool> {
+fn follows_another_norm(values: &mut Values<'_>, view: &View, best: usize, others: &mut Others) -> Result<bool> {
     let left = agreed::left(&view.choices[best].0, &view.statistics);
-    let inventory = values.inventory;
-    let channels = inventory.norms[view.norm].channels;
-    let others = (0..inventory.norms.len()).filter(|&other| inventory.norms[other].channels == channels);
-    let others = others.filter(|&other| other != view.norm).collect::<Vec<_>>();
-    let Some(rest) = comparisons.checked_sub(others.len()) else { return Ok(true) };
-    *comparisons = rest;
-    for other in others {
+    let Some(others) = others.as_wide(values.inventory.norms[view.norm].channels) else { return Ok(true) };
+    for &other in others.iter().filter(|&&other| other != view.norm) {
         if let Some(other) = values.statistics(other)?
             && left.explained(&other.mean_ranks, &other.var_ranks) >= FOLLOWED
         {
