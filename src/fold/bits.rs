@@ -49,35 +49,28 @@ impl Bits for f32 {
     }
 }
 
-impl Bits for f16 {
-    const FRACTION: u32 = 10;
-    const INFINITE: u32 = 0x1f;
+/// Both half types are 16 bits, sign first, and differ in where the fraction begins.
+macro_rules! sixteen_bits {
+    ($half:ty, $fraction:literal, $infinite:literal) => {
+        impl Bits for $half {
+            const FRACTION: u32 = $fraction;
+            const INFINITE: u32 = $infinite;
 
-    #[inline(always)]
-    fn magnitude(self) -> u32 {
-        u32::from(self.to_bits() & 0x7fff)
-    }
+            #[inline(always)]
+            fn magnitude(self) -> u32 {
+                u32::from(self.to_bits() & 0x7fff)
+            }
 
-    #[inline(always)]
-    fn sign(self) -> i32 {
-        i32::from(self.to_bits().cast_signed() >> 15)
-    }
+            #[inline(always)]
+            fn sign(self) -> i32 {
+                i32::from(self.to_bits().cast_signed() >> 15)
+            }
+        }
+    };
 }
 
-impl Bits for bf16 {
-    const FRACTION: u32 = 7;
-    const INFINITE: u32 = 0xff;
-
-    #[inline(always)]
-    fn magnitude(self) -> u32 {
-        u32::from(self.to_bits() & 0x7fff)
-    }
-
-    #[inline(always)]
-    fn sign(self) -> i32 {
-        i32::from(self.to_bits().cast_signed() >> 15)
-    }
-}
+sixteen_bits!(f16, 10, 0x1f);
+sixteen_bits!(bf16, 7, 0xff);
 
 impl Bits for f64 {
     /// The upper word holds 21 digits, more than are kept.
