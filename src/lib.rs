@@ -39,6 +39,7 @@ pub mod error;
 pub mod fold;
 pub mod model;
 pub mod output;
+mod parallel;
 pub mod plan;
 pub mod report;
 pub mod store;

@@ -101,7 +101,7 @@ pub(crate) fn plan_settings(
         arch: planning.arch.clone(),
         config: config_beside(input, result, quiet),
     };
-    PlanSettings { eps, evidence: planning.evidence.into(), is_one_of_several }
+    PlanSettings { eps, evidence: planning.evidence.into(), is_one_of_several, ..PlanSettings::default() }
 }
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.

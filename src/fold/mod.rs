@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
+use crate::parallel;
 use crate::plan::Fold;
 pub use engine::Engine;
 pub use ranges::Range;
@@ -136,12 +137,11 @@ impl Default for FoldOptions<'static> {
     /// Verified, on all cores, without progress and never cancelled.
     fn default() -> Self {
         static NEVER: AtomicBool = AtomicBool::new(false);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         FoldOptions {
             verify: true,
             allow_non_finite: false,
             ranges: false,
-            threads,
+            threads: parallel::all_cores(),
             cancelled: &NEVER,
             progress: &|_| {},
         }

@@ -28,6 +28,9 @@ pub const PART_ELEMENTS: usize = 1 << 16;
 /// Digits that an element keeps: |q| <= 2^14.
 const DIGITS: i32 = 14;
 
+/// Runs shorter than this are not added up one by one where that can be helped.
+const SHORT: u64 = 32;
+
 /// Squares are added up in two halves: so many lower bits, and the others.
 pub(super) const LOW_BITS: u32 = 14;
 
@@ -84,23 +87,38 @@ impl<'a> Part<'a> {
     /// Finds the unit of every channel; `None` if an element is infinite or not a number.
     pub fn measure(self) -> Option<Measured<'a>> {
         let channels = self.map.span(self.first, self.elements());
-        let mut tops = vec![0; channels.len()];
         let tops = match self.float {
-            Float::F16 => self.tops::<f16>(channels.start, &mut tops),
-            Float::Bf16 => self.tops::<bf16>(channels.start, &mut tops),
-            Float::F32 => self.tops::<f32>(channels.start, &mut tops),
-            Float::F64 => self.tops::<f64>(channels.start, &mut tops),
-        }
-        .then_some(tops)?;
+            Float::F16 => self.tops::<f16>(channels.clone()),
+            Float::Bf16 => self.tops::<bf16>(channels.clone()),
+            Float::F32 => self.tops::<f32>(channels.clone()),
+            Float::F64 => self.tops::<f64>(channels.clone()),
+        }?;
         Some(Measured { part: self, channels, tops })
     }
 
-    /// Puts the exponent of every channel's largest element into `tops`; `false` if it is that of an infinity.
-    fn tops<T: Bits>(&self, base: usize, tops: &mut [u32]) -> bool {
-        let elements = cast_slice::<u8, T>(self.stored);
-        pulp::Arch::new().dispatch(Largest { map: self.map, first: self.first, base, elements, largest: tops });
-        tops.iter_mut().for_each(|top| *top = (*top >> T::FRACTION).max(1));
-        tops.iter().all(|&top| top < T::INFINITE)
+    /// The exponent of every channel's largest element; `None` if it is that of an infinity.
+    fn tops<T: Bits>(&self, channels: Range<usize>) -> Option<Vec<u32>> {
+        let (map, places) = self.places();
+        let mut largest = vec![0; channels.len() * places];
+        let (base, elements) = (channels.start * places, cast_slice::<u8, T>(self.stored));
+        pulp::Arch::new().dispatch(Largest { map, first: self.first, base, elements, largest: &mut largest });
+        let of_channel = largest.chunks_exact(places).map(|places| places.iter().copied().max().unwrap_or_default());
+        let tops = of_channel.map(|largest| (largest >> T::FRACTION).max(1)).collect::<Vec<_>>();
+        tops.iter().all(|&top| top < T::INFINITE).then_some(tops)
+    }
+
+    /// What is added up apart first, and how many such places a channel has. Short runs (those of transposed convolutions)
+    /// are dear to walk one by one: where rows come again each place in a row is taken for a channel of its own, and
+    /// neighbouring elements for those of different channels.
+    fn places(&self) -> (ChannelMap, usize) {
+        let map @ ChannelMap { inner, row, repeats, .. } = self.map;
+        let is_short = (2..SHORT).contains(&inner);
+        match usize::try_from(inner) {
+            Ok(places) if is_short && repeats > 1 && 2 * inner * row <= self.elements() as u64 => {
+                (ChannelMap { inner: 1, row: inner * row, ..map }, places)
+            }
+            _ => (map, 1),
+        }
     }
 }
 
@@ -137,14 +155,18 @@ impl Measured<'_> {
     }
 
     fn add<T: Bits>(&self) -> Sums {
-        let Part { map, first, stored, .. } = self.part;
-        let channels = self.tops.len();
-        let (mut values, mut low, mut high) = (vec![0; channels], vec![0; channels], vec![0; channels]);
-        let (base, elements) = (self.channels.start, cast_slice::<u8, T>(stored));
+        let Part { first, stored, .. } = self.part;
+        let (map, places) = self.part.places();
+        let tops = self.tops.iter().flat_map(|&top| std::iter::repeat_n(top, places)).collect::<Vec<_>>();
+        let [mut low, mut high] = [(); 2].map(|()| vec![0; tops.len()]);
+        let mut values = vec![0; tops.len()];
+        let (base, elements) = (self.channels.start * places, cast_slice::<u8, T>(stored));
         let sums = (&mut values[..], &mut low[..], &mut high[..]);
-        pulp::Arch::new().dispatch(Add { map, first, base, elements, tops: &self.tops, sums });
-        let squares = low.into_iter().zip(high).map(|(low, high)| joined(low, high)).collect();
-        Sums { values, squares }
+        pulp::Arch::new().dispatch(Add { map, first, base, elements, tops: &tops, sums });
+        let squares = low.chunks_exact(places).zip(high.chunks_exact(places));
+        let squares = squares.map(|(low, high)| joined(low.iter().sum(), high.iter().sum()));
+        let values = values.chunks_exact(places).map(|places| places.iter().sum());
+        Sums { values: values.collect(), squares: squares.collect() }
     }
 
     /// What `sums` stand for: of every channel its number, the sum of its elements and that of their squares.
@@ -184,6 +206,11 @@ impl<'e> Reducer<'e> {
     /// Reduces on `engine`.
     pub fn new(engine: &'e mut Engine) -> Reducer<'e> {
         Reducer { engine, warnings: Vec::new() }
+    }
+
+    /// Whether no device takes part.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.engine, Engine::Cpu)
     }
 
     /// Elements of the stretches that it likes best: a part stays in a core's cache, a batch hides the cost of a dispatch.

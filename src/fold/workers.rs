@@ -1,12 +1,10 @@
 //! 3 FOLD: all cores at work on a list of pieces.
 //!
-//! In: pieces and what to do with one. Out: the workers' statistics, or the error of the first piece that failed; which
-//! error that is does not depend on the threads' timing as long as only one piece fails.
-
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+//! In: pieces and what to do with one. Out: the workers' statistics, or the error of the first piece that failed.
 
 use super::{FoldStats, PIECE_BYTES};
 use crate::error::Result;
+use crate::parallel;
 
 /// What a thread keeps from piece to piece: buffers, reused, and statistics. Buffers are made of `u64`, so that elements
 /// of every type are aligned in them.
@@ -38,56 +36,18 @@ pub(super) fn run<P: Sync>(
     threads: usize,
     work: impl Fn(&mut Worker, &P) -> Result<()> + Sync,
 ) -> Result<FoldStats> {
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let one = || {
-        let mut worker = Worker::new();
-        while !stop.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(piece) = pieces.get(index) else { break };
-            if let Err(error) = work(&mut worker, piece) {
-                stop.store(true, Ordering::Relaxed);
-                return Err((index, error));
-            }
-        }
-        Ok(worker.stats)
-    };
-    let threads = threads.min(pieces.len());
-    let results = match threads {
-        0 => Vec::new(),
-        // A thread less to start: most small models are done before a second one would be.
-        1 => vec![one()],
-        _ => std::thread::scope(|scope| {
-            let others = (1..threads).map(|_| scope.spawn(one)).collect::<Vec<_>>();
-            let mut results = vec![one()];
-            results.extend(
-                others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-            );
-            results
-        }),
-    };
+    let workers = parallel::each(pieces, threads, Worker::new, |worker, _, piece| work(worker, piece))?;
     let mut stats = FoldStats::default();
-    let mut failed: Option<(usize, crate::Error)> = None;
-    for result in results {
-        match result {
-            Ok(worker) => stats.merge(worker),
-            Err(error) if failed.as_ref().is_none_or(|(index, _)| error.0 < *index) => failed = Some(error),
-            Err(_) => {}
-        }
-    }
-    match failed {
-        Some((_, error)) => Err(error),
-        None => Ok(stats),
-    }
+    workers.into_iter().for_each(|worker| stats.merge(worker.stats));
+    Ok(stats)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
 
     #[test]
-    fn every_piece_is_worked_on_once() {
+    fn the_statistics_of_all_workers_are_added_up() {
         for threads in [1, 2, 7] {
             let pieces = (0..1000u64).collect::<Vec<_>>();
             let stats = run(&pieces, threads, |worker, piece| {
@@ -96,13 +56,5 @@ mod tests {
             });
             assert_eq!(stats.unwrap().elements, 999 * 1000 / 2, "{threads} threads");
         }
-        assert_eq!(run(&[0u64; 0], 4, |_, _| Err(Error::Interrupted)).unwrap(), FoldStats::default());
-    }
-
-    #[test]
-    fn an_error_ends_the_run() {
-        let pieces = (0..100usize).collect::<Vec<_>>();
-        let failing = |_: &mut Worker, piece: &usize| if *piece == 40 { Err(Error::Interrupted) } else { Ok(()) };
-        assert!(matches!(run(&pieces, 3, failing), Err(Error::Interrupted)));
     }
 }

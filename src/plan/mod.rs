@@ -36,6 +36,7 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::fold::Engine;
+use crate::parallel;
 use eps::EpsLookup;
 
 /// Version of the plan's JSON form.
@@ -166,7 +167,7 @@ impl Planned {
 }
 
 /// What bears on a plan besides the checkpoint itself.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct PlanSettings {
     /// What is known about eps.
     pub eps: EpsSettings,
@@ -174,6 +175,20 @@ pub struct PlanSettings {
     pub evidence: EvidenceLevel,
     /// Whether one call plans several checkpoints: a plan file's plan for another one is not followed then.
     pub is_one_of_several: bool,
+    /// Threads that look at values. The plan is the same for any number of them.
+    pub threads: usize,
+}
+
+impl Default for PlanSettings {
+    /// The command line's defaults, on all cores.
+    fn default() -> Self {
+        PlanSettings {
+            eps: EpsSettings::default(),
+            evidence: EvidenceLevel::default(),
+            is_one_of_several: false,
+            threads: parallel::all_cores(),
+        }
+    }
 }
 
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
@@ -200,7 +215,7 @@ pub fn plan_on(
             (file.plan, folds)
         }
         None => {
-            let mut plan = judge(checkpoint, &inventory, &eps, settings.evidence, (engine, &mut notes))?;
+            let mut plan = judge(checkpoint, &inventory, &eps, settings, (engine, &mut notes))?;
             let folds = resolve::resolve_or_keep(&mut plan, &inventory, checkpoint);
             (plan, folds)
         }
@@ -215,12 +230,12 @@ fn judge(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
     eps: &EpsLookup,
-    evidence: EvidenceLevel,
+    settings: &PlanSettings,
     (engine, notes): (&mut Engine, &mut Vec<String>),
 ) -> Result<Plan> {
     let mut verdicts = pair(inventory);
     notes.extend(pair::apply(inventory, &eps.known_pairs(), &mut verdicts));
-    let verdicts = weigh(checkpoint, inventory, verdicts, evidence, (engine, notes))?;
+    let verdicts = weigh(checkpoint, inventory, verdicts, settings, (engine, notes))?;
     let layers = inventory
         .norms
         .iter()

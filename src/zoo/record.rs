@@ -144,7 +144,8 @@ fn hash_source(checkpoint: &Checkpoint, cancelled: &AtomicBool) -> Result<String
 /// Everything is taken apart by name, so that an option that is added later cannot be forgotten here.
 fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldOptions<'_>) -> Result<String> {
     let Settings { planning, plan, style, dtype, strict, replace: _, sync: _, make_folder: _, record: _ } = settings;
-    let PlanSettings { eps: EpsSettings { for_norms, all, arch, config }, evidence, is_one_of_several: _ } = planning;
+    let PlanSettings { eps, evidence, is_one_of_several: _, threads: _ } = planning;
+    let EpsSettings { for_norms, all, arch, config } = eps;
     let FoldOptions { verify, allow_non_finite, ranges: _, threads: _, cancelled: _, progress: _ } = options;
     // Which of several plans is followed is told by the path.
     let plan = plan.map(|plan| {

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::{Engines, Record, Source};
 use crate::checkpoint::Checkpoint;
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Settings};
 use crate::output::{Replace, copy_files, result_files};
+use crate::parallel;
 use crate::report::{FailureReport, Outcome};
 use crate::store;
 
@@ -103,28 +104,21 @@ impl Run<'_> {
     }
 
     fn pass(&self, tasks: Range<usize>) -> Result<()> {
-        let (next, ended) = (AtomicUsize::new(tasks.start), AtomicBool::new(false));
+        let tasks = tasks.collect::<Vec<_>>();
         let jobs = self.jobs.clamp(1, tasks.len().max(1));
-        let work = || -> Result<()> {
-            while !ended.load(Ordering::Relaxed) {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if !tasks.contains(&task) {
-                    break;
-                }
+        // A panic of the observer, which is not ours, goes on.
+        let done = parallel::each(
+            &tasks,
+            jobs,
+            || (),
+            |(), _, &task| {
                 self.observer.begin(task);
-                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs));
-                let outcome = outcome.inspect_err(|_| ended.store(true, Ordering::Relaxed))?;
+                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs))?;
                 self.observer.end(task, outcome);
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let others = (1..jobs).map(|_| scope.spawn(work)).collect::<Vec<_>>();
-            let own = work();
-            // A panic of the observer, which is not ours, goes on.
-            let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            others.fold(own, Result::and)
-        })
+                Ok(())
+            },
+        );
+        done.map(drop)
     }
 
     /// One task; an `Err` ends the whole run.
@@ -147,6 +141,7 @@ impl Run<'_> {
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
         let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source) };
+        settings.planning.threads = threads;
         let checkpoint = Checkpoint::open(&source.input)?;
         let skipped = |reason| Outcome::Skipped { input: source.input.clone(), output: output.clone(), reason };
         if self.resume {

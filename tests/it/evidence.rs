@@ -5,16 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "gpu")]
-use bnfold_gpu::checkpoint::Checkpoint;
-use bnfold_gpu::checkpoint::Float;
+use bnfold_gpu::checkpoint::{Checkpoint, Float};
 #[cfg(feature = "gpu")]
 use bnfold_gpu::fold::{
     Engine,
     gpu::{GpuEngine, Wanted},
 };
 #[cfg(feature = "gpu")]
-use bnfold_gpu::plan::{EvidenceLevel, PlanSettings, plan_on};
+use bnfold_gpu::plan::plan_on;
+use bnfold_gpu::plan::{EvidenceLevel, PlanSettings};
 use serde_json::Value;
 
 use crate::fixture::{Folder, Model, Numbers, bnfold};
@@ -392,6 +391,26 @@ fn one_weight_under_two_names_is_shared() {
         }
     }
 }
+#[test]
+fn a_plan_does_not_depend_on_the_number_of_threads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let real = root.join("target/models/mobilenet_v2.safetensors");
+    for path in [real, twin("post-activation"), twin("pre-activation"), twin("conv-pool-norm")] {
+        let checkpoint = Checkpoint::open(&path).expect("target/models is filled by scripts/fetch_models.py");
+        for evidence in [EvidenceLevel::Auto, EvidenceLevel::Full] {
+            let plan = |threads| {
+                let settings = PlanSettings { evidence, threads, ..PlanSettings::default() };
+                bnfold_gpu::plan::plan(&checkpoint, &settings, None).unwrap().plan
+            };
+            let alone = plan(1);
+            assert!(!alone.layers.is_empty());
+            for threads in [0, 2, 5] {
+                assert_eq!(plan(threads), alone, "{} with {threads} threads", path.display());
+            }
+        }
+    }
+}
+
 /// Lost before it is asked: with `full` the plan says so, with less nobody asks.
 #[cfg(feature = "gpu")]
 #[test]

@@ -74,7 +74,7 @@ pub(super) struct Left<'a> {
 /// What `layer` leaves of `statistics`.
 pub(super) fn left<'a>(layer: &'a Layer, statistics: &Statistics) -> Left<'a> {
     let means = rest(&layer.mean_ranks(statistics), &layer.sum_ranks);
-    let vars = rest(&statistics.var_ranks, &layer.norm_ranks);
+    let vars = rest(statistics.var_ranks(), &layer.norm_ranks);
     Left { layer, means, vars }
 }
 
@@ -101,7 +101,7 @@ fn alone(n: usize, c: usize, norms: &[Open], candidates: &[Candidate]) -> bool {
         && norms
             .iter()
             .enumerate()
-            .any(|(other, norm)| other != n && explains(&norm.statistics.mean_ranks, &norm.statistics.var_ranks));
+            .any(|(other, norm)| other != n && explains(norm.statistics.mean_ranks(), norm.statistics.var_ranks()));
     let by_output = norms.iter().enumerate().filter(|(other, _)| *other != n).any(|(_, norm)| {
         let rectified = norm.rectified.as_ref();
         let sums = rectified.map_or(0.0, |rectified| dot(&left.means, &rest(rectified, &layer.sum_ranks)));

@@ -12,7 +12,7 @@
 //! layer. What stays undetected is a layer whose output has a second reader without a norm.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::predicted::{self, Before, Prediction};
 use super::score::ranks;
@@ -46,7 +46,7 @@ pub(super) struct Candidate {
     pub(super) weight: usize,
     pub(super) op: Op,
     pub(super) map: ChannelMap,
-    pub(super) layer: Rc<Layer>,
+    pub(super) layer: Arc<Layer>,
     /// No norm owns it.
     pub(super) free: bool,
     /// It puts a channel out for each one it takes in.
@@ -56,7 +56,7 @@ pub(super) struct Candidate {
 /// A norm of the same width.
 pub(super) struct Open {
     pub(super) norm: usize,
-    pub(super) statistics: Rc<Statistics>,
+    pub(super) statistics: Arc<Statistics>,
     /// Ranks of the means of its output behind a ReLU.
     pub(super) rectified: Option<Vec<f64>>,
     /// It may be paired.
@@ -184,12 +184,15 @@ fn candidates_of(values: &mut Values<'_>, channels: u64, verdicts: &[Verdict]) -
         Verdict::Likely { .. } | Verdict::Keep { .. } => None,
     });
     let owned = owned.collect::<HashSet<_>>();
+    let weights = values.inventory.weights.iter().enumerate();
+    let fitting = weights.filter_map(|(weight, known)| Some((weight, free_operation(known, channels)?)));
+    let fitting = fitting.collect::<Vec<_>>();
+    values.read_layers(fitting.iter().map(|&(weight, (_, map))| (weight, map, channels)).collect())?;
     let mut found = Vec::new();
-    for (weight, known) in values.inventory.weights.iter().enumerate() {
-        let Some((op, map)) = free_operation(known, channels) else { continue };
-        let Some(layer) = values.layer(weight, map, channels)? else { continue };
-        let free = !owned.contains(&weight);
-        found.push(Candidate { weight, op, map, layer, free, depthwise: channelwise(known) });
+    for (weight, (op, map)) in fitting {
+        let Some(layer) = values.layer((weight, map, channels))? else { continue };
+        let (free, depthwise) = (!owned.contains(&weight), channelwise(&values.inventory.weights[weight]));
+        found.push(Candidate { weight, op, map, layer, free, depthwise });
     }
     Ok(found)
 }

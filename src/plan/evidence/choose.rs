@@ -8,7 +8,7 @@
 //! sum of two of them would.
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::agreed;
 use super::score::{Agreement, together};
@@ -61,8 +61,18 @@ pub(super) fn suppose(
 ) -> Result<Vec<Option<Doubt>>> {
     let mut left = if level == EvidenceLevel::Full { u64::MAX } else { BYTES };
     let (mut chosen, mut others) = (HashMap::new(), Others::of(values.inventory));
-    for norms in groups(values, verdicts).into_values() {
+    let mut groups = Vec::new();
+    for norms in alike(values, verdicts).into_values() {
         let sample = sample(values, verdicts, norms.clone(), level, &mut left)?;
+        groups.push((norms, sample));
+    }
+    let readings = |&norm: &usize| {
+        let channels = values.inventory.norms[norm].channels;
+        choices(&verdicts[norm]).iter().map(move |&(weight, _, map)| (weight, map, channels))
+    };
+    let readings = groups.iter().flat_map(|(_, sample)| sample).flat_map(readings).collect();
+    values.read_layers(readings)?;
+    for (norms, sample) in groups {
         if let Some(slot) = choose(values, verdicts, &sample, &mut others)? {
             chosen.extend(norms.into_iter().map(|norm| (norm, slot)));
         }
@@ -105,7 +115,7 @@ fn refuse_shared(verdicts: &mut [Verdict], doubts: &mut [Option<Doubt>]) {
 /// What is likely, by what the names of the norms and of their choices have in common.
 type Groups = BTreeMap<(String, Vec<String>), Vec<usize>>;
 
-fn groups(values: &Values<'_>, verdicts: &[Verdict]) -> Groups {
+fn alike(values: &Values<'_>, verdicts: &[Verdict]) -> Groups {
     let mut groups = Groups::new();
     for (norm, verdict) in verdicts.iter().enumerate() {
         let Verdict::Likely { choices, is_its_own, .. } = verdict else { continue };
@@ -154,8 +164,8 @@ fn choices(verdict: &Verdict) -> &[Choice] {
 /// A norm and its choices.
 struct View {
     norm: usize,
-    statistics: Rc<Statistics>,
-    choices: Vec<(Rc<Layer>, Agreement)>,
+    statistics: Arc<Statistics>,
+    choices: Vec<(Arc<Layer>, Agreement)>,
 }
 
 /// The place among their choices of the weight that values single out for all `norms`.
@@ -170,7 +180,7 @@ fn choose(
         let Some(statistics) = values.statistics(norm)? else { continue };
         let mut seen = Vec::new();
         for &(weight, _, map) in choices(&verdicts[norm]) {
-            let Some(layer) = values.layer(weight, map, statistics.mean.len() as u64)? else { return Ok(None) };
+            let Some(layer) = values.layer((weight, map, statistics.mean.len() as u64))? else { return Ok(None) };
             let agreement = layer.agreement(&statistics);
             seen.push((layer, agreement));
         }
@@ -238,7 +248,7 @@ fn follows_another_norm(values: &mut Values<'_>, view: &View, best: usize, other
     let Some(others) = others.as_wide(values.inventory.norms[view.norm].channels) else { return Ok(true) };
     for &other in others.iter().filter(|&&other| other != view.norm) {
         if let Some(other) = values.statistics(other)?
-            && left.explained(&other.mean_ranks, &other.var_ranks) >= FOLLOWED
+            && left.explained(other.mean_ranks(), other.var_ranks()) >= FOLLOWED
         {
             return Ok(true);
         }

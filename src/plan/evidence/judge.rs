@@ -16,14 +16,16 @@
 //! directly: the largest single value is 5.5, of either sign.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::score::{Agreement, Offset, together};
 use super::templates::{Pair, Template, differing, rival_norms, rival_weights, sample};
 use super::turned::other_kinds;
-use super::values::Values;
+use super::values::{Reading, Statistics, Values};
 use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
 use crate::error::Result;
-use crate::plan::Verdict;
+use crate::fold::layout::ChannelMap;
+use crate::plan::{Op, Verdict};
 
 /// Standard deviations by which a rival must agree with the sampled pairs together, and with a single one.
 const RELATED: (f64, f64) = (5.0, 6.0);
@@ -74,10 +76,19 @@ pub(super) fn decide(
         EvidenceLevel::Full => templates.iter().map(|template| template.pairs.clone()).collect(),
         _ => sample(values, templates, SAMPLE_BYTES)?,
     };
-    for (template, sample) in templates.iter().zip(samples) {
-        let mut views = Vec::new();
+    let mut surroundings = Vec::new();
+    for sample in samples {
+        let mut of_template = Vec::new();
         for pair in sample {
-            views.extend(look(values, pair)?);
+            of_template.extend(Surroundings::of(values, pair)?);
+        }
+        surroundings.push(of_template);
+    }
+    values.read_layers(surroundings.iter().flatten().flat_map(Surroundings::readings).collect())?;
+    for (template, surroundings) in templates.iter().zip(surroundings) {
+        let mut views = Vec::new();
+        for surroundings in surroundings {
+            views.extend(look(values, surroundings)?);
         }
         if let Some(reason) = contradiction(&views) {
             let reason = format!("{reason}{}", looked_at(&views, template));
@@ -96,19 +107,46 @@ pub(super) fn decide(
     Ok(())
 }
 
-/// A pair and its rivals; `None` if its values say nothing.
-fn look(values: &mut Values<'_>, pair: Pair) -> Result<Option<View>> {
-    let inventory = values.inventory;
-    let channels = inventory.norms[pair.norm].channels;
-    if channels < FEWEST_CHANNELS {
-        return Ok(None);
+/// What has to be read for a look at a pair.
+struct Surroundings {
+    pair: Pair,
+    channels: u64,
+    statistics: Arc<Statistics>,
+    /// Rivals of the weight.
+    weights: Vec<(usize, ChannelMap)>,
+    /// What else the weight may be.
+    kinds: Vec<(Op, ChannelMap)>,
+}
+
+impl Surroundings {
+    /// `None` if the norm's statistics say nothing.
+    fn of(values: &mut Values<'_>, pair: Pair) -> Result<Option<Surroundings>> {
+        let channels = values.inventory.norms[pair.norm].channels;
+        if channels < FEWEST_CHANNELS {
+            return Ok(None);
+        }
+        let Some(statistics) = values.statistics(pair.norm)? else { return Ok(None) };
+        let (weights, kinds) = (rival_weights(values.inventory, pair), other_kinds(values.inventory, pair));
+        Ok(Some(Surroundings { pair, channels, statistics, weights, kinds }))
     }
-    let Some(statistics) = values.statistics(pair.norm)? else { return Ok(None) };
-    let Some(layer) = values.layer(pair.weight, pair.map, channels)? else { return Ok(None) };
+
+    fn readings(&self) -> impl Iterator<Item = Reading> {
+        let Pair { weight, map, .. } = self.pair;
+        let kinds = self.kinds.iter().map(move |&(_, map)| (weight, map));
+        let all = [(weight, map)].into_iter().chain(kinds).chain(self.weights.iter().copied());
+        all.map(|(weight, map)| (weight, map, self.channels))
+    }
+}
+
+/// A pair and its rivals; `None` if its values say nothing.
+fn look(values: &mut Values<'_>, surroundings: Surroundings) -> Result<Option<View>> {
+    let inventory = values.inventory;
+    let Surroundings { pair, channels, statistics, weights, kinds } = surroundings;
+    let Some(layer) = values.layer((pair.weight, pair.map, channels))? else { return Ok(None) };
     let (norm, weight) = (&inventory.norms[pair.norm].name, &inventory.weights[pair.weight]);
     let mut rivals = Vec::new();
-    for (other, map) in rival_weights(inventory, pair) {
-        let Some(rival) = values.layer(other, map, channels)? else { continue };
+    for (other, map) in weights {
+        let Some(rival) = values.layer((other, map, channels))? else { continue };
         let other = &inventory.weights[other];
         let slot = format!("weight {}", differing(&weight.module, &other.module));
         let what = format!("`{norm}` follow `{}`", other.tensor);
@@ -122,8 +160,8 @@ fn look(values: &mut Values<'_>, pair: Pair) -> Result<Option<View>> {
         rivals.push(Rival { slot, what, agreement: layer.agreement(&rival) });
     }
     // A square weight: do its columns go with the statistics, as in the other kind of convolution?
-    for (op, map) in other_kinds(inventory, pair) {
-        let Some(rival) = values.layer(pair.weight, map, channels)? else { continue };
+    for (op, map) in kinds {
+        let Some(rival) = values.layer((pair.weight, map, channels))? else { continue };
         let what = format!("`{norm}` follow `{}` as a {}", weight.tensor, op.name());
         rivals.push(Rival { slot: op.name().to_owned(), what, agreement: rival.agreement(&statistics) });
     }

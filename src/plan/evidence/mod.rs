@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! templates  pairs of equal names but for numbers stand and fall together; which of them are looked at
-//! values     running statistics and weights, read at most once
+//! values     running statistics and weights, read at most once, by several threads
 //! stats      row sums and row norms of a weight, piece by piece
 //! score      how far rows and statistics agree; the tests and their error rates
 //! choose     what names leave open between a few weights, or say of one with a doubt
@@ -37,7 +37,7 @@ mod values;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Inventory, Verdict};
+use super::{Inventory, PlanSettings, Verdict};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::fold::Engine;
@@ -72,7 +72,7 @@ pub fn weigh(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
     mut verdicts: Vec<Verdict>,
-    level: EvidenceLevel,
+    &PlanSettings { evidence: level, threads, .. }: &PlanSettings,
     (engine, warnings): (&mut Engine, &mut Vec<String>),
 ) -> Result<Vec<Verdict>> {
     if level == EvidenceLevel::None {
@@ -80,7 +80,10 @@ pub fn weigh(
     }
     let mut cpu = Engine::Cpu;
     let engine = if level == EvidenceLevel::Full { engine } else { &mut cpu };
-    let mut values = Values::new(checkpoint, inventory, engine);
+    let mut values = Values::new(checkpoint, inventory, (engine, threads));
+    let is_kept = |verdict: &Verdict| matches!(verdict, Verdict::Keep { .. });
+    let asked = (0..verdicts.len()).filter(|&norm| level == EvidenceLevel::Full || !is_kept(&verdicts[norm]));
+    values.read_statistics(&asked.collect::<Vec<_>>())?;
     let doubts = choose::suppose(&mut values, &mut verdicts, level)?;
     let planned = verdicts.iter().map(weight).collect::<Vec<_>>();
     tied::refuse(&mut values, &mut verdicts)?;

@@ -13,13 +13,14 @@ use std::f64::consts::PI;
 /// Ranks of `values`, ties averaged, centred and scaled to length 1, so that [`dot`] of two of them is Spearman's
 /// correlation. All zero if all values are equal.
 pub(super) fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order = (0..values.len()).collect::<Vec<_>>();
-    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    // Beside the indices, so that a comparison looks at one place in memory.
+    let mut order = values.iter().copied().zip(0..).collect::<Vec<(f64, usize)>>();
+    order.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
     let mut ranks = vec![0.0; values.len()];
     let mut first = 0.0;
-    for tied in order.chunk_by(|&a, &b| values[a] == values[b]) {
+    for tied in order.chunk_by(|(a, _), (b, _)| a == b) {
         let rank = first + (tied.len() - 1) as f64 / 2.0;
-        tied.iter().for_each(|&index| ranks[index] = rank);
+        tied.iter().for_each(|&(_, index)| ranks[index] = rank);
         first += tied.len() as f64;
     }
     unit(ranks)

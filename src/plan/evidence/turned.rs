@@ -10,11 +10,13 @@
 //! when it is turned, which is chance (one in 740), *and* hardly agrees as it is. Of the pairs of
 //! `scripts/make_networks.py` none is.
 
+use std::sync::Arc;
+
 use super::FEWEST_CHANNELS;
 use super::judge::reason;
 use super::score::Agreement;
 use super::templates::Pair;
-use super::values::Values;
+use super::values::{Statistics, Values};
 use crate::error::Result;
 use crate::fold::layout::ChannelMap;
 use crate::plan::{Inventory, Op, Verdict};
@@ -30,14 +32,26 @@ const ROWS: u64 = 32;
 
 /// Refuses folds into weights whose columns go with the norm, and not their rows.
 pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Result<()> {
-    for (norm, verdict) in verdicts.iter_mut().enumerate() {
-        let &mut Verdict::Fold { weight, map, .. } = verdict else { continue };
+    let (mut asked, mut looks) = (Vec::new(), Vec::new());
+    for (norm, verdict) in verdicts.iter().enumerate() {
+        let &Verdict::Fold { weight, map, .. } = verdict else { continue };
+        if values.inventory.norms[norm].channels < FEWEST_CHANNELS {
+            continue;
+        }
+        let Some(statistics) = values.statistics(norm)? else { continue };
         let pair = Pair { norm, weight, map };
         for (op, turned) in other_kinds(values.inventory, pair) {
-            if let Some(reason) = contradiction(values, pair, op, turned)? {
-                *verdict = Verdict::Keep { reason };
-                break;
-            }
+            asked.push((pair, op));
+            looks.push((weight, turned, statistics.clone()));
+        }
+    }
+    let found = values.first_looks(&looks, ROWS)?;
+    for (((pair, op), look), found) in asked.into_iter().zip(looks).zip(found) {
+        let Some(found) = found.filter(|found| found.deviation() >= RELATED.0) else { continue };
+        if matches!(verdicts[pair.norm], Verdict::Fold { .. })
+            && let Some(reason) = contradiction(values, (pair, op), look, found)?
+        {
+            verdicts[pair.norm] = Verdict::Keep { reason };
         }
     }
     Ok(())
@@ -50,20 +64,21 @@ pub(super) fn other_kinds(inventory: &Inventory, pair: Pair) -> Vec<(Op, Channel
     producers.into_iter().filter(is_other).collect()
 }
 
-/// Why the pair is none, if its weight is of the other kind.
-fn contradiction(values: &mut Values<'_>, pair: Pair, op: Op, turned: ChannelMap) -> Result<Option<String>> {
-    let channels = values.inventory.norms[pair.norm].channels;
-    if channels < FEWEST_CHANNELS {
+/// Why the pair is none, if its weight is of the other kind, as which it agrees as `found` at first sight.
+fn contradiction(
+    values: &mut Values<'_>,
+    (pair, op): (Pair, Op),
+    (weight, turned, statistics): (usize, ChannelMap, Arc<Statistics>),
+    found: Agreement,
+) -> Result<Option<String>> {
+    let own = [(weight, pair.map, statistics.clone())];
+    let own = values.first_looks(&own, ROWS)?;
+    if own.into_iter().flatten().any(|own| !is_better(found, own, BETTER.0)) {
         return Ok(None);
     }
-    let Some(statistics) = values.statistics(pair.norm)? else { return Ok(None) };
-    let mut first_look = |map| values.first_look(pair.weight, map, &statistics, ROWS);
-    let Some(found) = first_look(turned)?.filter(|found| found.deviation() >= RELATED.0) else { return Ok(None) };
-    if first_look(pair.map)?.is_some_and(|own| !is_better(found, own, BETTER.0)) {
-        return Ok(None);
-    }
-    let Some(own) = values.layer(pair.weight, pair.map, channels)? else { return Ok(None) };
-    let Some(other) = values.layer(pair.weight, turned, channels)? else { return Ok(None) };
+    let channels = statistics.mean.len() as u64;
+    let Some(own) = values.layer((weight, pair.map, channels))? else { return Ok(None) };
+    let Some(other) = values.layer((weight, turned, channels))? else { return Ok(None) };
     let (own, found) = (own.agreement(&statistics), other.agreement(&statistics));
     if found.deviation() < RELATED.1 || !is_better(found, own, BETTER.1) {
         return Ok(None);

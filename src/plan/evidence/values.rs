@@ -1,10 +1,12 @@
-//! Evidence: running statistics and weights, read when they are asked for and at most once.
+//! Evidence: running statistics and weights, read when they are asked for, or by several threads ahead of that, and at
+//! most once.
 //!
 //! In: a checkpoint and its inventory. Out: [`Statistics`] of norms and [`Layer`]s of weights, or nothing where they
 //! say nothing: untouched, not finite, of another type or length than expected.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 
 use super::FEWEST_CHANNELS;
 use super::score::{Agreement, Offset, dot, offset, ranks};
@@ -14,17 +16,33 @@ use crate::error::Result;
 use crate::fold::Engine;
 use crate::fold::layout::ChannelMap;
 use crate::fold::reduce::Reducer;
-use crate::plan::Inventory;
+use crate::parallel;
+use crate::plan::{Inventory, Weight};
 
 /// A norm's running statistics.
 #[derive(Debug)]
 pub(super) struct Statistics {
     pub(super) mean: Vec<f64>,
     pub(super) var: Vec<f64>,
+    // Ranks take longer than reading does, and most norms are not asked for theirs.
+    mean_ranks: OnceLock<Vec<f64>>,
+    var_ranks: OnceLock<Vec<f64>>,
+}
+
+impl Statistics {
+    fn new(mean: Vec<f64>, var: Vec<f64>) -> Statistics {
+        Statistics { mean, var, mean_ranks: OnceLock::new(), var_ranks: OnceLock::new() }
+    }
+
     /// Ranks of the means.
-    pub(super) mean_ranks: Vec<f64>,
+    pub(super) fn mean_ranks(&self) -> &[f64] {
+        self.mean_ranks.get_or_init(|| ranks(&self.mean))
+    }
+
     /// Ranks of the variances.
-    pub(super) var_ranks: Vec<f64>,
+    pub(super) fn var_ranks(&self) -> &[f64] {
+        self.var_ranks.get_or_init(|| ranks(&self.var))
+    }
 }
 
 /// A weight as a layer: its rows and its bias.
@@ -38,19 +56,29 @@ pub(super) struct Layer {
     bias: Option<Vec<f64>>,
 }
 
+/// A weight as a layer with so many outputs, whose channels lie as the map says.
+pub(super) type Reading = (usize, ChannelMap, u64);
+
 /// What was read so far, and what adds up the rows of weights.
 pub(super) struct Values<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) inventory: &'a Inventory,
-    statistics: Vec<Option<Option<Rc<Statistics>>>>,
-    layers: HashMap<(usize, u64, u64), Option<Rc<Layer>>>,
+    statistics: Vec<Option<Option<Arc<Statistics>>>>,
+    layers: HashMap<(usize, u64, u64), Option<Arc<Layer>>>,
     reducer: Reducer<'a>,
+    threads: usize,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(checkpoint: &'a Checkpoint, inventory: &'a Inventory, engine: &'a mut Engine) -> Values<'a> {
+    /// Nothing read yet; it will be with so many threads.
+    pub(super) fn new(
+        checkpoint: &'a Checkpoint,
+        inventory: &'a Inventory,
+        (engine, threads): (&'a mut Engine, usize),
+    ) -> Values<'a> {
         let statistics = vec![None; inventory.norms.len()];
-        Values { checkpoint, inventory, statistics, layers: HashMap::new(), reducer: Reducer::new(engine) }
+        let reducer = Reducer::new(engine);
+        Values { checkpoint, inventory, statistics, layers: HashMap::new(), reducer, threads }
     }
 
     /// What went wrong with the engine.
@@ -59,88 +87,61 @@ impl<'a> Values<'a> {
     }
 
     /// The statistics of a norm; `None` if they were never touched or cannot be used.
-    pub(super) fn statistics(&mut self, norm: usize) -> Result<Option<Rc<Statistics>>> {
-        if let Some(known) = &self.statistics[norm] {
+    pub(super) fn statistics(&mut self, norm: usize) -> Result<Option<Arc<Statistics>>> {
+        if self.statistics[norm].is_none() {
+            self.read_statistics(&[norm])?;
+        }
+        Ok(self.statistics[norm].clone().flatten())
+    }
+
+    /// Reads the statistics of `norms`.
+    pub(super) fn read_statistics(&mut self, norms: &[usize]) -> Result<()> {
+        let Values { checkpoint, inventory, .. } = *self;
+        let found = parallel::map(norms, self.threads, |&norm| read_statistics(checkpoint, inventory, norm))?;
+        for (&norm, found) in norms.iter().zip(found) {
+            self.statistics[norm] = Some(found.map(Arc::new));
+        }
+        Ok(())
+    }
+
+    /// A weight's rows as a layer; `None` if they cannot be used.
+    pub(super) fn layer(&mut self, reading: Reading) -> Result<Option<Arc<Layer>>> {
+        if let Some(known) = self.layers.get(&key(reading)) {
             return Ok(known.clone());
         }
-        let found = self.read_statistics(norm)?.map(Rc::new);
-        self.statistics[norm] = Some(found.clone());
+        let found = read_layer(self.checkpoint, self.inventory, reading, &mut self.reducer)?.map(Arc::new);
+        self.layers.insert(key(reading), found.clone());
         Ok(found)
     }
 
-    fn read_statistics(&self, norm: usize) -> Result<Option<Statistics>> {
-        let norm = &self.inventory.norms[norm];
-        if norm.defect.is_some() {
-            return Ok(None);
+    /// Reads all these at once. A device, of which there is one, takes them one after the other when they are asked for.
+    pub(super) fn read_layers(&mut self, mut readings: Vec<Reading>) -> Result<()> {
+        if !self.reducer.is_cpu() {
+            return Ok(());
         }
-        // A fresh norm has mean 0 and variance 1. A norm that saw data has no mean that is 0 in every channel.
-        let mean = self.checkpoint.read_f64(&norm.mean)?.filter(|mean| mean.iter().any(|&mean| mean != 0.0));
-        let Some(mean) = mean.filter(|mean| mean.iter().all(|mean| mean.is_finite())) else { return Ok(None) };
-        let Some(var) = self.checkpoint.read_f64(&norm.var)? else { return Ok(None) };
-        if var.len() != mean.len() || var.iter().any(|var| !var.is_finite()) {
-            return Ok(None);
-        }
-        let (mean_ranks, var_ranks) = (ranks(&mean), ranks(&var));
-        Ok(Some(Statistics { mean, var, mean_ranks, var_ranks }))
+        readings.retain(|&reading| !self.layers.contains_key(&key(reading)));
+        // The largest first: the last ones to be done should be short.
+        readings.sort_unstable_by_key(|&reading| (Reverse(self.bytes(reading.0)), key(reading)));
+        readings.dedup_by_key(|reading| key(*reading));
+        let Values { checkpoint, inventory, .. } = *self;
+        let found = parallel::map(&readings, self.threads, |&reading| {
+            read_layer(checkpoint, inventory, reading, &mut Reducer::new(&mut Engine::Cpu))
+        })?;
+        self.layers.extend(readings.into_iter().map(key).zip(found.into_iter().map(|found| found.map(Arc::new))));
+        Ok(())
     }
 
-    /// A weight's rows as a layer with `channels` outputs that lie as `map` says.
-    pub(super) fn layer(&mut self, weight: usize, map: ChannelMap, channels: u64) -> Result<Option<Rc<Layer>>> {
-        // A square weight has as many channels on either axis, but not as many elements between them.
-        let key = (weight, channels, map.inner);
-        if let Some(known) = self.layers.get(&key) {
-            return Ok(known.clone());
-        }
-        let found = self.read_layer(weight, map, channels)?.map(Rc::new);
-        self.layers.insert(key, found.clone());
-        Ok(found)
-    }
-
-    fn read_layer(&mut self, weight: usize, map: ChannelMap, channels: u64) -> Result<Option<Layer>> {
-        let weight = &self.inventory.weights[weight];
-        let Some(float) = weight.dtype.float() else { return Ok(None) };
-        let tensor = self.checkpoint.tensor(&weight.tensor)?;
-        let channels = usize::try_from(channels).unwrap_or(usize::MAX);
-        let rows = rows(self.checkpoint, tensor, (float, map), channels, &mut self.reducer)?;
-        // Squares of f64 may overflow.
-        let Some(rows) = rows.filter(|rows| rows.squares.iter().all(|square| square.is_finite())) else {
-            return Ok(None);
-        };
-        let bias = if weight.bias_exists { self.checkpoint.read_f64(&weight.bias)? } else { None };
-        let bias = bias.filter(|bias| bias.len() == channels && bias.iter().all(|bias| bias.is_finite()));
-        let (sum_ranks, norm_ranks) = (ranks(&rows.sums), ranks(&rows.squares));
-        Ok(Some(Layer { rows, sum_ranks, norm_ranks, bias }))
-    }
-
-    /// How far `weight`, with channels that lie as `map` says, agrees with a norm's statistics as far as its first elements
-    /// tell, as many as `rows` rows have: by the channels of which they hold as much as of any. A bias is not looked at.
-    pub(super) fn first_look(
-        &mut self,
-        weight: usize,
-        map: ChannelMap,
-        statistics: &Statistics,
+    /// How far each weight, with channels that lie as its map says, agrees with a norm's statistics as far as its first
+    /// elements tell, as many as `rows` rows have.
+    pub(super) fn first_looks(
+        &self,
+        looks: &[(usize, ChannelMap, Arc<Statistics>)],
         rows: u64,
-    ) -> Result<Option<Agreement>> {
-        let weight = &self.inventory.weights[weight];
-        let Some(float) = weight.dtype.float() else { return Ok(None) };
-        let tensor = self.checkpoint.tensor(&weight.tensor)?;
-        let channels = statistics.mean.len();
-        let all = tensor.bytes / float.bytes() as u64;
-        let mut elements = (all / channels as u64).saturating_mul(rows).min(all);
-        // Whole rounds of the channels, where there is one: of the last, a few channels would have more than the others.
-        let round = map.inner.saturating_mul(map.row).max(1);
-        if elements >= round {
-            elements -= elements % round;
-        }
-        let found = first_rows(self.checkpoint, tensor, (float, map), (elements, channels), &mut self.reducer)?;
-        let Some(found) = found else { return Ok(None) };
-        let counts = counts(map, elements, channels);
-        let most = counts.iter().max().copied().unwrap_or(0);
-        let whole = (0..channels).filter(|&channel| counts[channel] == most).collect::<Vec<_>>();
-        let of = |values: &[f64]| ranks(&whole.iter().map(|&channel| values[channel]).collect::<Vec<_>>());
-        let sums = dot(&of(&found.sums), &of(&statistics.mean));
-        let norms = dot(&of(&found.squares), &of(&statistics.var));
-        Ok((whole.len() as u64 >= FEWEST_CHANNELS).then_some(Agreement { sums, norms, channels: whole.len() }))
+    ) -> Result<Vec<Option<Agreement>>> {
+        let Values { checkpoint, inventory, .. } = *self;
+        parallel::map(looks, self.threads, |(weight, map, statistics)| {
+            first_look(checkpoint, &inventory.weights[*weight], *map, statistics, rows)
+        })
     }
 
     /// Bytes that reading a weight takes.
@@ -156,6 +157,84 @@ impl<'a> Values<'a> {
         let finite = |values: &Vec<f64>| values.iter().all(|value| value.is_finite());
         Ok(gamma.filter(finite).zip(beta.filter(finite)).filter(|(gamma, beta)| gamma.len() == beta.len()))
     }
+}
+
+/// What tells a reading from others: a square weight has as many channels on either axis, but not as many elements between
+/// them.
+fn key((weight, map, channels): Reading) -> (usize, u64, u64) {
+    (weight, channels, map.inner)
+}
+
+fn read_statistics(checkpoint: &Checkpoint, inventory: &Inventory, norm: usize) -> Result<Option<Statistics>> {
+    let norm = &inventory.norms[norm];
+    if norm.defect.is_some() {
+        return Ok(None);
+    }
+    // A fresh norm has mean 0 and variance 1. A norm that saw data has no mean that is 0 in every channel.
+    let mean = checkpoint.read_f64(&norm.mean)?.filter(|mean| mean.iter().any(|&mean| mean != 0.0));
+    let Some(mean) = mean.filter(|mean| mean.iter().all(|mean| mean.is_finite())) else { return Ok(None) };
+    let Some(var) = checkpoint.read_f64(&norm.var)? else { return Ok(None) };
+    if var.len() != mean.len() || var.iter().any(|var| !var.is_finite()) {
+        return Ok(None);
+    }
+    Ok(Some(Statistics::new(mean, var)))
+}
+
+fn read_layer(
+    checkpoint: &Checkpoint,
+    inventory: &Inventory,
+    (weight, map, channels): Reading,
+    reducer: &mut Reducer<'_>,
+) -> Result<Option<Layer>> {
+    let weight = &inventory.weights[weight];
+    let Some(float) = weight.dtype.float() else { return Ok(None) };
+    let tensor = checkpoint.tensor(&weight.tensor)?;
+    let channels = usize::try_from(channels).unwrap_or(usize::MAX);
+    let rows = rows(checkpoint, tensor, (float, map), channels, reducer)?;
+    // Squares of f64 may overflow.
+    let Some(rows) = rows.filter(|rows| rows.squares.iter().all(|square| square.is_finite())) else {
+        return Ok(None);
+    };
+    let bias = if weight.bias_exists { checkpoint.read_f64(&weight.bias)? } else { None };
+    let bias = bias.filter(|bias| bias.len() == channels && bias.iter().all(|bias| bias.is_finite()));
+    let (sum_ranks, norm_ranks) = (ranks(&rows.sums), ranks(&rows.squares));
+    Ok(Some(Layer { rows, sum_ranks, norm_ranks, bias }))
+}
+
+/// How far a weight agrees with a norm's statistics as far as its first elements tell, as many as `rows` rows have: by the
+/// channels of which they hold as much as of any. A bias is not looked at.
+fn first_look(
+    checkpoint: &Checkpoint,
+    weight: &Weight,
+    map: ChannelMap,
+    statistics: &Statistics,
+    rows: u64,
+) -> Result<Option<Agreement>> {
+    let Some(float) = weight.dtype.float() else { return Ok(None) };
+    let tensor = checkpoint.tensor(&weight.tensor)?;
+    let channels = statistics.mean.len();
+    let all = tensor.bytes / float.bytes() as u64;
+    let mut elements = (all / channels as u64).saturating_mul(rows).min(all);
+    // Whole rounds of the channels, where there is one: of the last, a few channels would have more than the others.
+    let round = map.inner.saturating_mul(map.row).max(1);
+    if elements >= round {
+        elements -= elements % round;
+    }
+    // Too little for a device.
+    let cpu = &mut Engine::Cpu;
+    let found = first_rows(checkpoint, tensor, (float, map), (elements, channels), &mut Reducer::new(cpu))?;
+    let Some(found) = found else { return Ok(None) };
+    let counts = counts(map, elements, channels);
+    let most = counts.iter().max().copied().unwrap_or(0);
+    let whole = (0..channels).filter(|&channel| counts[channel] == most).collect::<Vec<_>>();
+    let of = |values: &[f64]| ranks(&whole.iter().map(|&channel| values[channel]).collect::<Vec<_>>());
+    let (sums, norms) = match whole.len() == channels {
+        true => {
+            (dot(&ranks(&found.sums), statistics.mean_ranks()), dot(&ranks(&found.squares), statistics.var_ranks()))
+        }
+        false => (dot(&of(&found.sums), &of(&statistics.mean)), dot(&of(&found.squares), &of(&statistics.var))),
+    };
+    Ok((whole.len() as u64 >= FEWEST_CHANNELS).then_some(Agreement { sums, norms, channels: whole.len() }))
 }
 
 /// How many of the first `elements` of a weight belong to each channel.
@@ -185,16 +264,16 @@ impl Layer {
 
     /// Ranks of the running means, less the bias where there is one.
     pub(super) fn mean_ranks(&self, statistics: &Statistics) -> Vec<f64> {
-        self.moved(statistics).map_or_else(|| statistics.mean_ranks.clone(), |mean| ranks(&mean))
+        self.moved(statistics).map_or_else(|| statistics.mean_ranks().to_vec(), |mean| ranks(&mean))
     }
 
     /// How far the layer and the norm agree.
     pub(super) fn agreement(&self, statistics: &Statistics) -> Agreement {
         let sums = match &self.bias {
-            None => dot(&self.sum_ranks, &statistics.mean_ranks),
+            None => dot(&self.sum_ranks, statistics.mean_ranks()),
             Some(_) => dot(&self.sum_ranks, &self.mean_ranks(statistics)),
         };
-        Agreement { sums, norms: dot(&self.norm_ranks, &statistics.var_ranks), channels: statistics.mean.len() }
+        Agreement { sums, norms: dot(&self.norm_ranks, statistics.var_ranks()), channels: statistics.mean.len() }
     }
 
     /// How far the running means lie above what the rows predict.

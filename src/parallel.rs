@@ -1,0 +1,122 @@
+//! Several threads at work on one list; no stage of its own.
+//!
+//! In: items and what to do with one. Out: what the threads made of them, or the error of the first item that failed;
+//! which error that is does not depend on the threads' timing as long as only one item fails.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+
+/// As many threads as the process may run at once.
+pub(crate) fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Does `work` on every item, on at most `threads` threads. Each of them takes the next item when it is done with one, and
+/// keeps a state of its own, made by `state`; the states are returned, in no order.
+pub(crate) fn each<P: Sync, S: Send>(
+    items: &[P],
+    threads: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize, &P) -> Result<()> + Sync,
+) -> Result<Vec<S>> {
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let one = || {
+        let mut state = state();
+        while !stop.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { break };
+            if let Err(error) = work(&mut state, index, item) {
+                stop.store(true, Ordering::Relaxed);
+                return Err((index, error));
+            }
+        }
+        Ok(state)
+    };
+    let results = match threads.max(1).min(items.len()) {
+        0 => Vec::new(),
+        // A thread less to start: most small models are done before a second one would be.
+        1 => vec![one()],
+        threads => std::thread::scope(|scope| {
+            let others = (1..threads).map(|_| scope.spawn(one)).collect::<Vec<_>>();
+            let mut results = vec![one()];
+            results.extend(
+                others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+            );
+            results
+        }),
+    };
+    let mut states = Vec::new();
+    let mut failed: Option<(usize, Error)> = None;
+    for result in results {
+        match result {
+            Ok(state) => states.push(state),
+            Err(error) if failed.as_ref().is_none_or(|(index, _)| error.0 < *index) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    match failed {
+        Some((_, error)) => Err(error),
+        None => Ok(states),
+    }
+}
+
+/// What `work` makes of every item, in the order of the items.
+pub(crate) fn map<P: Sync, R: Send>(
+    items: &[P],
+    threads: usize,
+    work: impl Fn(&P) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let states = each(items, threads, Vec::new, |made, index, item| {
+        made.push((index, work(item)?));
+        Ok(())
+    })?;
+    let mut made = states.into_iter().flatten().collect::<Vec<_>>();
+    made.sort_unstable_by_key(|&(index, _)| index);
+    Ok(made.into_iter().map(|(_, made)| made).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once_and_in_its_place() {
+        let items = (0..1000u64).collect::<Vec<_>>();
+        let squares = items.iter().map(|item| item * item).collect::<Vec<_>>();
+        for threads in [0, 1, 2, 7] {
+            assert_eq!(map(&items, threads, |item| Ok(item * item)).unwrap(), squares, "{threads} threads");
+            let sums = each(
+                &items,
+                threads,
+                || 0,
+                |sum, _, item| {
+                    *sum += item;
+                    Ok(())
+                },
+            );
+            assert_eq!(sums.unwrap().into_iter().sum::<u64>(), 999 * 1000 / 2, "{threads} threads");
+        }
+        assert_eq!(map(&[0u64; 0], 4, |_| Err::<(), _>(Error::Interrupted)).unwrap(), []);
+    }
+
+    #[test]
+    fn results_of_threads_that_take_turns_are_in_the_items_order() {
+        // Nobody takes the next item before the other one has had its own.
+        let both = std::sync::Barrier::new(2);
+        let turns = |&item: &usize| {
+            both.wait();
+            Ok(item)
+        };
+        let items = (0..100).collect::<Vec<_>>();
+        assert_eq!(map(&items, 2, turns).unwrap(), items);
+    }
+
+    #[test]
+    fn an_error_ends_the_work() {
+        let items = (0..100usize).collect::<Vec<_>>();
+        let failing = |item: &usize| if *item == 40 { Err(Error::Interrupted) } else { Ok(()) };
+        assert!(matches!(map(&items, 3, failing), Err(Error::Interrupted)));
+    }
+}
