@@ -13,7 +13,7 @@ use text::{KEEP_ONE, not_finite};
 pub use text::{counted, shown};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
-use crate::zoo::OtherResult;
+use crate::output::OutputProblem;
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -235,17 +235,13 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
-    /// The output exists and is not what this run would make.
-    #[error(
-        "{}: exists already, and is not the result of the same bytes, options, config.json and version: {found}; pass \
-         --force to replace it, or another --output",
-        path.display()
-    )]
-    OtherResult {
-        /// The output.
+    /// The result cannot stand at its place.
+    #[error("{}: {problem}", path.display())]
+    Output {
+        /// The output, or the file of it that is meant.
         path: PathBuf,
-        /// What it is instead, as far as it says.
-        found: OtherResult,
+        /// Why not.
+        problem: OutputProblem,
     },
     /// A part of a sharded model, named as if it were a model.
     #[error(
@@ -291,46 +287,6 @@ pub enum Error {
         /// The panic's message.
         what: String,
     },
-    /// The output is the input.
-    #[error("{}: the output is the input itself; pass another --output (the original is never replaced)", path.display())]
-    OutputIsInput {
-        /// The output.
-        path: PathBuf,
-    },
-    /// A file of a sharded output would be a file of the input.
-    #[error(
-        "{}: the output is a file of the input itself; shards keep their names, so a sharded model needs a folder of its \
-         own: pass --output DIR (the original is never replaced)",
-        path.display()
-    )]
-    ShardIsInput {
-        /// The output.
-        path: PathBuf,
-    },
-    /// Another model's index names a shard that would be replaced.
-    #[error(
-        "{}: belongs to the sharded model of `{}`, which would be broken by replacing it; pass another --output",
-        path.display(), shown(index)
-    )]
-    ShardInUse {
-        /// The shard.
-        path: PathBuf,
-        /// File name of the index that names it.
-        index: String,
-    },
-    /// A sharded model is written under the name of an index, a single file under any other.
-    #[error(
-        "{}: this name cannot hold {what}; expected {expected}",
-        path.display()
-    )]
-    OutputName {
-        /// The output.
-        path: PathBuf,
-        /// What was to be written.
-        what: &'static str,
-        /// What the name has to look like.
-        expected: &'static str,
-    },
     /// The folded model would hold two tensors of one name.
     #[error(
         "{}: folding norm `{}` needs a new tensor `{}`, but the checkpoint has one of that name already; keep this \
@@ -344,16 +300,6 @@ pub enum Error {
         norm: String,
         /// The name.
         tensor: String,
-    },
-    /// The header of the output would be longer than readers accept.
-    #[error("{}: the output's header would take {bytes} bytes, and readers accept {limit} at most", path.display())]
-    HeaderTooLong {
-        /// The output.
-        path: PathBuf,
-        /// Its length.
-        bytes: u64,
-        /// What readers accept.
-        limit: u64,
     },
     /// `--strict` and a norm that stays.
     #[error(

@@ -11,8 +11,9 @@ use bnfold_gpu::checkpoint::is_index;
 use bnfold_gpu::error::shown;
 use bnfold_gpu::store;
 
-use super::arguments::{BenchArguments, Device, Format};
+use super::arguments::BenchArguments;
 use super::settings::UsageError;
+use super::values::{Device, Format};
 use super::{Status, console, interrupt};
 
 pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {

@@ -1,6 +1,7 @@
 //! `bnfold-gpu devices`: graphics adapters, their limits, and which one `--device` picks.
 
-use super::arguments::{DevicesArguments, Format};
+use super::arguments::DevicesArguments;
+use super::values::Format;
 use super::{Status, console};
 
 #[cfg(feature = "gpu")]

@@ -12,9 +12,10 @@ use bnfold_gpu::report::{FailureReport, Outcome};
 use bnfold_gpu::store;
 use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Source, Task};
 
-use super::arguments::{FoldArguments, Format};
+use super::arguments::FoldArguments;
 use super::progress::Progress;
 use super::report::Report;
+use super::values::Format;
 use super::{Status, destination, interrupt, settings};
 
 /// Models under way at a time: beyond this the disk is what they wait for.

@@ -14,6 +14,7 @@ mod plan;
 mod progress;
 mod report;
 mod settings;
+mod values;
 mod verify;
 
 use std::process::ExitCode;

@@ -7,7 +7,8 @@ use bnfold_gpu::plan::{Planned, plan};
 use bnfold_gpu::report::human::PlanTable;
 use bnfold_gpu::zoo::{Found, Source};
 
-use super::arguments::{Format, PlanArguments};
+use super::arguments::PlanArguments;
+use super::values::Format;
 use super::{Status, console, settings};
 
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {

@@ -12,8 +12,9 @@ use bnfold_gpu::report::{Outcome, Totals};
 use bnfold_gpu::zoo::{Observer, Task};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::arguments::{FoldArguments, Format};
+use super::arguments::FoldArguments;
 use super::report::Report;
+use super::values::Format;
 use super::{Status, console};
 
 /// Without a terminal: how often a run says how far it is.

@@ -14,8 +14,9 @@ use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, real, same
 use globset::{Glob, GlobSetBuilder};
 use serde_json::Value;
 
-use super::arguments::{Device, PlanningArguments, SelectionArguments};
+use super::arguments::{PlanningArguments, SelectionArguments};
 use super::console;
+use super::values::Device;
 
 /// A command line that cannot be followed.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,8 @@ use bnfold_gpu::error::{counted, shown};
 use bnfold_gpu::plan::plan;
 use bnfold_gpu::verify::{VerifyReport, verify};
 
-use super::arguments::{Format, VerifyArguments};
+use super::arguments::VerifyArguments;
+use super::values::Format;
 use super::{Status, console, settings};
 
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {

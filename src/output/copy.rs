@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::target::{Replace, Target};
-use super::{Same, place};
+use super::{OutputProblem, Same, place};
 use crate::checkpoint::InputFile;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
@@ -56,7 +56,7 @@ fn check(from: &Path, to: &Path, replace: Replace, same: Same<'_>) -> Result<()>
         return Err(Error::OutputExists { path });
     }
     if store::is_same(from, to) || same_file::is_same_file(from, to).unwrap_or(false) {
-        return Err(Error::OutputIsInput { path });
+        return Err(Error::Output { path, problem: OutputProblem::IsInput });
     }
     match !store::is_url(to) && to.is_dir() {
         true => Err(Error::NotARegularFile { path, found: "a folder", advice: "pass another --output" }),

@@ -13,7 +13,7 @@ use super::layout::{Layout, Place, ShardLayout};
 use super::target::{Replace, Target, check_free};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
-use super::{Same, header_bytes, place};
+use super::{OutputProblem, Same, header_bytes, place};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
@@ -136,7 +136,8 @@ fn create_index(
         .map_err(|error| Error::io("lay out the index", output)(error.into()))?;
     let bytes = text.len() as u64;
     if bytes > INDEX_LIMIT {
-        return Err(Error::HeaderTooLong { path: output.to_owned(), bytes, limit: INDEX_LIMIT });
+        let problem = OutputProblem::TooLong { what: "index", bytes, limit: INDEX_LIMIT };
+        return Err(Error::Output { path: output.to_owned(), problem });
     }
     let target = Target::create(output, bytes).map_err(|error| error.among(layout.shards.len()))?;
     target.write_at(0, &text)?;
@@ -152,7 +153,9 @@ pub fn result_files(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<PathBu
 
 /// Where the `.safetensors` files go. A reader tells an index by its name, so the output must be named for what it is.
 fn paths(output: &Path, checkpoint: &Checkpoint) -> Result<Vec<PathBuf>> {
-    let refuse = |what, expected| Err(Error::OutputName { path: output.to_owned(), what, expected });
+    let refuse = |what, expected| {
+        Err(Error::Output { path: output.to_owned(), problem: OutputProblem::Name { what, expected } })
+    };
     match checkpoint.index() {
         None if is_index(output) => refuse("a single file", "a name that is not that of an index"),
         None => Ok(vec![output.to_owned()]),
@@ -179,7 +182,7 @@ fn check_other_indexes(output: &Path, paths: &[PathBuf]) -> Result<()> {
         let theirs = other.shards().iter().map(|shard| output.with_file_name(shard)).collect::<HashSet<_>>();
         let in_use = |path: &&PathBuf| theirs.contains(*path) && store::exists(path).unwrap_or(true);
         if let Some(path) = paths.iter().find(in_use) {
-            return Err(Error::ShardInUse { path: path.clone(), index: name });
+            return Err(Error::Output { path: path.clone(), problem: OutputProblem::InUse { index: name } });
         }
     }
     Ok(())

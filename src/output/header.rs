@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::Entry;
+use super::{Entry, OutputProblem};
 use crate::checkpoint::{HEADER_LIMIT, Metadata};
 use crate::error::{Error, Result};
 
@@ -19,7 +19,8 @@ pub fn header_bytes(path: &Path, metadata: Option<&Metadata>, entries: &[Entry])
     json.resize(json.len().next_multiple_of(8), b' ');
     let length = json.len() as u64;
     if length > HEADER_LIMIT {
-        return Err(Error::HeaderTooLong { path: path.to_owned(), bytes: length, limit: HEADER_LIMIT });
+        let problem = OutputProblem::TooLong { what: "header", bytes: length, limit: HEADER_LIMIT };
+        return Err(Error::Output { path: path.to_owned(), problem });
     }
     Ok([&length.to_le_bytes()[..], &json].concat())
 }

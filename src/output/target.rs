@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::OutputProblem;
 use super::temporary::{Kind, Temporary, folder_of};
 use crate::checkpoint::{Checkpoint, InputFile, check_readable};
 use crate::error::{Error, Result};
@@ -163,11 +164,11 @@ fn check_free_url(path: &Path, replace: Replace, input: &Checkpoint) -> Result<(
 }
 
 fn is_input(path: &Path, input: &Checkpoint) -> Error {
-    let path = path.to_owned();
-    match input.index() {
-        Some(_) => Error::ShardIsInput { path },
-        None => Error::OutputIsInput { path },
-    }
+    let problem = match input.index() {
+        Some(_) => OutputProblem::IsInputShard,
+        None => OutputProblem::IsInput,
+    };
+    Error::Output { path: path.to_owned(), problem }
 }
 
 #[cfg(unix)]

@@ -16,7 +16,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Settings};
-use crate::output::{Replace, copy_files, result_files};
+use crate::output::{OutputProblem, Replace, copy_files, result_files};
 use crate::parallel;
 use crate::report::{FailureReport, Outcome};
 use crate::store;
@@ -187,7 +187,9 @@ fn is_done(checkpoint: &Checkpoint, output: &Path, record: &Record) -> Result<bo
         }
     }
     match there.iter().find_map(|path| Some((path, record.differs_from(path)?))) {
-        Some((path, found)) => Err(Error::OtherResult { path: path.to_path_buf(), found }),
+        Some((path, found)) => {
+            Err(Error::Output { path: path.to_path_buf(), problem: OutputProblem::OtherResult { found } })
+        }
         None => Ok(there.len() == files.len()),
     }
 }
