@@ -45,7 +45,7 @@ impl Target {
                 Temporary::create_in(folder, Kind::default()).map_err(|error| not_created(path, folder, error))?
             }
         };
-        file.file().set_len(bytes).map_err(Error::io("write", path))?;
+        file.lay_out(bytes).map_err(Error::io("make room on the disk for", path))?;
         Ok(Target { path: path.to_owned(), file, bytes })
     }
 

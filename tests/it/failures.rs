@@ -254,7 +254,7 @@ fn a_disk_that_fills_up_leaves_nothing() {
     let input = folder.file("m.safetensors", &Model::new().floats("a", Float::F64, &[10_000], &[1.0; 10_000]));
     let arguments: &[&dyn AsRef<std::ffi::OsStr>] = &[&"--device", &"cpu", &"--input", &input];
     let run = Run::of(&mut crate::fixture::shell("trap '' XFSZ; ulimit -f 8", arguments));
-    run.error(1, &["m.folded.safetensors: cannot write: File too large"]);
+    run.error(1, &["m.folded.safetensors: cannot make room on the disk for: File too large"]);
     assert_eq!(folder.names(), ["m.safetensors"]);
 
     // In the middle of the work.

@@ -239,6 +239,9 @@ fn scales() -> Vec<f32> {
     powers.chain(odd).chain(extreme).chain(random).collect()
 }
 
+/// Bytes of all bit patterns of a half type.
+const ALL_PATTERNS_BYTES: usize = 2 << 16;
+
 /// All bit patterns of a half type, times one scale each.
 fn all_patterns(scales: &[f32]) -> Vec<Part> {
     let stored = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect::<Vec<_>>();
@@ -255,7 +258,7 @@ fn every_half_times_many_scales_is_what_the_half_crate_rounds() {
     };
     for float in [Float::F16, Float::Bf16] {
         let mut flushed = 0;
-        for scales in scales().chunks(60) {
+        for scales in scales().chunks(BATCH_BYTES / ALL_PATTERNS_BYTES) {
             let parts = all_patterns(scales);
             for part in &parts {
                 let twin = part.on_cpu(float);

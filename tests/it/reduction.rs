@@ -130,7 +130,7 @@ fn open() -> Gpu {
 #[cfg(feature = "gpu")]
 const BATCH: usize = bnfold_gpu::fold::gpu::BATCH_BYTES;
 #[cfg(not(feature = "gpu"))]
-const BATCH: usize = 8 << 20;
+const BATCH: usize = 2 << 20;
 
 const HALVES_AND_F32: [Float; 3] = [Float::F16, Float::Bf16, Float::F32];
 

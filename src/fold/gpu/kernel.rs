@@ -1,7 +1,10 @@
 //! 3 FOLD, GPU: the compute pipelines and the structs they share with `shaders/`.
 //!
-//! In: a device. Out: pipelines, made once, and the calls that record their dispatches. The Rust side of every binding
-//! is held against the WGSL by a test that parses the shaders.
+//! In: a device. Out: pipelines, made once, and the calls that record their dispatches. A pipeline is made when it is
+//! first needed: drivers take tens of milliseconds for one, and a model needs two of the seven. The Rust side of every
+//! binding is held against the WGSL by a test that parses the shaders.
+
+use std::sync::OnceLock;
 
 use super::timer::Timer;
 use crate::checkpoint::Float;
@@ -46,54 +49,43 @@ pub(super) struct SplitSums {
     pub(super) high: u32,
 }
 
-/// A kernel's pipelines, one for each element type that WGSL can hold.
-struct Pipelines {
-    f32: wgpu::ComputePipeline,
-    f16: wgpu::ComputePipeline,
-    bf16: wgpu::ComputePipeline,
+/// A shader file and its pipelines, each made when it is first needed.
+struct Shader {
+    name: &'static str,
+    source: &'static str,
+    /// Its entry points.
+    pipelines: Vec<(&'static str, OnceLock<wgpu::ComputePipeline>)>,
+    bindings: wgpu::BindGroupLayout,
 }
 
-/// All pipelines.
+/// All shaders.
 pub(super) struct Kernels {
-    batch_bindings: wgpu::BindGroupLayout,
-    scale: Pipelines,
-    reduce: Pipelines,
-    shift_bindings: wgpu::BindGroupLayout,
-    shift: wgpu::ComputePipeline,
+    device: wgpu::Device,
+    scale: Shader,
+    reduce: Shader,
+    shift: Shader,
 }
 
 impl Kernels {
     pub(super) fn new(device: &wgpu::Device) -> Kernels {
         // Both kernels that walk over a batch read the elements, a table of channels and the tables of pieces.
-        let batch_bindings = layout(device, "batch", &[true, false, true, true, true]);
-        let shift_bindings = layout(device, "shift", &[true, true, false]);
-        let scale = module(device, "scale.wgsl", SCALE);
-        let reduce = module(device, "reduce.wgsl", REDUCE);
-        let shift = module(device, "shift.wgsl", SHIFT);
+        let batch = layout(device, "batch", &[true, false, true, true, true]);
+        let shift = layout(device, "shift", &[true, true, false]);
         Kernels {
-            scale: Pipelines {
-                f32: pipeline(device, &batch_bindings, &scale, "scale_f32"),
-                f16: pipeline(device, &batch_bindings, &scale, "scale_f16"),
-                bf16: pipeline(device, &batch_bindings, &scale, "scale_bf16"),
-            },
-            reduce: Pipelines {
-                f32: pipeline(device, &batch_bindings, &reduce, "reduce_f32"),
-                f16: pipeline(device, &batch_bindings, &reduce, "reduce_f16"),
-                bf16: pipeline(device, &batch_bindings, &reduce, "reduce_bf16"),
-            },
-            shift: pipeline(device, &shift_bindings, &shift, "shift"),
-            batch_bindings,
-            shift_bindings,
+            device: device.clone(),
+            scale: Shader::new("scale.wgsl", SCALE, &["scale_f32", "scale_f16", "scale_bf16"], &batch),
+            reduce: Shader::new("reduce.wgsl", REDUCE, &["reduce_f32", "reduce_f16", "reduce_bf16"], &batch),
+            shift: Shader::new("shift.wgsl", SHIFT, &["shift"], &shift),
         }
     }
 
     /// Binds what both kernels that walk over a batch use: elements, results, table of channels, segments, tiles.
     pub(super) fn bind_batch(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 5]) -> wgpu::BindGroup {
-        bind(device, "batch", &self.batch_bindings, &buffers)
+        bind(device, "batch", &self.scale.bindings, &buffers)
     }
 
     pub(super) fn bind_shift(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 3]) -> wgpu::BindGroup {
-        bind(device, "shift", &self.shift_bindings, &buffers)
+        bind(device, "shift", &self.shift.bindings, &buffers)
     }
 
     /// Records the scaling of `tiles` tiles, timed where there is a `timer`.
@@ -109,7 +101,7 @@ impl Kernels {
         tiles: usize,
         timer: Option<&Timer>,
     ) {
-        dispatch(encoder, ("scale", timer), self.scale.of(float), bindings, tiles);
+        dispatch(encoder, ("scale", timer), self.scale.pipeline(&self.device, entry(float)), bindings, tiles);
     }
 
     /// Records the reduction of `tiles` tiles; their sums begin as zeros.
@@ -124,23 +116,49 @@ impl Kernels {
         bindings: &wgpu::BindGroup,
         tiles: usize,
     ) {
-        dispatch(encoder, ("reduce", None), self.reduce.of(float), bindings, tiles);
+        dispatch(encoder, ("reduce", None), self.reduce.pipeline(&self.device, entry(float)), bindings, tiles);
     }
 
     /// Records the shift of `channels` channels.
     pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, channels: usize) {
-        dispatch(encoder, ("shift", None), &self.shift, bindings, channels.div_ceil(SHIFT_LANES));
+        dispatch(
+            encoder,
+            ("shift", None),
+            self.shift.pipeline(&self.device, 0),
+            bindings,
+            channels.div_ceil(SHIFT_LANES),
+        );
     }
 }
 
-impl Pipelines {
-    fn of(&self, float: Float) -> &wgpu::ComputePipeline {
-        match float {
-            Float::F32 => &self.f32,
-            Float::F16 => &self.f16,
-            Float::Bf16 => &self.bf16,
-            Float::F64 => unreachable!("f64 stays on the CPU"),
-        }
+impl Shader {
+    fn new(
+        name: &'static str,
+        source: &'static str,
+        entries: &[&'static str],
+        bindings: &wgpu::BindGroupLayout,
+    ) -> Shader {
+        let pipelines = entries.iter().map(|&entry| (entry, OnceLock::new())).collect();
+        Shader { name, source, pipelines, bindings: bindings.clone() }
+    }
+
+    /// The pipeline of its entry point of that number.
+    fn pipeline(&self, device: &wgpu::Device, number: usize) -> &wgpu::ComputePipeline {
+        let (entry, pipeline) = &self.pipelines[number];
+        pipeline.get_or_init(|| {
+            let module = module(device, self.name, self.source);
+            self::pipeline(device, &self.bindings, &module, entry)
+        })
+    }
+}
+
+/// Which of a kernel's entry points is that for an element type, of those that WGSL can hold.
+fn entry(float: Float) -> usize {
+    match float {
+        Float::F32 => 0,
+        Float::F16 => 1,
+        Float::Bf16 => 2,
+        Float::F64 => unreachable!("f64 stays on the CPU"),
     }
 }
 

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
 pub use device::{AdapterSummary, Wanted, adapters, pick};
-use kernel::{Kernels, POISON};
+use kernel::Kernels;
 pub use probe::Probe;
 pub use reduce::can_reduce;
-use slot::{Slot, buffer};
+use slot::{Poison, Slot, buffer};
 
 use super::{Job, Piece};
 use crate::error::{Error, Result};
@@ -37,9 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct GpuEngine {
     device: Device,
     kernels: Kernels,
-    /// What result buffers are filled with before a dispatch: a NaN no arithmetic gives, so that a dispatch that never
-    /// ran cannot pass for a result.
-    poison: wgpu::Buffer,
+    poison: Poison,
     free: Vec<Slot>,
     under_way: VecDeque<UnderWay>,
     /// Host memory of batches that are done: fresh pages for every batch would cost more than its kernel.
@@ -92,9 +90,7 @@ impl GpuEngine {
         let shared = device.summary().shares_memory;
         let (kernels, poison, free) = device.checked("set-up", |device, queue| {
             let kernels = Kernels::new(device);
-            let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            let poison = buffer(device, "poison", BATCH_BYTES, usage);
-            queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(BATCH_BYTES / 4));
+            let poison = Poison::new((device, queue));
             let free = (0..SLOTS).map(|_| Slot::new((device, queue), &kernels, shared)).collect();
             (kernels, poison, free)
         })?;
@@ -251,7 +247,7 @@ impl GpuEngine {
             let readback = buffer(device, "shift readback", bytes, Usage::MAP_READ | Usage::COPY_DST);
             let bindings = self.kernels.bind_shift(device, [&moved, &beta, &shifted]);
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("shift") });
-            encoder.copy_buffer_to_buffer(&self.poison, 0, &shifted, 0, bytes as u64);
+            self.poison.fill(&mut encoder, &shifted, bytes as u64);
             self.kernels.shift(&mut encoder, &bindings, bytes / 4);
             encoder.copy_buffer_to_buffer(&shifted, 0, &readback, 0, bytes as u64);
             let submission = queue.submit([encoder.finish()]);

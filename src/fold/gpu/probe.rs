@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::kernel::Segment;
-use super::slot::Slot;
+use super::slot::{Slot, buffer};
 use super::{BATCH_BYTES, GpuEngine, TILE_BYTES, TIMEOUT, received};
 use crate::checkpoint::Float;
 use crate::error::{Error, Result};
@@ -46,9 +46,10 @@ impl GpuEngine {
             Ok(queue.submit([encoder.finish()]))
         })?;
         let copy = self.timed(|device, queue| {
+            let source = buffer(device, "copy source", BATCH_BYTES, wgpu::BufferUsages::COPY_SRC);
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copies") });
             let bytes = BATCH_BYTES as u64;
-            (0..REPEAT).for_each(|_| encoder.copy_buffer_to_buffer(&self.poison, 0, &slot.folded, 0, bytes));
+            (0..REPEAT).for_each(|_| encoder.copy_buffer_to_buffer(&source, 0, &slot.folded, 0, bytes));
             Ok(queue.submit([encoder.finish()]))
         })?;
         let readback = self.read_back(&slot, stored)?;

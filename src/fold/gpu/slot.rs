@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::batch::{BATCH_BYTES, MAX_SCALES, TILE_BYTES};
-use super::kernel::{Kernels, Segment};
+use super::kernel::{Kernels, POISON, Segment};
 use super::timer::{TIMES_BYTES, Timer};
 use crate::checkpoint::Float;
 use crate::error::{Error, Result};
@@ -67,11 +67,11 @@ impl Slot {
     pub(super) fn record(
         &self,
         encoder: &mut wgpu::CommandEncoder,
-        (kernels, poison): (&Kernels, &wgpu::Buffer),
+        (kernels, poison): (&Kernels, &Poison),
         float: Float,
         (tiles, bytes): (usize, u64),
     ) {
-        encoder.copy_buffer_to_buffer(poison, 0, &self.folded, 0, bytes);
+        poison.fill(encoder, &self.folded, bytes);
         kernels.scale(encoder, float, &self.bindings, tiles, self.timer.as_ref());
         if let Some(readback) = &self.readback {
             encoder.copy_buffer_to_buffer(&self.folded, 0, readback, 0, bytes);
@@ -92,6 +92,29 @@ impl Slot {
     /// Where the host reads the result.
     pub(super) fn result(&self) -> &wgpu::Buffer {
         self.readback.as_ref().unwrap_or(&self.folded)
+    }
+}
+
+/// What result buffers are filled with before a dispatch: a NaN that no arithmetic gives, so that a dispatch that never ran
+/// cannot pass for a result.
+pub(super) struct Poison(wgpu::Buffer);
+
+/// Bytes of poison: few enough that they stay in a cache while they are copied again and again.
+const POISON_BYTES: usize = 128 << 10;
+
+impl Poison {
+    pub(super) fn new((device, queue): (&wgpu::Device, &wgpu::Queue)) -> Poison {
+        let poison =
+            buffer(device, "poison", POISON_BYTES, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
+        queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(POISON_BYTES / 4));
+        Poison(poison)
+    }
+
+    /// Records the filling of the first `bytes` bytes of `target`.
+    pub(super) fn fill(&self, encoder: &mut wgpu::CommandEncoder, target: &wgpu::Buffer, bytes: u64) {
+        for begin in (0..bytes).step_by(POISON_BYTES) {
+            encoder.copy_buffer_to_buffer(&self.0, 0, target, begin, (bytes - begin).min(POISON_BYTES as u64));
+        }
     }
 }
 

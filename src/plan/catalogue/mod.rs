@@ -10,9 +10,9 @@ mod rules;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -80,16 +80,33 @@ struct Unless {
     when: String,
 }
 
+/// A glob that is compiled when it is asked for: all of the catalogue's would take longer than many a model.
+#[derive(Debug)]
+struct LazyGlob {
+    glob: Glob,
+    compiled: OnceLock<GlobMatcher>,
+}
+
+impl LazyGlob {
+    fn new(glob: Glob) -> LazyGlob {
+        LazyGlob { glob, compiled: OnceLock::new() }
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        self.compiled.get_or_init(|| self.glob.compile_matcher()).is_match(text)
+    }
+}
+
 /// A glob over the names of architectures.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct NameGlob(GlobMatcher);
+struct NameGlob(LazyGlob);
 
 impl TryFrom<String> for NameGlob {
     type Error = globset::Error;
 
     fn try_from(glob: String) -> Result<NameGlob, globset::Error> {
-        Ok(NameGlob(GlobBuilder::new(&glob).build()?.compile_matcher()))
+        Ok(NameGlob(LazyGlob::new(GlobBuilder::new(&glob).build()?)))
     }
 }
 
@@ -107,16 +124,16 @@ impl NameGlob {
 struct PathGlob {
     text: String,
     /// The path from the root of what the glob is about.
-    whole: GlobMatcher,
+    whole: LazyGlob,
     /// The same below any prefix.
-    below: GlobMatcher,
+    below: LazyGlob,
 }
 
 impl TryFrom<String> for PathGlob {
     type Error = globset::Error;
 
     fn try_from(text: String) -> Result<PathGlob, globset::Error> {
-        let matcher = |glob: &str| Ok(GlobBuilder::new(glob).literal_separator(true).build()?.compile_matcher());
+        let matcher = |glob: &str| Ok(LazyGlob::new(GlobBuilder::new(glob).literal_separator(true).build()?));
         let slashed = text.replace('.', "/");
         Ok(PathGlob { whole: matcher(&slashed)?, below: matcher(&format!("**/{slashed}"))?, text })
     }
@@ -212,7 +229,7 @@ impl Catalogue {
 impl Family {
     /// The glob that the name matches.
     fn glob(&self, name: &str) -> Option<&str> {
-        self.names.iter().find(|glob| glob.is_match(name)).map(|glob| glob.0.glob().glob())
+        self.names.iter().find(|glob| glob.is_match(name)).map(|glob| glob.0.glob.glob())
     }
 }
 

@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 
 use super::values::Values;
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::plan::Verdict;
+use crate::plan::{Verdict, Weight};
 
 /// Elements that are compared at each end of a weight.
 const ELEMENTS: u64 = 64;
@@ -20,7 +21,7 @@ const DIFFERENT: usize = 8;
 
 /// Refuses folds into weights that hold the values of another weight with another norm.
 pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Result<()> {
-    let inventory = values.inventory;
+    let (checkpoint, inventory) = (values.checkpoint, values.inventory);
     let mut owners = vec![None; inventory.weights.len()];
     let mut wanted = BTreeMap::<_, Vec<usize>>::new();
     for (norm, verdict) in verdicts.iter().enumerate() {
@@ -35,19 +36,21 @@ pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Resul
             alike.push(weight);
         }
     }
-    for alike in wanted.into_values().filter(|alike| alike.len() > 1) {
-        let mut by_sample = BTreeMap::<_, Vec<usize>>::new();
-        for weight in alike {
-            if let Some(sample) = sample(values, weight)? {
-                by_sample.entry(sample).or_default().push(weight);
-            }
+    let alike = wanted.into_values().filter(|alike| alike.len() > 1).enumerate();
+    let alike = alike.flat_map(|(group, alike)| alike.into_iter().map(move |weight| (group, weight)));
+    let alike = alike.collect::<Vec<_>>();
+    let samples = values.in_parallel(&alike, |&(_, weight)| sample(checkpoint, &inventory.weights[weight]))?;
+    let mut same = BTreeMap::<_, Vec<usize>>::new();
+    for ((group, weight), sample) in alike.into_iter().zip(samples) {
+        if let Some(sample) = sample {
+            same.entry((group, sample)).or_default().push(weight);
         }
-        for tied in by_sample.into_values().filter(|tied| tied.len() > 1) {
-            let norms = tied.iter().map(|&weight| owners[weight]).collect::<Vec<_>>();
-            if !one_norm(values, &norms)? {
-                for norm in norms.into_iter().flatten() {
-                    verdicts[norm] = Verdict::Keep { reason: reason(values, &tied) };
-                }
+    }
+    for tied in same.into_values().filter(|tied| tied.len() > 1) {
+        let norms = tied.iter().map(|&weight| owners[weight]).collect::<Vec<_>>();
+        if !one_norm(values, &norms)? {
+            for norm in norms.into_iter().flatten() {
+                verdicts[norm] = Verdict::Keep { reason: reason(values, &tied) };
             }
         }
     }
@@ -61,19 +64,22 @@ fn key(values: &Values<'_>, weight: usize) -> (String, Vec<u64>) {
 }
 
 /// Elements at both ends of a weight; `None` if they say nothing.
-fn sample(values: &Values<'_>, weight: usize) -> Result<Option<Vec<u8>>> {
-    let weight = &values.inventory.weights[weight];
+fn sample(checkpoint: &Checkpoint, weight: &Weight) -> Result<Option<Vec<u8>>> {
     let Some(float) = weight.dtype.float() else { return Ok(None) };
-    let tensor = values.checkpoint.tensor(&weight.tensor)?;
+    let tensor = checkpoint.tensor(&weight.tensor)?;
     let bytes = tensor.bytes.min(ELEMENTS * float.bytes() as u64);
     let mut sample = vec![0; usize::try_from(2 * bytes).unwrap_or_default()];
     let (begin, end) = sample.split_at_mut(usize::try_from(bytes).unwrap_or_default());
-    values.checkpoint.read(tensor, 0, begin)?;
-    values.checkpoint.read(tensor, tensor.bytes - bytes, end)?;
-    let mut different = sample.chunks(float.bytes()).collect::<Vec<_>>();
-    different.sort_unstable();
-    different.dedup();
-    Ok((different.len() >= DIFFERENT).then_some(sample))
+    checkpoint.read(tensor, 0, begin)?;
+    checkpoint.read(tensor, tensor.bytes - bytes, end)?;
+    let mut different = Vec::with_capacity(DIFFERENT);
+    for element in sample.chunks(float.bytes()) {
+        if different.len() < DIFFERENT && !different.contains(&element) {
+            different.push(element);
+        }
+    }
+    let is_telling = different.len() == DIFFERENT;
+    Ok(is_telling.then_some(sample))
 }
 
 /// Whether all these weights feed norms, and those are equal.

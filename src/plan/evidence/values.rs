@@ -86,6 +86,15 @@ impl<'a> Values<'a> {
         self.reducer.warnings
     }
 
+    /// What `work` makes of every item, in order.
+    pub(super) fn in_parallel<P: Sync, R: Send>(
+        &self,
+        items: &[P],
+        work: impl Fn(&P) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        parallel::map(items, self.threads, work)
+    }
+
     /// The statistics of a norm; `None` if they were never touched or cannot be used.
     pub(super) fn statistics(&mut self, norm: usize) -> Result<Option<Arc<Statistics>>> {
         if self.statistics[norm].is_none() {
@@ -97,7 +106,7 @@ impl<'a> Values<'a> {
     /// Reads the statistics of `norms`.
     pub(super) fn read_statistics(&mut self, norms: &[usize]) -> Result<()> {
         let Values { checkpoint, inventory, .. } = *self;
-        let found = parallel::map(norms, self.threads, |&norm| read_statistics(checkpoint, inventory, norm))?;
+        let found = self.in_parallel(norms, |&norm| read_statistics(checkpoint, inventory, norm))?;
         for (&norm, found) in norms.iter().zip(found) {
             self.statistics[norm] = Some(found.map(Arc::new));
         }
@@ -124,7 +133,7 @@ impl<'a> Values<'a> {
         readings.sort_unstable_by_key(|&reading| (Reverse(self.bytes(reading.0)), key(reading)));
         readings.dedup_by_key(|reading| key(*reading));
         let Values { checkpoint, inventory, .. } = *self;
-        let found = parallel::map(&readings, self.threads, |&reading| {
+        let found = self.in_parallel(&readings, |&reading| {
             read_layer(checkpoint, inventory, reading, &mut Reducer::new(&mut Engine::Cpu))
         })?;
         self.layers.extend(readings.into_iter().map(key).zip(found.into_iter().map(|found| found.map(Arc::new))));
@@ -139,7 +148,7 @@ impl<'a> Values<'a> {
         rows: u64,
     ) -> Result<Vec<Option<Agreement>>> {
         let Values { checkpoint, inventory, .. } = *self;
-        parallel::map(looks, self.threads, |(weight, map, statistics)| {
+        self.in_parallel(looks, |(weight, map, statistics)| {
             first_look(checkpoint, &inventory.weights[*weight], *map, statistics, rows)
         })
     }
