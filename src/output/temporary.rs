@@ -129,7 +129,7 @@ mod linux {
 
     // BTRFS_SUPER_MAGIC and EXT4_SUPER_MAGIC of linux/magic.h.
     const BTRFS: u64 = 0x9123_683e;
-    const EXT4: u64 = 0xef53;
+    pub(super) const EXT4: u64 = 0xef53;
 
     /// A file without a name, or `None` where that cannot be had or could not be given a name later.
     pub(super) fn unnamed_in(folder: &Path) -> Option<File> {
@@ -157,7 +157,7 @@ mod linux {
         }
     }
 
-    fn is_on(file: &File, kind: u64) -> bool {
+    pub(super) fn is_on(file: &File, kind: u64) -> bool {
         fstatfs(file).is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|found| found == kind))
     }
 
@@ -243,6 +243,30 @@ mod tests {
         let is_named = |kind| matches!(Temporary::create_in(folder.path(), kind).unwrap(), Temporary::Named(_));
         assert!(is_named(Kind::Named));
         assert_eq!(is_named(Kind::Best), cfg!(not(target_os = "linux")));
+    }
+
+    #[test]
+    fn a_file_is_laid_out_in_its_length() {
+        let folder = tempfile::tempdir().unwrap();
+        for (kind, bytes) in KINDS.into_iter().zip([1 << 20, 0]) {
+            let temporary = Temporary::create_in(folder.path(), kind).unwrap();
+            temporary.lay_out(bytes).unwrap();
+            assert_eq!(temporary.file().metadata().unwrap().len(), bytes, "{kind:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn room_is_found_at_once_on_ext4_alone() {
+        use std::os::unix::fs::MetadataExt;
+        for folder in [std::env::temp_dir().as_path(), Path::new("/dev/shm")] {
+            let temporary = Temporary::create_in(folder, Kind::Best).unwrap();
+            temporary.lay_out(1 << 20).unwrap();
+            let room = 512 * temporary.file().metadata().unwrap().blocks();
+            let expected = if linux::is_on(temporary.file(), linux::EXT4) { 1 << 20 } else { 0 };
+            // Where a file's blocks are listed may take a few more.
+            assert!((expected..expected + (64 << 10)).contains(&room), "{room} bytes in {}", folder.display());
+        }
     }
 
     #[test]
