@@ -3,22 +3,24 @@
 //! In: items and what to do with one. Out: what the threads made of them, or the error of the first item that failed;
 //! which error that is does not depend on the threads' timing as long as only one item fails.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use crate::error::{Error, Result};
 
 /// As many threads as the process may run at once.
 pub(crate) fn all_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Does `work` on every item, on at most `threads` threads. Each of them takes the next item when it is done with one, and
 /// keeps a state of its own, made by `state`; the states are returned, in no order.
-pub(crate) fn each<P: Sync, S: Send>(
-    items: &[P],
+pub(crate) fn each<T: Sync, S: Send>(
+    items: &[T],
     threads: usize,
     state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, usize, &P) -> Result<()> + Sync,
+    work: impl Fn(&mut S, usize, &T) -> Result<()> + Sync,
 ) -> Result<Vec<S>> {
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
@@ -34,19 +36,18 @@ pub(crate) fn each<P: Sync, S: Send>(
         }
         Ok(state)
     };
-    let results = match threads.max(1).min(items.len()) {
-        0 => Vec::new(),
-        // A thread less to start: most small models are done before a second one would be.
-        1 => vec![one()],
-        threads => std::thread::scope(|scope| {
-            let others = (1..threads).map(|_| scope.spawn(one)).collect::<Vec<_>>();
-            let mut results = vec![one()];
-            results.extend(
-                others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-            );
-            results
-        }),
-    };
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
+    let results = thread::scope(|scope| {
+        // Where the system starts no more of them, fewer do the work.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, one).ok();
+        let others = (1..threads.min(items.len())).map_while(start).collect::<Vec<_>>();
+        // This thread works, too: most small models are done before another one would have begun.
+        let mut results = vec![one()];
+        results.extend(others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        results
+    });
     let mut states = Vec::new();
     let mut failed: Option<(usize, Error)> = None;
     for result in results {
@@ -63,10 +64,10 @@ pub(crate) fn each<P: Sync, S: Send>(
 }
 
 /// What `work` makes of every item, in the order of the items.
-pub(crate) fn map<P: Sync, R: Send>(
-    items: &[P],
+pub(crate) fn map<T: Sync, R: Send>(
+    items: &[T],
     threads: usize,
-    work: impl Fn(&P) -> Result<R> + Sync,
+    work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let states = each(items, threads, Vec::new, |made, index, item| {
         made.push((index, work(item)?));

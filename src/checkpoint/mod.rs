@@ -23,6 +23,7 @@ pub(crate) use index::Part;
 pub use index::{INDEX_LIMIT, Index, IndexProblem, is_index};
 
 use crate::error::{Error, Result};
+use crate::store;
 
 /// The free-text map that a safetensors header may carry under `__metadata__`.
 pub type Metadata = BTreeMap<String, String>;
@@ -92,6 +93,12 @@ impl Checkpoint {
     /// Size of its `.safetensors` files together.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.file.bytes()).sum()
+    }
+
+    /// How many may read at once, each in another place, without one losing what another has just fetched.
+    pub fn readers(&self) -> usize {
+        let is_local = self.shards.iter().all(|shard| shard.file.handle().is_some());
+        if is_local { usize::MAX } else { store::READERS }
     }
 
     /// The files it is made of.

@@ -88,7 +88,7 @@ pub(crate) struct FoldArguments {
     /// Float type of the output; a change of type is the CPU's work
     #[arg(long, value_enum, default_value = "keep")]
     pub(crate) dtype: DtypeArgument,
-    /// Do not wait until the output is on disk (fsync); a power failure may leave it incomplete
+    /// Do not wait until the output is on disk (fsync); a power cut may leave it with zeros for weights
     #[arg(long)]
     pub(crate) no_sync: bool,
     /// Write results that are not finite instead of refusing them

@@ -14,7 +14,7 @@
 use super::gpu::AdapterSummary;
 use crate::report::human;
 
-/// Seconds from asking the system for adapters to pipelines that are ready: 0.06 to 0.1 where it was measured.
+/// Seconds from asking the system for adapters to the first dispatch, with the pipelines made for it: 0.04 to 0.1 where it was measured.
 const OPENING: f64 = 0.08;
 
 /// Bytes a second from file to file through the page cache, by the CPU path: 3.4e9 to 5e9 where it was measured.

@@ -28,7 +28,7 @@ pub const PART_ELEMENTS: usize = 1 << 16;
 /// Digits that an element keeps: |q| <= 2^14.
 const DIGITS: i32 = 14;
 
-/// Runs shorter than this are not added up one by one where that can be helped.
+/// Runs shorter than this are not added up one by one where that can be helped: the CPU's widest vectors hold 16 elements.
 const SHORT: u64 = 32;
 
 /// Squares are added up in two halves: so many lower bits, and the others.
@@ -108,7 +108,7 @@ impl<'a> Part<'a> {
     }
 
     /// What is added up apart first, and how many such places a channel has. Short runs (those of transposed convolutions)
-    /// are dear to walk one by one: where rows come again each place in a row is taken for a channel of its own, and
+    /// are dear to walk one by one: where a row comes again, so that it pays, each place in a row is taken for a channel of its own, and
     /// neighbouring elements for those of different channels.
     fn places(&self) -> (ChannelMap, usize) {
         let map @ ChannelMap { inner, row, repeats, .. } = self.map;
@@ -158,8 +158,7 @@ impl Measured<'_> {
         let Part { first, stored, .. } = self.part;
         let (map, places) = self.part.places();
         let tops = self.tops.iter().flat_map(|&top| std::iter::repeat_n(top, places)).collect::<Vec<_>>();
-        let [mut low, mut high] = [(); 2].map(|()| vec![0; tops.len()]);
-        let mut values = vec![0; tops.len()];
+        let (mut low, mut high, mut values) = (vec![0; tops.len()], vec![0; tops.len()], vec![0; tops.len()]);
         let (base, elements) = (self.channels.start * places, cast_slice::<u8, T>(stored));
         let sums = (&mut values[..], &mut low[..], &mut high[..]);
         pulp::Arch::new().dispatch(Add { map, first, base, elements, tops: &tops, sums });

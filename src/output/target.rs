@@ -45,7 +45,11 @@ impl Target {
                 Temporary::create_in(folder, Kind::default()).map_err(|error| not_created(path, folder, error))?
             }
         };
-        file.lay_out(bytes).map_err(Error::io("make room on the disk for", path))?;
+        let action = match store::is_url(path) {
+            true => "make room in the system's temporary folder for",
+            false => "make room on the disk for",
+        };
+        file.lay_out(bytes).map_err(Error::io(action, path))?;
         Ok(Target { path: path.to_owned(), file, bytes })
     }
 

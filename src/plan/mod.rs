@@ -175,7 +175,7 @@ pub struct PlanSettings {
     pub evidence: EvidenceLevel,
     /// Whether one call plans several checkpoints: a plan file's plan for another one is not followed then.
     pub is_one_of_several: bool,
-    /// Threads that look at values. The plan is the same for any number of them.
+    /// Threads that look at values; in a zoo, the share of its threads that a model has. The plan is the same for any number.
     pub threads: usize,
 }
 

@@ -20,6 +20,9 @@ const CAPACITY: usize = 32;
 /// Blocks fetched ahead of a reader.
 const AHEAD: u64 = 2;
 
+// Each of the readers has the block that it reads and those ahead of it.
+const _: () = assert!(super::READERS as u64 * (1 + AHEAD) <= CAPACITY as u64);
+
 /// A block, there or on its way. The bytes or what went wrong.
 pub(super) type Block = Arc<OnceLock<object_store::Result<Vec<u8>>>>;
 

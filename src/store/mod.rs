@@ -35,6 +35,9 @@ pub(crate) use publish::{check_writable, publish};
 
 use crate::error::Result;
 
+/// Threads that may read objects in places far apart: with more, one would lose the blocks that another has just fetched.
+pub(crate) const READERS: usize = 8;
+
 /// An object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
-use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
+use bnfold_gpu::fold::gpu::{BATCH_BYTES, GpuEngine, Wanted};
 use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Job, Scales, affine::Affine};
 use bnfold_gpu::model::{Settings, fold_model};
 use bnfold_gpu::output::{Replace, Style};
@@ -48,6 +48,11 @@ impl Case {
         let pairs = pairs.iter().map(|(norm, weight)| (norm.as_str(), weight.as_str())).collect::<Vec<_>>();
         let (input, plan) = (folder.file("m.safetensors", &model()), folder.text("plan.json", plan(&pairs)));
         Case { folder, input, plan }
+    }
+
+    /// Size of the model, which is that of its weights but for a few bytes.
+    fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.input).unwrap().len()
     }
 
     /// Folds the model from file to file; `progress` is told the bytes that are done.
@@ -106,7 +111,8 @@ fn a_device_lost_at_any_moment_is_replaced_by_the_cpu() {
     let case = Case::new();
     let expected = case.expected();
     // Bytes after which the device goes: none, the first batch, in the middle, with the last batches under way.
-    for after in [0, 1, 10 << 20, 24 << 20] {
+    let last = case.bytes() - 2 * BATCH_BYTES as u64;
+    for after in [0, 1, last / 2, last] {
         let gpu = open();
         let adapter = gpu.adapter().name.clone();
         let lose = gpu.loser();

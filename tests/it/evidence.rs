@@ -391,6 +391,7 @@ fn one_weight_under_two_names_is_shared() {
         }
     }
 }
+
 #[test]
 fn a_plan_does_not_depend_on_the_number_of_threads() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

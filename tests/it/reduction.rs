@@ -157,6 +157,8 @@ fn every_layout_is_summed_wherever_a_part_begins() {
         (Axis::SecondGrouped, &[6, 4, 5, 3], 4),
         (Axis::SecondGrouped, &[7, 1, 3, 3], 7),
         (Axis::SecondGrouped, &[4, 300, 3, 3], 600),
+        (Axis::SecondGrouped, &[4, 3, 31], 3),
+        (Axis::SecondGrouped, &[4, 3, 32], 3),
         (Axis::Last, &[5, 3, 7, 11], 11),
         (Axis::Last, &[3, 300], 300),
         (Axis::LastTwo, &[5, 3, 7, 3], 21),
@@ -200,12 +202,14 @@ fn weights_of_many_parts_and_channels_are_summed() {
 #[test]
 fn no_sum_overflows() {
     let gpu = open();
+    let count = PART_ELEMENTS as u64;
+    // One long run, and one channel in short runs: each of its places is added up apart.
+    let maps = [(Axis::First, vec![1, count]), (Axis::SecondGrouped, vec![count / 16, 1, 16])];
     for (float, digits) in [(Float::F16, 10), (Float::Bf16, 7), (Float::F32, 23)] {
-        let count = PART_ELEMENTS;
-        for sign in [1.0, -1.0] {
+        for (sign, (axis, shape)) in [1.0, -1.0].into_iter().flat_map(|sign| maps.iter().map(move |map| (sign, map))) {
             let below_two = sign * (2.0 - 2f64.powi(-digits));
-            let stored = float.narrow_all(&[below_two]).repeat(count);
-            let map = ChannelMap::new(Axis::First, &[1, count as u64], 1).unwrap();
+            let stored = float.narrow_all(&[below_two]).repeat(PART_ELEMENTS);
+            let map = ChannelMap::new(*axis, shape, 1).unwrap();
             check(&gpu, &Elements::new(float, map, 0, &stored), "all elements the largest");
         }
     }
@@ -272,12 +276,14 @@ fn rows_of_f64_are_near_the_exact_ones() {
 fn what_is_not_finite_has_no_sums() {
     for float in Float::ALL {
         for bad in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
-            let map = ChannelMap::new(Axis::First, &[3, 3], 3).unwrap();
-            for at in 0..9 {
-                let mut values = [0.5; 9];
-                values[at] = bad;
-                let elements = Elements::new(float, map, 0, &float.narrow_all(&values));
-                assert!(Reducer::new(&mut Engine::Cpu).reduce(elements.stretch()).is_none(), "{float:?} {bad}");
+            for (axis, shape, channels) in [(Axis::First, vec![3, 6], 3), (Axis::SecondGrouped, vec![3, 3, 2], 3)] {
+                let map = ChannelMap::new(axis, &shape, channels).unwrap();
+                for at in 0..18 {
+                    let mut values = [0.5; 18];
+                    values[at] = bad;
+                    let elements = Elements::new(float, map, 0, &float.narrow_all(&values));
+                    assert!(Reducer::new(&mut Engine::Cpu).reduce(elements.stretch()).is_none(), "{float:?} {bad}");
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::fold::layout::ChannelMap;
 use crate::fold::settle::Settle;
 use crate::fold::{FoldStats, Job, Piece};
 
-/// Bytes of a batch: enough to hide the cost of a submission, few enough that host and adapter find them in a cache where
+/// Bytes of a batch: enough to hide the cost of a submission on llvmpipe, few enough that host and adapter find them in a cache where
 /// they share one (on llvmpipe batches of 8 MiB take a tenth longer); far below the default limit of 128 MiB a binding.
 pub const BATCH_BYTES: usize = 2 << 20;
 

@@ -152,7 +152,7 @@ impl Shader {
     }
 }
 
-/// Which of a kernel's entry points is that for an element type, of those that WGSL can hold.
+/// The number of the entry point for an element type, of those that WGSL can hold, as [`Kernels::new`] lists them.
 fn entry(float: Float) -> usize {
     match float {
         Float::F32 => 0,

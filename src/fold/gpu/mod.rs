@@ -84,13 +84,13 @@ struct UnderWay {
 }
 
 impl GpuEngine {
-    /// Opens the wanted adapter and builds pipelines and buffers.
+    /// Opens the wanted adapter and makes the buffers; pipelines are made when they are needed.
     pub fn open(wanted: &Wanted) -> Result<GpuEngine> {
         let device = Device::open(wanted)?;
         let shared = device.summary().shares_memory;
         let (kernels, poison, free) = device.checked("set-up", |device, queue| {
             let kernels = Kernels::new(device);
-            let poison = Poison::new((device, queue));
+            let poison = Poison::new((device, queue), shared);
             let free = (0..SLOTS).map(|_| Slot::new((device, queue), &kernels, shared)).collect();
             (kernels, poison, free)
         })?;

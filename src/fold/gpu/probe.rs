@@ -45,8 +45,15 @@ impl GpuEngine {
             (0..REPEAT).for_each(|_| self.kernels.scale(&mut encoder, float, &slot.bindings, tiles, None));
             Ok(queue.submit([encoder.finish()]))
         })?;
+        let source = self.device.checked("probe", |device, queue| {
+            let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            let source = buffer(device, "copy source", BATCH_BYTES, usage);
+            queue.write_buffer(&source, 0, &stored);
+            (source, queue.submit([]))
+        })?;
+        let (source, written) = source;
+        self.device.wait(&written, TIMEOUT)?;
         let copy = self.timed(|device, queue| {
-            let source = buffer(device, "copy source", BATCH_BYTES, wgpu::BufferUsages::COPY_SRC);
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copies") });
             let bytes = BATCH_BYTES as u64;
             (0..REPEAT).for_each(|_| encoder.copy_buffer_to_buffer(&source, 0, &slot.folded, 0, bytes));

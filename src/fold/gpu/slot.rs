@@ -99,21 +99,25 @@ impl Slot {
 /// cannot pass for a result.
 pub(super) struct Poison(wgpu::Buffer);
 
-/// Bytes of poison: few enough that they stay in a cache while they are copied again and again.
+/// Bytes of poison where memory is shared: few enough that they stay in a cache while they are copied again and again. A
+/// card of its own takes a batch in one copy.
 const POISON_BYTES: usize = 128 << 10;
 
 impl Poison {
-    pub(super) fn new((device, queue): (&wgpu::Device, &wgpu::Queue)) -> Poison {
-        let poison =
-            buffer(device, "poison", POISON_BYTES, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
-        queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(POISON_BYTES / 4));
+    pub(super) fn new((device, queue): (&wgpu::Device, &wgpu::Queue), shared: bool) -> Poison {
+        let bytes = if shared { POISON_BYTES } else { BATCH_BYTES };
+        let poison = buffer(device, "poison", bytes, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
+        queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(bytes / 4));
         Poison(poison)
     }
 
     /// Records the filling of the first `bytes` bytes of `target`.
     pub(super) fn fill(&self, encoder: &mut wgpu::CommandEncoder, target: &wgpu::Buffer, bytes: u64) {
-        for begin in (0..bytes).step_by(POISON_BYTES) {
-            encoder.copy_buffer_to_buffer(&self.0, 0, target, begin, (bytes - begin).min(POISON_BYTES as u64));
+        let mut begin = 0;
+        while begin < bytes {
+            let some = self.0.size().min(bytes - begin);
+            encoder.copy_buffer_to_buffer(&self.0, 0, target, begin, some);
+            begin += some;
         }
     }
 }
@@ -125,4 +129,38 @@ pub(super) fn buffer(device: &wgpu::Device, label: &str, bytes: usize, usage: wg
         usage,
         mapped_at_creation: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::fold::gpu::{GpuEngine, TIMEOUT, Wanted, received};
+
+    #[test]
+    fn poison_fills_what_is_asked_for_and_no_more() {
+        let engine = GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one");
+        let (filled, all) = (2 * POISON_BYTES + 52, 3 * POISON_BYTES);
+        for shared in [true, false] {
+            let (sender, mapped) = channel();
+            let copied = engine.device.checked("test", |device, queue| {
+                use wgpu::BufferUsages as Usage;
+                let poison = Poison::new((device, queue), shared);
+                let target = buffer(device, "target", all, Usage::MAP_READ | Usage::COPY_DST);
+                let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                poison.fill(&mut encoder, &target, filled as u64);
+                let submission = queue.submit([encoder.finish()]);
+                target.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result).expect("it is awaited"));
+                (target, submission)
+            });
+            let (target, submission) = copied.unwrap();
+            engine.device.wait(&submission, TIMEOUT).unwrap();
+            received(&mapped).unwrap();
+            let view = target.get_mapped_range(..).unwrap();
+            let (front, rest) = view.split_at(filled);
+            assert!(front.chunks_exact(4).all(|word| word == POISON.to_le_bytes()), "shared: {shared}");
+            assert!(rest.iter().all(|&byte| byte == 0), "shared: {shared}");
+        }
+    }
 }

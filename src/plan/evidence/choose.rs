@@ -115,6 +115,7 @@ fn refuse_shared(verdicts: &mut [Verdict], doubts: &mut [Option<Doubt>]) {
 /// What is likely, by what the names of the norms and of their choices have in common.
 type Groups = BTreeMap<(String, Vec<String>), Vec<usize>>;
 
+/// Likely norms, those alike together.
 fn alike(values: &Values<'_>, verdicts: &[Verdict]) -> Groups {
     let mut groups = Groups::new();
     for (norm, verdict) in verdicts.iter().enumerate() {

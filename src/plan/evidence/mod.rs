@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! templates  pairs of equal names but for numbers stand and fall together; which of them are looked at
-//! values     running statistics and weights, read at most once, by several threads
+//! values     running statistics and weights, read by several threads
 //! stats      row sums and row norms of a weight, piece by piece
 //! score      how far rows and statistics agree; the tests and their error rates
 //! choose     what names leave open between a few weights, or say of one with a doubt
@@ -82,6 +82,7 @@ pub fn weigh(
     let engine = if level == EvidenceLevel::Full { engine } else { &mut cpu };
     let mut values = Values::new(checkpoint, inventory, (engine, threads));
     let is_kept = |verdict: &Verdict| matches!(verdict, Verdict::Keep { .. });
+    // With all evidence, kept norms are assigned weights, or explain what others leave.
     let asked = (0..verdicts.len()).filter(|&norm| level == EvidenceLevel::Full || !is_kept(&verdicts[norm]));
     values.read_statistics(&asked.collect::<Vec<_>>())?;
     let doubts = choose::suppose(&mut values, &mut verdicts, level)?;

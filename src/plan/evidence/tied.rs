@@ -36,12 +36,12 @@ pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Resul
             alike.push(weight);
         }
     }
-    let alike = wanted.into_values().filter(|alike| alike.len() > 1).enumerate();
-    let alike = alike.flat_map(|(group, alike)| alike.into_iter().map(move |weight| (group, weight)));
-    let alike = alike.collect::<Vec<_>>();
-    let samples = values.in_parallel(&alike, |&(_, weight)| sample(checkpoint, &inventory.weights[weight]))?;
+    let groups = wanted.into_values().filter(|group| group.len() > 1).enumerate();
+    let members = groups.flat_map(|(number, group)| group.into_iter().map(move |weight| (number, weight)));
+    let members = members.collect::<Vec<_>>();
+    let samples = values.in_parallel(&members, |&(_, weight)| sample(checkpoint, &inventory.weights[weight]))?;
     let mut same = BTreeMap::<_, Vec<usize>>::new();
-    for ((group, weight), sample) in alike.into_iter().zip(samples) {
+    for ((group, weight), sample) in members.into_iter().zip(samples) {
         if let Some(sample) = sample {
             same.entry((group, sample)).or_default().push(weight);
         }

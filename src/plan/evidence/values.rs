@@ -1,5 +1,5 @@
-//! Evidence: running statistics and weights, read when they are asked for, or by several threads ahead of that, and at
-//! most once.
+//! Evidence: running statistics and weights, read when they are asked for, or by several threads ahead of that. What was
+//! read is kept, but for first looks.
 //!
 //! In: a checkpoint and its inventory. Out: [`Statistics`] of norms and [`Layer`]s of weights, or nothing where they
 //! say nothing: untouched, not finite, of another type or length than expected.
@@ -78,6 +78,7 @@ impl<'a> Values<'a> {
     ) -> Values<'a> {
         let statistics = vec![None; inventory.norms.len()];
         let reducer = Reducer::new(engine);
+        let threads = threads.min(checkpoint.readers());
         Values { checkpoint, inventory, statistics, layers: HashMap::new(), reducer, threads }
     }
 
@@ -87,10 +88,10 @@ impl<'a> Values<'a> {
     }
 
     /// What `work` makes of every item, in order.
-    pub(super) fn in_parallel<P: Sync, R: Send>(
+    pub(super) fn in_parallel<T: Sync, R: Send>(
         &self,
-        items: &[P],
-        work: impl Fn(&P) -> Result<R> + Sync,
+        items: &[T],
+        work: impl Fn(&T) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         parallel::map(items, self.threads, work)
     }
