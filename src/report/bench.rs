@@ -185,7 +185,7 @@ impl Display for BenchReport {
             }
         }
         writeln!(f, "\nmedian of {} rounds, in turn, after one to warm up", self.rounds)?;
-        writeln!(f, "{:<36}{:>9}{:>9}{:>9}{:>12}  of", "", "median s", "min", "max", "a second")?;
+        writeln!(f, "{:<36}{:>10}{:>10}{:>10}{:>12}  of", "", "median ms", "min", "max", "a second")?;
         for measurement in &self.measurements {
             writeln!(f, "{measurement}")?;
         }
@@ -195,10 +195,10 @@ impl Display for BenchReport {
 
 impl Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Samples { median, min, max, .. } = &self.seconds;
+        let [median, min, max] = [self.seconds.median, self.seconds.min, self.seconds.max].map(|time| 1e3 * time);
         #[expect(clippy::cast_possible_truncation, reason = "a rate is positive and shown rounded")]
         let rate = bytes(self.bytes_per_second as u64);
-        write!(f, "{:<36}{median:>9.4}{min:>9.4}{max:>9.4}{rate:>12}", self.step.words())?;
+        write!(f, "{:<36}{median:>10.3}{min:>10.3}{max:>10.3}{rate:>12}", self.step.words())?;
         match self.roof.zip(self.ratio) {
             Some((roof, ratio)) => write!(f, "  {ratio:.2} x {}", roof.words()),
             None => Ok(()),
