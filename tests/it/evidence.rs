@@ -392,6 +392,72 @@ fn one_weight_under_two_names_is_shared() {
     }
 }
 
+/// What values refuse by the sample, all of them must not assign again.
+#[test]
+fn a_weight_that_is_stored_twice_is_assigned_to_no_norm() {
+    let folder = Folder::new();
+    for (name, tied, expected) in [("two", false, 1), ("one", true, 0)] {
+        let mut numbers = Numbers::new(32);
+        let weight = numbers.many(64 * 40, -1.0, 1.0);
+        let other = if tied { weight.clone() } else { numbers.many(64 * 40, -1.0, 1.0) };
+        let mean = weight.chunks(40).map(|row| row.iter().sum::<f64>()).collect::<Vec<_>>();
+        let var = weight.chunks(40).map(|row| row.iter().map(|x| x * x).sum::<f64>()).collect::<Vec<_>>();
+        let model = Model::new()
+            .floats("conv1.weight", Float::F32, &[64, 40, 1, 1], &weight)
+            .floats("conv2.weight", Float::F32, &[64, 40, 1, 1], &other)
+            .norm("bn1", Float::F32, &[1.0; 64], &[0.0; 64], &mean, &var);
+        let path = folder.file(&format!("{name}.safetensors"), &model);
+        for level in ["auto", "full"] {
+            let layers = plan(&path, level);
+            assert_eq!(folds(&layers).len(), expected, "{name}, {level}: {layers:?}");
+        }
+    }
+}
+
+/// Behind a GELU or a SiLU most norms have some mean that is a little negative; one that has none speaks for all.
+#[test]
+fn an_activation_before_one_norm_stands_before_all_that_are_alike() {
+    let folder = Folder::new();
+    for (name, second, expected) in [("none", -1.0, 2), ("one", 0.1, 0)] {
+        let mut numbers = Numbers::new(33);
+        let mut unit = |model: Model, name: &str, lowest: f64| {
+            let mean = numbers.many(32, lowest, 1.0);
+            let (weight, var) = (numbers.many(32 * 20, -1.0, 1.0), numbers.many(32, 0.5, 2.0));
+            model.floats(&format!("{name}.conv.weight"), Float::F32, &[32, 20, 1, 1], &weight).norm(
+                &format!("{name}.bn"),
+                Float::F32,
+                &[1.0; 32],
+                &[0.0; 32],
+                &mean,
+                &var,
+            )
+        };
+        let model = unit(Model::new(), "units.0", -1.0);
+        let layers = plan(&folder.file(&format!("{name}.safetensors"), &unit(model, "units.1", second)), "auto");
+        assert_eq!(folds(&layers).len(), expected, "{name}: {layers:?}");
+        if expected == 0 {
+            let reasons = reasons(&layers);
+            assert!(reasons.iter().any(|reason| reason.contains("none of its 32 running means is negative")));
+            assert!(reasons.iter().any(|reason| reason.contains("and so before all norms of its kind")));
+        }
+    }
+}
+
+#[test]
+fn a_grouped_weight_that_looks_transposed_twice_over_is_left_open() {
+    let folder = Folder::new();
+    for (name, kernel, expected) in [("up", 4, 1), ("up", 3, 2), ("mix", 4, 2)] {
+        let ones = [1.0; 32];
+        let model = Model::new()
+            .floats("conv1.weight", Float::F32, &[32, 3, 3, 3], &[0.5; 32 * 27])
+            .norm("bn1", Float::F32, &ones, &[0.0; 32], &ones, &ones)
+            .floats(&format!("{name}.weight"), Float::F32, &[32, 8, kernel, kernel], &vec![0.5; 256 * kernel * kernel])
+            .norm("bn2", Float::F32, &ones, &[0.0; 32], &ones, &ones);
+        let layers = plan(&folder.file("m.safetensors", &model), "none");
+        assert_eq!(folds(&layers).len(), expected, "{name}, {kernel}: {layers:?}");
+    }
+}
+
 #[test]
 fn a_plan_does_not_depend_on_the_number_of_threads() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -65,8 +65,13 @@ pub(super) struct Open {
     pub(super) gated: HashSet<usize>,
 }
 
-/// Decides what names left open; `refused` holds for each norm a weight that it must not be folded into.
-pub(super) fn decide(values: &mut Values<'_>, refused: &[Option<usize>], verdicts: &mut [Verdict]) -> Result<()> {
+/// Decides what names left open; `refused` holds for each norm a weight that it must not be folded into, `tied` weights that
+/// none must be.
+pub(super) fn decide(
+    values: &mut Values<'_>,
+    (refused, tied): (&[Option<usize>], &HashSet<usize>),
+    verdicts: &mut [Verdict],
+) -> Result<()> {
     let shared = shared(values)?;
     let mut widths: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (norm, known) in values.inventory.norms.iter().enumerate() {
@@ -80,7 +85,7 @@ pub(super) fn decide(values: &mut Values<'_>, refused: &[Option<usize>], verdict
             continue;
         }
         let mut norms = norms_of(values, &norms, verdicts, &shared)?;
-        let mut candidates = candidates_of(values, channels, verdicts)?;
+        let mut candidates = candidates_of(values, channels, (verdicts, tied))?;
         if norms.len().saturating_mul(candidates.len()) > MOST_PAIRS {
             continue;
         }
@@ -178,7 +183,11 @@ fn norms_of(values: &mut Values<'_>, norms: &[usize], verdicts: &[Verdict], shar
 }
 
 /// The weights that put out `channels`.
-fn candidates_of(values: &mut Values<'_>, channels: u64, verdicts: &[Verdict]) -> Result<Vec<Candidate>> {
+fn candidates_of(
+    values: &mut Values<'_>,
+    channels: u64,
+    (verdicts, tied): (&[Verdict], &HashSet<usize>),
+) -> Result<Vec<Candidate>> {
     let owned = verdicts.iter().filter_map(|verdict| match verdict {
         Verdict::Fold { weight, .. } => Some(*weight),
         Verdict::Likely { .. } | Verdict::Keep { .. } => None,
@@ -191,7 +200,8 @@ fn candidates_of(values: &mut Values<'_>, channels: u64, verdicts: &[Verdict]) -
     let mut found = Vec::new();
     for (weight, (op, map)) in fitting {
         let Some(layer) = values.layer((weight, map, channels))? else { continue };
-        let (free, depthwise) = (!owned.contains(&weight), channelwise(&values.inventory.weights[weight]));
+        let (free, depthwise) =
+            (!owned.contains(&weight) && !tied.contains(&weight), channelwise(&values.inventory.weights[weight]));
         found.push(Candidate { weight, op, map, layer, free, depthwise });
     }
     Ok(found)

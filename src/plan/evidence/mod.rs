@@ -87,7 +87,7 @@ pub fn weigh(
     values.read_statistics(&asked.collect::<Vec<_>>())?;
     let doubts = choose::suppose(&mut values, &mut verdicts, level)?;
     let planned = verdicts.iter().map(weight).collect::<Vec<_>>();
-    tied::refuse(&mut values, &mut verdicts)?;
+    let tied = tied::refuse(&mut values, &mut verdicts)?;
     activation::refuse(&mut values, &Template::group(inventory, &verdicts, &doubts), &mut verdicts)?;
     judge::decide(&mut values, &Template::group(inventory, &verdicts, &doubts), &mut verdicts, level)?;
     turned::refuse(&mut values, &mut verdicts)?;
@@ -97,7 +97,7 @@ pub fn weigh(
     if level == EvidenceLevel::Full {
         // What values refused once is not made again from fewer of them.
         let refused = planned.iter().zip(&verdicts).map(|(planned, now)| planned.filter(|_| weight(now).is_none()));
-        assign::decide(&mut values, &refused.collect::<Vec<_>>(), &mut verdicts)?;
+        assign::decide(&mut values, (&refused.collect::<Vec<_>>(), &tied), &mut verdicts)?;
     }
     warnings.extend(values.into_warnings());
     Ok(verdicts)

@@ -6,7 +6,7 @@
 //! and shape are compared by [`ELEMENTS`] elements at each end, of which enough differ from each other. Copies whose norms
 //! are equal too, as in a file that holds a network twice, stay one network twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::values::Values;
 use crate::checkpoint::Checkpoint;
@@ -19,8 +19,9 @@ const ELEMENTS: u64 = 64;
 /// Fewer different elements than these say nothing: a weight that was never trained may be constant.
 const DIFFERENT: usize = 8;
 
-/// Refuses folds into weights that hold the values of another weight with another norm.
-pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Result<()> {
+/// Refuses folds into weights that hold the values of another weight with another norm; returns all such weights, which
+/// no norm may be folded into.
+pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Result<HashSet<usize>> {
     let (checkpoint, inventory) = (values.checkpoint, values.inventory);
     let mut owners = vec![None; inventory.weights.len()];
     let mut wanted = BTreeMap::<_, Vec<usize>>::new();
@@ -46,15 +47,17 @@ pub(super) fn refuse(values: &mut Values<'_>, verdicts: &mut [Verdict]) -> Resul
             same.entry((group, sample)).or_default().push(weight);
         }
     }
+    let mut refused = HashSet::new();
     for tied in same.into_values().filter(|tied| tied.len() > 1) {
         let norms = tied.iter().map(|&weight| owners[weight]).collect::<Vec<_>>();
         if !one_norm(values, &norms)? {
             for norm in norms.into_iter().flatten() {
                 verdicts[norm] = Verdict::Keep { reason: reason(values, &tied) };
             }
+            refused.extend(tied);
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// What weights must have in common to be one.

@@ -72,7 +72,9 @@ pub(super) fn operation(weight: &Weight, channels: u64, kernels: &BTreeSet<&[u64
     match transposition(weight) {
         _ if same => Some(ordinary),
         Transposition::Said => Some(transposed).filter(|_| square),
-        Transposition::Hinted | Transposition::Unsaid if !square => Some(ordinary),
+        // A grouped one: twice hinted at, it is not taken for an ordinary one.
+        Transposition::Hinted if !square => Some(ordinary).filter(|_| !(even(weight) && says(&module, UP))),
+        Transposition::Unsaid if !square => Some(ordinary),
         Transposition::Hinted => Some(ordinary).filter(|_| says(&module, DOWN) && !says(&module, UP)),
         Transposition::Unsaid => Some(ordinary).filter(|_| !suspect || says(&module, DOWN) && !says(&module, UP)),
     }
