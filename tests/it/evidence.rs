@@ -443,6 +443,29 @@ fn an_activation_before_one_norm_stands_before_all_that_are_alike() {
     }
 }
 
+/// A bias warns of something between layer and norm, and a tanh there keeps the order of all means and variances: values
+/// outweigh the warning only where they are too large for that.
+#[test]
+fn a_layer_with_a_bias_is_folded_only_where_no_tanh_can_stand_behind_it() {
+    let folder = Folder::new();
+    for (name, size, expected) in [("large", 1.0, 1), ("small", 0.05, 0)] {
+        let mut numbers = Numbers::new(34);
+        let (weight, bias) = (numbers.many(64 * 40, -1.0, 1.0), numbers.many(64, -0.1, 0.1));
+        let sums = weight.chunks(40).zip(&bias).map(|(row, bias)| size * row.iter().sum::<f64>() + bias);
+        let var = weight.chunks(40).map(|row| size * size * row.iter().map(|x| x * x).sum::<f64>());
+        let (mean, var) = (sums.collect::<Vec<_>>(), var.collect::<Vec<_>>());
+        assert_eq!(mean.iter().zip(&var).all(|(mean, var)| mean * mean + var <= 1.0), expected == 0, "test is broken");
+        let model = Model::new()
+            .floats("fc1.weight", Float::F32, &[64, 40], &weight)
+            .floats("fc1.bias", Float::F32, &[64], &bias)
+            .norm("bn1", Float::F32, &[1.0; 64], &[0.0; 64], &mean, &var);
+        let path = folder.file(&format!("{name}.safetensors"), &model);
+        let layers = plan(&path, "auto");
+        assert_eq!(folds(&layers).len(), expected, "{name}: {layers:?}");
+        assert!(reasons(&layers).iter().all(|reason| reason.contains("has a bias")), "{layers:?}");
+    }
+}
+
 #[test]
 fn a_grouped_weight_that_looks_transposed_twice_over_is_left_open() {
     let folder = Folder::new();

@@ -16,6 +16,12 @@ pub(super) fn stands_before(statistics: &Statistics) -> bool {
     statistics.mean.len() as u64 >= FEWEST_CHANNELS && statistics.mean.iter().all(|&mean| mean >= 0.0)
 }
 
+/// Whether all values may lie between -1 and 1, as behind a tanh or a softsign, which keep the order and both signs, so that
+/// no rank tells: the mean of their squares is `mean^2 + var`.
+pub(super) fn may_be_squashed(statistics: &Statistics) -> bool {
+    statistics.mean.iter().zip(&statistics.var).all(|(mean, var)| mean * mean + var <= 1.0)
+}
+
 /// Refuses folds of norms behind an activation, and of all that are alike.
 pub(super) fn refuse(values: &mut Values<'_>, templates: &[Template], verdicts: &mut [Verdict]) -> Result<()> {
     for template in templates {

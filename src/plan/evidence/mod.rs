@@ -91,8 +91,15 @@ pub fn weigh(
     activation::refuse(&mut values, &Template::group(inventory, &verdicts, &doubts), &mut verdicts)?;
     judge::decide(&mut values, &Template::group(inventory, &verdicts, &doubts), &mut verdicts, level)?;
     turned::refuse(&mut values, &mut verdicts)?;
-    for (verdict, doubt) in verdicts.iter_mut().zip(doubts) {
-        confirmed_or_kept(verdict, doubt);
+    for (norm, (verdict, doubt)) in verdicts.iter_mut().zip(doubts).enumerate() {
+        let Some(doubt) = doubt else { continue };
+        let is_hidden = match weight(verdict) {
+            Some(weight) if inventory.weights[weight].bias_exists => {
+                values.statistics(norm)?.is_some_and(|statistics| activation::may_be_squashed(&statistics))
+            }
+            _ => false,
+        };
+        confirmed_or_kept(verdict, doubt, is_hidden);
     }
     if level == EvidenceLevel::Full {
         // What values refused once is not made again from fewer of them.
@@ -119,11 +126,11 @@ fn without_values(verdict: Verdict) -> Verdict {
     }
 }
 
-/// A fold that was only likely stays one if values singled its weight out and confirmed it.
-fn confirmed_or_kept(verdict: &mut Verdict, doubt: Option<Doubt>) {
-    let Some(Doubt { reason, is_singled_out, .. }) = doubt else { return };
+/// A fold that was only likely stays one if values singled its weight out and confirmed it, and what names warn of could not
+/// be hidden from them.
+fn confirmed_or_kept(verdict: &mut Verdict, Doubt { reason, is_singled_out, .. }: Doubt, is_hidden: bool) {
     if let Verdict::Fold { evidence, .. } = &*verdict
-        && !(is_singled_out && evidence.iter().any(|line| line.starts_with(judge::CONFIRMS)))
+        && (is_hidden || !is_singled_out || !evidence.iter().any(|line| line.starts_with(judge::CONFIRMS)))
     {
         *verdict = Verdict::Keep { reason };
     }
