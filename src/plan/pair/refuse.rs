@@ -107,7 +107,12 @@ pub(super) fn transposed(weight: &Weight) -> String {
 }
 
 pub(super) fn other_channels(weight: &Weight, channels: u64) -> String {
-    format!("`{}` has shape {:?} and cannot put out its {channels} channels", weight.tensor, weight.shape)
+    match weight.bias_channels {
+        Some(bias) if bias != channels => {
+            format!("`{}` has a bias of {bias} channels, and the norm has {channels}", weight.tensor)
+        }
+        _ => format!("`{}` has shape {:?} and cannot put out its {channels} channels", weight.tensor, weight.shape),
+    }
 }
 
 pub(super) fn other_operation(weight: &Weight, op: Op) -> String {
