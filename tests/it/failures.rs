@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bnfold_gpu::checkpoint::Float;
 
-use crate::fixture::{Folder, Model, Run, fold, plan, plan_without_eps};
+use crate::fixture::{Folder, Model, Run, bnfold, fold, plan, plan_without_eps};
 
 /// Folds `model` with `options`; it must fail with all of `words` and leave nothing. Returns what it said.
 #[track_caller]
@@ -243,6 +243,20 @@ fn a_kill_in_the_middle_leaves_the_folder_as_it_was() {
     let run = Run::end(child);
     assert_eq!((run.code, &*run.stderr), (None, ""), "it ended before the signal");
     assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
+}
+
+#[test]
+fn a_bias_of_another_length_is_what_does_not_fit() {
+    let folder = Folder::new();
+    let model = Model::new()
+        .floats("conv.weight", Float::F32, &[16, 3, 3, 3], &[0.5; 16 * 27])
+        .floats("conv.bias", Float::F32, &[8], &[0.5; 8])
+        .norm("bn", Float::F32, &[1.0; 16], &[0.0; 16], &[0.0; 16], &[1.0; 16]);
+    let input = folder.file("m.safetensors", &model);
+    let arguments: &[&dyn AsRef<std::ffi::OsStr>] = &[&"plan", &"--quiet", &"--format", &"json", &"--input", &input];
+    let plan = bnfold(arguments).expect(0).json();
+    let reason = plan["layers"][0]["reason"].as_str().unwrap();
+    assert_eq!(reason, "`conv.weight` has a bias of 8 channels, and the norm has 16");
 }
 
 /// A limit on the size of files stands for the disk that is full: the write fails where the limit is reached.
