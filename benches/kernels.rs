@@ -8,11 +8,12 @@ use std::hint::black_box;
 
 use bnfold_gpu::bench::{Shape, synthetic};
 use bnfold_gpu::checkpoint::{Checkpoint, Dtype, Float, Tensor};
-use bnfold_gpu::fold::layout::{Axis, ChannelMap};
 use bnfold_gpu::fold::{Engine, FoldOptions, Scales, cpu};
 use bnfold_gpu::model::{Settings, fold_model};
+use bnfold_gpu::network::Inventory;
+use bnfold_gpu::network::channels::{Axis, ChannelMap};
 use bnfold_gpu::output::Replace;
-use bnfold_gpu::plan::{Inventory, pair};
+use bnfold_gpu::plan::pair;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// A weight of a ResNet's last stage, a depthwise one, and a Keras one.

@@ -38,6 +38,7 @@ pub mod checkpoint;
 pub mod error;
 pub mod fold;
 pub mod model;
+pub mod network;
 pub mod output;
 mod parallel;
 pub mod plan;

@@ -13,7 +13,8 @@ use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
 use crate::fold::affine::Affine;
 use crate::fold::oracle;
-use crate::plan::{Fold, Norm, Planned};
+use crate::network::{Fold, Norm};
+use crate::plan::Planned;
 
 /// Elements compared at a time.
 const CHUNK: u64 = 1 << 18;

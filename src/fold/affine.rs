@@ -10,7 +10,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::plan::{Fold, Norm};
+use crate::network::{Fold, Norm};
 
 /// A norm, ready to be folded. All vectors have one entry a channel.
 #[derive(Debug, Clone, PartialEq)]

@@ -242,8 +242,8 @@ fn padded<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold::layout::Axis;
     use crate::fold::oracle;
+    use crate::network::channels::Axis;
 
     /// Values of every size, exact halves of units, subnormals, zeros and infinities.
     fn values(float: Float, seed: u64) -> Vec<f64> {
@@ -314,7 +314,7 @@ mod tests {
         ];
         for (axis, shape, channels) in cases {
             let scales = (0..channels).map(|channel| 0.5 + channel as f64).collect::<Vec<_>>();
-            let map = crate::fold::layout::ChannelMap::new(axis, shape, channels).unwrap();
+            let map = crate::network::channels::ChannelMap::new(axis, shape, channels).unwrap();
             let elements = shape.iter().product::<u64>();
             let stored = vec![1.0; elements as usize];
             let mut folded = (0..elements).map(|i| scales[map.channel(i) as usize]).collect::<Vec<_>>();

@@ -10,8 +10,8 @@ use half::{bf16, f16};
 
 use super::Scales;
 use super::element::Element;
-use super::layout::{ChannelMap, Run};
 use crate::checkpoint::Float;
+use crate::network::channels::{ChannelMap, Run};
 
 /// Elements that are given a scale each at a time: the scales stay in the innermost cache.
 const CHUNK: usize = 1024;

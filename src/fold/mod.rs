@@ -20,7 +20,6 @@ pub mod engine;
 mod finite;
 #[cfg(feature = "gpu")]
 pub mod gpu;
-pub mod layout;
 pub mod oracle;
 mod ranges;
 pub mod reduce;
@@ -33,8 +32,8 @@ use std::time::Duration;
 
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
+use crate::network::Fold;
 use crate::parallel;
-use crate::plan::Fold;
 pub use engine::Engine;
 pub use ranges::Range;
 pub use shifts::Shifts;

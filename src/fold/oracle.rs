@@ -4,8 +4,8 @@
 //! a result is from it. It shares no arithmetic and no channel map with the paths it judges: channels come from the
 //! element's coordinates.
 
-use super::layout::Axis;
 use crate::checkpoint::Float;
+use crate::network::channels::Axis;
 
 /// A weight as the oracle sees it.
 #[derive(Debug, Clone, Copy)]

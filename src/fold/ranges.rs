@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use bytemuck::{Pod, cast_slice};
 
-use super::layout::{ChannelMap, Run};
 use super::{Job, Piece};
 use crate::checkpoint::Float;
+use crate::network::channels::{ChannelMap, Run};
 
 /// Smallest and largest of some numbers; a NaN counts as infinite, on the side of its sign.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -172,7 +172,7 @@ impl<B: Bits> Window<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold::layout::Axis;
+    use crate::network::channels::Axis;
 
     /// Channel by channel, by the map's own definition.
     fn expected(map: ChannelMap, channels: usize, values: &[f64]) -> Vec<Range> {

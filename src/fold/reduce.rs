@@ -19,8 +19,8 @@ use half::{bf16, f16};
 
 use super::Engine;
 use super::bits::Bits;
-use super::layout::{ChannelMap, Run};
 use crate::checkpoint::Float;
+use crate::network::channels::{ChannelMap, Run};
 
 /// Elements of a part: so few that no sum of 32 bits overflows, as the shader's head proves.
 pub const PART_ELEMENTS: usize = 1 << 16;

@@ -6,8 +6,8 @@
 use super::{Engine, FoldOptions, oracle};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
+use crate::network::Fold;
 use crate::output::NormPlan;
-use crate::plan::Fold;
 
 /// The shifts of all folds, as they are stored.
 #[derive(Debug)]

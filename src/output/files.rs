@@ -17,7 +17,7 @@ use super::{OutputProblem, Same, header_bytes, place};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
-use crate::plan::Fold;
+use crate::network::Fold;
 use crate::store;
 
 /// The files of an output under way.

@@ -12,7 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::Layout;
 use crate::checkpoint::{Checkpoint, Index, Part};
-use crate::plan::Fold;
+use crate::network::Fold;
 
 /// The text of the index of the output that is laid out as `layout`.
 pub(super) fn index_text(

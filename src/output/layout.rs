@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::NormPlan;
 use crate::checkpoint::{Checkpoint, Dtype, Float, Metadata};
 use crate::error::{Error, Result};
-use crate::plan::Fold;
+use crate::network::Fold;
 
 /// One tensor of the output.
 #[derive(Debug, Clone, PartialEq)]

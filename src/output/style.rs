@@ -14,7 +14,7 @@ use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
 use crate::fold::affine::Affine;
 use crate::fold::oracle;
-use crate::plan::Fold;
+use crate::network::Fold;
 
 /// How a folded norm is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::architecture;
 use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
-use super::{Inventory, Norm};
 use crate::error::{counted, shown};
+use crate::network::{Inventory, Norm};
 
 /// What the user and the checkpoint's surroundings say about eps.
 #[derive(Debug, Default, Clone)]

@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::eps::{ASSUMED, EpsLookup, SourcedEps, is_eps};
-use super::{Action, FoldLine, Inventory, Layer, Misfit, Norm, Op, Plan, VERSION, Weight};
+use super::{Action, FoldLine, Layer, Misfit, Plan, VERSION};
 use crate::error::{Error, Result};
+use crate::network::{Inventory, Norm, Op, Weight};
 
 /// A plan file that was read: the plan and where its layers stand.
 #[derive(Debug)]

@@ -11,13 +11,9 @@
 
 mod architecture;
 mod catalogue;
-mod companion;
-pub mod dialect;
 mod eps;
 mod evidence;
 mod file;
-mod inventory;
-mod norms;
 mod pair;
 mod resolve;
 mod stake;
@@ -26,9 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use eps::EpsSettings;
 pub use evidence::{EvidenceLevel, SAMPLE_BYTES, weigh};
-pub use inventory::{Inventory, Norm, Weight};
 pub use pair::{Verdict, pair};
-pub use resolve::{Fold, Misfit, resolve};
+pub use resolve::{Misfit, resolve};
 pub use stake::EpsWarning;
 
 use std::path::Path;
@@ -36,6 +31,7 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::fold::Engine;
+use crate::network::{Fold, Inventory, Op};
 use crate::parallel;
 use eps::EpsLookup;
 
@@ -107,20 +103,6 @@ pub struct FoldLine {
     pub eps_source: String,
     /// What speaks for the pair.
     pub evidence: Vec<Evidence>,
-}
-
-/// Kind of a layer that can feed a norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Op {
-    /// A convolution of any rank, grouped ones included.
-    Conv,
-    /// A transposed convolution.
-    ConvTranspose,
-    /// A fully connected layer.
-    Linear,
-    /// A depthwise convolution that is laid out unlike other convolutions (Keras, TF).
-    Depthwise,
 }
 
 impl Plan {

@@ -5,38 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Action, FoldLine, Inventory, Layer, Norm, Op, Plan, Weight};
-use crate::checkpoint::{Checkpoint, Float};
-use crate::fold::layout::{Axis, ChannelMap};
-
-/// One norm and the layer it goes into, checked against the checkpoint.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Fold {
-    /// The norm.
-    pub norm: Norm,
-    /// The weight's tensor.
-    pub weight: String,
-    /// Its dimensions.
-    pub shape: Vec<u64>,
-    /// Its number of elements.
-    pub elements: u64,
-    /// Its element type.
-    pub float: Float,
-    /// Kind of the layer.
-    pub op: Op,
-    /// Where its output channels lie.
-    pub axis: Axis,
-    /// The same for the arithmetic.
-    pub map: ChannelMap,
-    /// Output channels.
-    pub channels: u64,
-    /// The bias's tensor, existing or to be created.
-    pub bias: String,
-    /// Element type of the existing bias.
-    pub bias_float: Option<Float>,
-    /// The norm's eps.
-    pub eps: f64,
-}
+use super::{Action, FoldLine, Layer, Plan};
+use crate::checkpoint::Checkpoint;
+use crate::network::{Fold, Inventory, Norm, Weight};
 
 /// A plan's line that does not fit.
 #[derive(Debug, Clone, PartialEq)]
@@ -199,16 +170,4 @@ fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) 
         bias_float,
         eps: line.eps,
     })
-}
-
-impl Op {
-    /// Its name in a plan.
-    pub fn name(self) -> &'static str {
-        match self {
-            Op::Conv => "conv",
-            Op::ConvTranspose => "conv_transpose",
-            Op::Linear => "linear",
-            Op::Depthwise => "depthwise",
-        }
-    }
 }

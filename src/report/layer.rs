@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::lint::{self, LARGE_SCALE, Lint};
 use crate::checkpoint::Float;
 use crate::fold::{Range, Shifts};
+use crate::network::{Fold, Op};
 use crate::output::NormPlan;
-use crate::plan::{Action, Fold, Op, Planned};
+use crate::plan::{Action, Planned};
 
 /// Bins of [`ScaleReport::histogram`] a decade.
 pub const BINS_A_DECADE: i32 = 10;

@@ -14,6 +14,7 @@ use crate::checkpoint::{Checkpoint, InputFile, Metadata};
 use crate::error::{Error, Result, shown};
 use crate::fold::FoldOptions;
 use crate::model::Settings;
+use crate::network::dialect;
 use crate::plan::{EpsSettings, PlanSettings, Planned};
 
 /// The metadata key.
@@ -54,12 +55,8 @@ impl Record {
     pub(crate) fn put_into(&self, metadata: &mut Option<Metadata>, planned: &Planned) {
         let metadata = metadata.get_or_insert_default();
         metadata.insert(KEY.to_owned(), self.to_metadata());
-        let format = match planned.plan.dialect.as_deref() {
-            Some("pytorch") | None => "pt",
-            Some("mlx") => "mlx",
-            Some("flax" | "haiku") => "flax",
-            Some(_) => "tf",
-        };
+        let dialect = planned.plan.dialect.as_deref().and_then(dialect::named);
+        let format = dialect.map_or("pt", |dialect| dialect.format);
         metadata.entry("format".to_owned()).or_insert_with(|| format.to_owned());
     }
 

@@ -6,8 +6,9 @@
 use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::{Engine, FoldOptions, Job, Scales, Shifts, affine::Affine, fold};
+use bnfold_gpu::network::Fold;
 use bnfold_gpu::output::{Style, style_norms};
-use bnfold_gpu::plan::{Fold, PlanSettings, plan};
+use bnfold_gpu::plan::{PlanSettings, plan};
 
 use crate::fixture::{Folder, Model, Numbers};
 

@@ -6,10 +6,10 @@
 
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, Batch, GpuEngine, Wanted};
-use bnfold_gpu::fold::layout::{Axis, ChannelMap};
 use bnfold_gpu::fold::{Job, Piece, Scales, cpu};
-use bnfold_gpu::plan::dialect::DIALECTS;
-use bnfold_gpu::plan::{Fold, Norm, Op};
+use bnfold_gpu::network::channels::{Axis, ChannelMap};
+use bnfold_gpu::network::dialect::DIALECTS;
+use bnfold_gpu::network::{Fold, Norm, Op};
 
 use crate::fixture::Numbers;
 use crate::library::{dtype, ulp};

@@ -7,8 +7,8 @@ use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::Engine;
 #[cfg(feature = "gpu")]
 use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
-use bnfold_gpu::fold::layout::{Axis, ChannelMap};
 use bnfold_gpu::fold::reduce::{Measured, PART_ELEMENTS, Part, Reducer, Stretch, Sums};
+use bnfold_gpu::network::channels::{Axis, ChannelMap};
 
 use crate::fixture::Numbers;
 

@@ -8,7 +8,8 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 use bnfold_gpu::checkpoint::{Dtype, Metadata, Tensor};
-use bnfold_gpu::plan::{Inventory, Verdict, pair};
+use bnfold_gpu::network::Inventory;
+use bnfold_gpu::plan::{Verdict, pair};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

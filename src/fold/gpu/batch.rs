@@ -10,9 +10,9 @@ use std::time::Instant;
 use super::kernel::Segment;
 use crate::checkpoint::Float;
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
 use crate::fold::settle::Settle;
 use crate::fold::{FoldStats, Job, Piece};
+use crate::network::channels::ChannelMap;
 
 /// Bytes of a batch: enough to hide the cost of a submission on llvmpipe, few enough that host and adapter find them in a cache where
 /// they share one (on llvmpipe batches of 8 MiB take a tenth longer); far below the default limit of 128 MiB a binding.

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 
-use super::super::Inventory;
 use super::rules::PairLine;
 use super::{Catalogue, Entry, PathGlob};
+use crate::network::Inventory;
+use crate::network::names;
 
 /// Module paths that belong to one family only.
 #[derive(Debug, Deserialize)]
@@ -97,14 +98,5 @@ impl Recognised {
 
 /// A module's path with `/` between segments and `#` for every number.
 pub(super) fn template(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for c in path.chars() {
-        match c {
-            '.' => out.push('/'),
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
-        }
-    }
-    out
+    names::template(&path.replace('.', "/"))
 }

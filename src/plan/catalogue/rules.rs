@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::recognise::template;
 use super::{Catalogue, Known, NameGlob, Recognised};
-use crate::plan::Op;
+use crate::network::Op;
 
 /// Pairs of architectures whose name matches one of `names`.
 #[derive(Debug, Deserialize)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::recognise::recognise_paths;
 use super::*;
-use crate::plan::dialect::DIALECTS;
+use crate::network::dialect::DIALECTS;
 
 #[derive(Deserialize)]
 struct Facts {

@@ -20,9 +20,9 @@ use super::templates::free_operation;
 use super::values::{Layer, Statistics, Values};
 use super::{FEWEST_CHANNELS, activated, activation, agreed, judge};
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
-use crate::plan::pair::channelwise;
-use crate::plan::{Op, Verdict};
+use crate::network::Op;
+use crate::network::channels::ChannelMap;
+use crate::plan::Verdict;
 
 /// Share of the running means' variance that a prediction must explain. The largest of a wrong pair is 0.89, in 98
 /// networks.
@@ -201,7 +201,7 @@ fn candidates_of(
     for (weight, (op, map)) in fitting {
         let Some(layer) = values.layer((weight, map, channels))? else { continue };
         let (free, depthwise) =
-            (!owned.contains(&weight) && !tied.contains(&weight), channelwise(&values.inventory.weights[weight]));
+            (!owned.contains(&weight) && !tied.contains(&weight), values.inventory.weights[weight].is_channelwise());
         found.push(Candidate { weight, op, map, layer, free, depthwise });
     }
     Ok(found)

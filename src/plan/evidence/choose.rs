@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use super::agreed;
 use super::score::{Agreement, together};
-use super::templates::{SAMPLES, differing, without_numbers};
+use super::templates::{SAMPLES, differing};
 use super::values::{Layer, Statistics, Values};
 use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
-use crate::plan::pair::channelwise;
-use crate::plan::{Inventory, Op, Verdict};
+use crate::network::channels::ChannelMap;
+use crate::network::names::template;
+use crate::network::{Inventory, Op};
+use crate::plan::Verdict;
 
 /// Standard deviations by which the chosen weight must agree: chance for one in 3.5 million.
 const RELATED: f64 = 5.0;
@@ -122,7 +123,7 @@ fn alike(values: &Values<'_>, verdicts: &[Verdict]) -> Groups {
         let Verdict::Likely { choices, is_its_own, .. } = verdict else { continue };
         let name = &values.inventory.norms[norm].name;
         let slots = choices.iter().map(|&(weight, ..)| differing(name, &values.inventory.weights[weight].module));
-        let name = if *is_its_own { name.clone() } else { without_numbers(name) };
+        let name = if *is_its_own { name.clone() } else { template(name) };
         groups.entry((name, slots.collect())).or_default().push(norm);
     }
     groups
@@ -203,7 +204,7 @@ fn choose(
     for view in &views {
         let (weight, ..) = choices(&verdicts[view.norm])[best];
         // A depthwise layer multiplies its inputs channel by channel, so the norm before it explains much, and rightly.
-        if !channelwise(&values.inventory.weights[weight]) && follows_another_norm(values, view, best, others)? {
+        if !values.inventory.weights[weight].is_channelwise() && follows_another_norm(values, view, best, others)? {
             return Ok(None);
         }
     }

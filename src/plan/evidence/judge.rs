@@ -24,8 +24,9 @@ use super::turned::other_kinds;
 use super::values::{Reading, Statistics, Values};
 use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
-use crate::plan::{Op, Verdict};
+use crate::network::Op;
+use crate::network::channels::ChannelMap;
+use crate::plan::Verdict;
 
 /// Standard deviations by which a rival must agree with the sampled pairs together, and with a single one.
 const RELATED: (f64, f64) = (5.0, 6.0);

@@ -15,8 +15,8 @@ use super::score::dot;
 use super::values::Values;
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
-use crate::fold::layout::{Axis, ChannelMap};
-use crate::plan::{Op, Weight};
+use crate::network::channels::{Axis, ChannelMap};
+use crate::network::{Op, Weight};
 
 /// Numbers that a layer's sums may take: 128 MB. Larger layers are left to the other tests.
 const LARGEST: u64 = 1 << 24;

@@ -6,8 +6,8 @@
 
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
 use crate::fold::reduce::{Measured, Reducer, Stretch, Sums};
+use crate::network::channels::ChannelMap;
 
 /// Bytes read at a time: few enough that they stay in a core's cache when they are widened to f64.
 const PIECE_BYTES: u64 = 128 << 10;
@@ -93,7 +93,7 @@ impl Rows {
 mod tests {
     use super::*;
     use crate::fold::Engine;
-    use crate::fold::layout::Axis;
+    use crate::network::channels::Axis;
 
     /// Every layout, in pieces of every size, against a look-up of each element's channel.
     #[test]

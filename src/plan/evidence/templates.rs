@@ -10,9 +10,10 @@ use super::choose::Doubt;
 use super::turned::other_kinds;
 use super::values::Values;
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
-use crate::plan::pair::kernel;
-use crate::plan::{Inventory, Op, Verdict, Weight};
+use crate::network::channels::ChannelMap;
+use crate::network::names::template;
+use crate::network::{Inventory, Op, Weight};
+use crate::plan::Verdict;
 
 /// A planned fold.
 #[derive(Debug, Clone, Copy)]
@@ -62,29 +63,19 @@ fn key(norm: &str, weight: &str) -> (String, String, String) {
         let rest = name.get(scope..).unwrap_or(name);
         let parts = rest.split(separator).map(|part| match part.parse::<u64>() {
             Ok(_) => "#".to_owned(),
-            Err(_) if scope == 0 => without_numbers(part),
+            Err(_) if scope == 0 => template(part),
             Err(_) => part.to_owned(),
         });
         parts.collect::<Vec<_>>().join(".")
     };
-    (without_numbers(norm.get(..scope).unwrap_or_default()), rest(norm), rest(weight))
-}
-
-/// `text` with `#` for every number.
-pub(super) fn without_numbers(text: &str) -> String {
-    let digits = |c: &char| c.is_ascii_digit();
-    let parts = text.chars().collect::<Vec<_>>();
-    parts
-        .chunk_by(|a, b| digits(a) && digits(b))
-        .map(|part| if digits(&part[0]) { "#".into() } else { part.iter().collect::<String>() })
-        .collect()
+    (template(norm.get(..scope).unwrap_or_default()), rest(norm), rest(weight))
 }
 
 /// What tells `other` from `name`: the differences of their numbers, or the part of it that `name` does not share.
 pub(super) fn differing(name: &str, other: &str) -> String {
     let numbers =
         |name: &str| name.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect::<Vec<i64>>();
-    if without_numbers(name) == without_numbers(other) {
+    if template(name) == template(other) {
         let differences = numbers(name).into_iter().zip(numbers(other)).map(|(a, b)| b.wrapping_sub(a).to_string());
         return differences.collect::<Vec<_>>().join(" ");
     }
@@ -165,10 +156,10 @@ pub(super) fn free_map(weight: &Weight, channels: u64) -> Option<ChannelMap> {
 /// like it (their columns go with the norm's variances): only kernels that are even in all directions are taken for
 /// such.
 pub(super) fn free_operation(weight: &Weight, channels: u64) -> Option<(Op, ChannelMap)> {
-    if weight.aliased || weight.companion.is_some() || weight.dtype.float().is_none() {
+    if weight.aliased || weight.side_tensor.is_some() || weight.dtype.float().is_none() {
         return None;
     }
-    let even = kernel(weight).is_some_and(|kernel| kernel.iter().all(|size| size % 2 == 0));
+    let even = weight.kernel().is_some_and(|kernel| kernel.iter().all(|size| size % 2 == 0));
     let likely = |(op, map): &(Op, ChannelMap)| *op != Op::ConvTranspose || even && map.groups == 1;
     weight.producers(channels).into_iter().find(likely)
 }

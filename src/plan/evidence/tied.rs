@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, HashSet};
 use super::values::Values;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::plan::{Verdict, Weight};
+use crate::network::Weight;
+use crate::plan::Verdict;
 
 /// Elements that are compared at each end of a weight.
 const ELEMENTS: u64 = 64;

@@ -18,8 +18,9 @@ use super::score::Agreement;
 use super::templates::Pair;
 use super::values::{Statistics, Values};
 use crate::error::Result;
-use crate::fold::layout::ChannelMap;
-use crate::plan::{Inventory, Op, Verdict};
+use crate::network::channels::ChannelMap;
+use crate::network::{Inventory, Op};
+use crate::plan::Verdict;
 
 /// Standard deviations by which a turned weight must agree with the norm, for the first look and for the last.
 const RELATED: (f64, f64) = (2.5, 3.0);

@@ -14,10 +14,10 @@ use super::stats::{Rows, first_rows, rows};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::fold::Engine;
-use crate::fold::layout::ChannelMap;
 use crate::fold::reduce::Reducer;
+use crate::network::channels::ChannelMap;
+use crate::network::{Inventory, Weight};
 use crate::parallel;
-use crate::plan::{Inventory, Weight};
 
 /// A norm's running statistics.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::ledger::Ledger;
 use super::relations::Relation;
 use super::settle::First;
-use super::shape::{kernel, puts_out};
+use super::shape::puts_out;
 use super::tree::{Id, Tree};
 use super::words::Place;
 
@@ -98,7 +98,9 @@ fn predecessors(ledger: &Ledger<'_>, units: &[Vec<Link<'_>>]) -> Vec<(usize, usi
 /// Whether the layers of two links are wide in different directions.
 fn factors(ledger: &Ledger<'_>, a: &Link<'_>, b: &Link<'_>) -> bool {
     let wide = |kernel: &[u64]| kernel.iter().any(|&k| k > 1);
-    kernel(ledger.weight(a.weight))
-        .zip(kernel(ledger.weight(b.weight)))
+    ledger
+        .weight(a.weight)
+        .kernel()
+        .zip(ledger.weight(b.weight).kernel())
         .is_some_and(|(a, b)| wide(a) && wide(b) && a.iter().zip(b).all(|(&a, &b)| a == 1 || b == 1))
 }

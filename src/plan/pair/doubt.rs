@@ -9,7 +9,7 @@ use super::kin::{Kin, Near};
 use super::ledger::Ledger;
 use super::refuse;
 use super::relations::{Candidate, Relation};
-use super::shape::{Takes, outputs, takes};
+use super::shape::{Takes, takes};
 use super::signs::Signs;
 use super::tree::{Id, MAX_FOUND, Tree};
 use super::vote::{Group, Judgement};
@@ -152,7 +152,7 @@ fn squeezes(tree: &Tree<'_>, ledger: &Ledger<'_>, member: &Candidate) -> bool {
     let others = others.collect::<Vec<_>>();
     let &[Some(other)] = &others[..] else { return false };
     let (weight, other) = (ledger.weight(member.weight), ledger.weight(other));
-    let wide = outputs(other).unwrap_or(0);
+    let wide = other.outputs().unwrap_or(0);
     wide > channels && takes(other, channels) == Takes::Plain && takes(weight, wide) > Takes::No
 }
 
@@ -172,7 +172,7 @@ fn comes_last(tree: &Tree<'_>, ledger: &Ledger<'_>, group: &Group) -> bool {
         end(member, name).is_some_and(|other| takes(other, ledger.channels(member.norm)) > Takes::No)
     };
     let one_way = |member: &Candidate, name: &str| {
-        let wide = end(member, name).and_then(outputs).unwrap_or(0);
+        let wide = end(member, name).and_then(crate::network::Weight::outputs).unwrap_or(0);
         squeezes(tree, ledger, member) && takes(ledger.weight(member.weight), wide) != Takes::Plain
     };
     let later = |member: &Candidate, name: &str| {

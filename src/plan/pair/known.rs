@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::ledger::fold_into;
 use super::shape::puts_out;
 use super::{Verdict, refuse};
-use crate::fold::layout::ChannelMap;
+use crate::network::channels::ChannelMap;
+use crate::network::{Inventory, Op, Weight};
 use crate::plan::catalogue::{KnownPairs, PairLine, Path};
-use crate::plan::{Inventory, Op, Weight};
 
 /// A pair that a line speaks for.
 struct Claim<'k> {

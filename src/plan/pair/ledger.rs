@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 
 use super::relations::Relation;
-use super::shape::{kernel, transposed_only};
+use super::shape::transposed_only;
 use super::transpose::{on_the_way_up, operation, transposed_by_bias};
 use super::vote::Group;
 use super::{Verdict, refuse};
-use crate::fold::layout::ChannelMap;
-use crate::plan::{Inventory, Norm, Op, Weight};
+use crate::network::channels::ChannelMap;
+use crate::network::{Inventory, Norm, Op, Weight};
 
 /// What is known of a norm.
 enum Entry {
@@ -49,7 +49,7 @@ impl<'a> Ledger<'a> {
             })
             .collect();
         let transposed = inventory.weights.iter().filter(|weight| transposed_by_bias(weight));
-        let transposed_kernels = transposed.filter_map(kernel).collect();
+        let transposed_kernels = transposed.filter_map(Weight::kernel).collect();
         Ledger {
             inventory,
             norms,
@@ -103,7 +103,7 @@ impl<'a> Ledger<'a> {
         for member in sequences.flat_map(|group| &group.members) {
             let (weight, channels) = (self.weight(member.weight), self.channels(member.norm));
             if transposed_only(weight, channels) {
-                self.transposed_kernels.extend(kernel(weight));
+                self.transposed_kernels.extend(weight.kernel());
             }
         }
     }
@@ -184,7 +184,7 @@ pub(super) fn fold_into(
     if weight.aliased {
         return Err(refuse::aliased(weight));
     }
-    if let Some(companion) = &weight.companion {
+    if let Some(companion) = &weight.side_tensor {
         return Err(refuse::computed(weight, companion));
     }
     let producers = weight.producers(channels);

@@ -35,7 +35,6 @@ mod words;
 mod tests;
 
 pub(super) use known::apply;
-pub(super) use shape::{channelwise, kernel};
 
 use kin::Kin;
 use ledger::Ledger;
@@ -43,7 +42,7 @@ use relations::Relation;
 use tree::Tree;
 
 use super::{Evidence, Inventory, Op};
-use crate::fold::layout::ChannelMap;
+use crate::network::channels::ChannelMap;
 
 /// What the pairing decided about one norm.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,9 +12,9 @@ use super::ledger::Ledger;
 use super::refuse;
 use super::relations::{Candidate, Relation};
 use super::settle::First;
-use super::shape::{Takes, depthwise, pointwise, puts_out, takes};
+use super::shape::{Takes, puts_out, takes};
 use super::tree::{Id, Tree};
-use crate::plan::Weight;
+use crate::network::Weight;
 
 /// Blocks with more layers than this are not searched.
 const MAX_LAYERS: usize = 6;
@@ -140,8 +140,8 @@ fn separable(ledger: &Ledger<'_>, scopes: &[Scope]) -> Option<Vec<usize>> {
     let all = |slot: usize, test: &dyn Fn(&Weight) -> bool| {
         scopes.iter().all(|scope| scope.layers.len() == 2 && test(ledger.weight(scope.layers[slot].0)))
     };
-    let first = (0..2).find(|&slot| all(slot, &depthwise))?;
-    all(1 - first, &pointwise).then(|| vec![first, 1 - first])
+    let first = (0..2).find(|&slot| all(slot, &Weight::is_depthwise))?;
+    all(1 - first, &Weight::is_pointwise).then(|| vec![first, 1 - first])
 }
 
 /// Orders of `n` out of `slots` layers in which `allowed(norm, layer)` holds throughout; two are enough to know that there

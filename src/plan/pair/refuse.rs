@@ -5,7 +5,7 @@
 use super::ledger::Ledger;
 use super::relations::Candidate;
 use super::shape::puts_out;
-use crate::plan::{Op, Weight};
+use crate::network::{Op, Weight};
 
 pub(super) fn nothing_found(channels: u64) -> String {
     format!(

@@ -5,8 +5,7 @@
 //! *behind* the norm, and only the others prove that the norm comes after the layer.
 
 use super::transpose::{Transposition, transposition};
-use crate::fold::layout::Axis;
-use crate::plan::{Op, Weight};
+use crate::network::{Axis, Op, Weight};
 
 /// What a first layer takes in: the colours of an image.
 pub(super) const COLOURS: u64 = 3;
@@ -31,57 +30,7 @@ pub(super) fn takes(weight: &Weight, channels: u64) -> Takes {
         return if shape.first() == Some(&channels) { Takes::Plain } else { Takes::No };
     }
     let depthwise = kind.depthwise.is_some() && shape.len() > 2 && shape.iter().rev().nth(1) == Some(&channels);
-    if depthwise { Takes::Plain } else { per_group(outputs(weight), inputs(weight), channels) }
-}
-
-/// Output channels as an ordinary (not transposed) layer.
-pub(super) fn outputs(weight: &Weight) -> Option<u64> {
-    let (first, last) = (weight.shape.first(), weight.shape.last());
-    match weight.kind.conv.or(weight.kind.linear) {
-        Some(Axis::First) => first.copied(),
-        Some(Axis::Last) => last.copied(),
-        _ => None,
-    }
-}
-
-/// Input channels, in each group, as an ordinary layer.
-pub(super) fn inputs(weight: &Weight) -> Option<u64> {
-    let shape = &weight.shape[..];
-    match (weight.kind.conv.or(weight.kind.linear), weight.kind.conv_transpose) {
-        // Only where transposed kernels too begin with the output channels (MLX) are inputs last.
-        (Some(Axis::First), Some(Axis::First)) => shape.last().copied(),
-        (Some(Axis::First), _) => shape.get(1).copied(),
-        (Some(_), _) => shape.iter().rev().nth(1).copied(),
-        (None, _) => None,
-    }
-}
-
-/// Whether it is a depthwise convolution: one channel in for each group, and a kernel.
-pub(super) fn depthwise(weight: &Weight) -> bool {
-    let own_layout = weight.kind.depthwise.is_some() && weight.kind.conv.is_none();
-    own_layout || channelwise(weight) && !pointwise(weight)
-}
-
-/// Whether each channel out has one channel in, with a kernel or without.
-pub(in crate::plan) fn channelwise(weight: &Weight) -> bool {
-    let own_layout = weight.kind.depthwise.is_some() && weight.kind.conv.is_none();
-    own_layout || weight.shape.len() > 2 && inputs(weight) == Some(1) && outputs(weight) > Some(1)
-}
-
-/// Whether the kernel has just one element. Such convolutions are hardly ever grouped.
-pub(super) fn pointwise(weight: &Weight) -> bool {
-    kernel(weight).is_some_and(|kernel| kernel.iter().all(|&k| k == 1))
-}
-
-/// The kernel's extents; `None` for linear layers.
-pub(in crate::plan) fn kernel(weight: &Weight) -> Option<&[u64]> {
-    let shape = &weight.shape[..];
-    let inner = match (weight.kind.conv, weight.kind.conv_transpose) {
-        (Some(Axis::First), Some(Axis::First)) => shape.get(1..shape.len().saturating_sub(1)),
-        (Some(Axis::First), _) => shape.get(2..),
-        _ => shape.get(..shape.len().saturating_sub(2)),
-    };
-    inner.filter(|kernel| !kernel.is_empty())
+    if depthwise { Takes::Plain } else { per_group(weight.outputs(), weight.inputs(), channels) }
 }
 
 /// A convolution with `outputs` in all and `inputs` a group.

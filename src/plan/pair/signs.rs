@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::Ledger;
-use super::shape::{COLOURS, inputs, outputs, puts_out};
+use super::shape::{COLOURS, puts_out};
 use super::tree::{Id, Node, ROOT, Tree};
 use super::vote::{Group, Judgement};
 use super::words::Place;
@@ -75,7 +75,10 @@ fn bare_stem(tree: &Tree<'_>, ledger: &Ledger<'_>, groups: &[Group]) -> bool {
         let mut siblings = tree.nodes[node.parent].children.values();
         let bare = |weight: &usize| {
             let kind = ledger.weight(*weight);
-            kind.shape.len() > 2 && !kind.bias_exists && inputs(kind) == Some(COLOURS) && outputs(kind) > Some(COLOURS)
+            kind.shape.len() > 2
+                && !kind.bias_exists
+                && kind.inputs() == Some(COLOURS)
+                && kind.outputs() > Some(COLOURS)
         };
         node.weights.iter().any(|weight| bare(weight) && !found.contains(weight))
             && !siblings.any(|&sibling| tree.nodes[sibling].norm.is_some())

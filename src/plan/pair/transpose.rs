@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::shape::{inputs, kernel, outputs, pointwise};
-use crate::fold::layout::ChannelMap;
-use crate::plan::{Op, Weight};
+use crate::network::channels::ChannelMap;
+use crate::network::{Op, Weight};
 
 /// Words for transposed convolutions.
 const SAID: &[&str] = &["deconv", "transpose", "convt"];
@@ -47,7 +46,7 @@ pub(super) fn transposition(weight: &Weight) -> Transposition {
 
 /// Whether the bias has as many elements as a transposed convolution would put out, and an ordinary one would not.
 pub(super) fn transposed_by_bias(weight: &Weight) -> bool {
-    let plain = outputs(weight);
+    let plain = weight.outputs();
     let transposed = weight.bias_channels.is_some_and(|bias| match weight.kind.conv_transpose {
         Some(axis) => ChannelMap::new(axis, &weight.shape, bias).is_some_and(|map| map.groups == 1),
         None => false,
@@ -68,7 +67,7 @@ pub(super) fn operation(weight: &Weight, channels: u64, kernels: &BTreeSet<&[u64
     let same = ordinary.1 == transposed.1 || transposed.1.groups == channels;
     let square = transposed.1.groups == 1;
     let module = weight.module.to_lowercase();
-    let suspect = kernel(weight).is_some_and(|kernel| kernels.contains(kernel));
+    let suspect = weight.kernel().is_some_and(|kernel| kernels.contains(kernel));
     match transposition(weight) {
         _ if same => Some(ordinary),
         Transposition::Said => Some(transposed).filter(|_| square),
@@ -85,16 +84,16 @@ pub(super) fn operation(weight: &Weight, channels: u64, kernels: &BTreeSet<&[u64
 /// LinkNet, arXiv 1707.03718, figure 2, and ENet, arXiv 1606.02147, table 1). Units on the way down look alike but put out
 /// more. `weights` are sorted by tensor.
 pub(super) fn on_the_way_up(weight: &Weight, weights: &[Weight]) -> bool {
-    let (Some(width), false) = (outputs(weight), pointwise(weight)) else { return false };
-    let square = inputs(weight) == Some(width) && kernel(weight).is_some() && weight.kind.conv_transpose.is_some();
+    let (Some(width), false) = (weight.outputs(), weight.is_pointwise()) else { return false };
+    let square = weight.inputs() == Some(width) && weight.kernel().is_some() && weight.kind.conv_transpose.is_some();
     let find = |tensor: &str| {
         let found = weights.binary_search_by(|weight| weight.tensor.as_str().cmp(tensor)).ok()?;
-        Some(&weights[found]).filter(|weight| pointwise(weight))
+        Some(&weights[found]).filter(|weight| weight.is_pointwise())
     };
     let narrows = |(before, after): (String, String)| {
         let (Some(before), Some(after)) = (find(&before), find(&after)) else { return false };
-        let fits = outputs(before) == Some(width) && inputs(after) == Some(width);
-        fits && outputs(after) < inputs(before)
+        let fits = before.outputs() == Some(width) && after.inputs() == Some(width);
+        fits && after.outputs() < before.inputs()
     };
     square && neighbours(&weight.tensor).any(narrows)
 }
@@ -118,5 +117,5 @@ fn says(text: &str, words: &[&str]) -> bool {
 
 /// Whether the kernel is even in all directions, as in most transposed convolutions and few others.
 fn even(weight: &Weight) -> bool {
-    kernel(weight).is_some_and(|kernel| kernel.iter().all(|k| k % 2 == 0))
+    weight.kernel().is_some_and(|kernel| kernel.iter().all(|k| k % 2 == 0))
 }

@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::shape::{Takes, depthwise, outputs, takes};
+use super::shape::{Takes, takes};
 use super::words::{Place, Words, template};
-use crate::plan::Inventory;
+use crate::network::Inventory;
 
 /// Index of a node.
 pub(super) type Id = usize;
@@ -210,8 +210,8 @@ impl<'a> Tree<'a> {
         let &[a, b] = &ends[..] else { return None };
         let feeds = |from: usize, to: usize| {
             let (from, to) = (&inventory.weights[from], &inventory.weights[to]);
-            let fed = outputs(from).is_some_and(|channels| takes(to, channels) == Takes::Plain);
-            fed && depthwise(from) && !depthwise(to)
+            let fed = from.outputs().is_some_and(|channels| takes(to, channels) == Takes::Plain);
+            fed && from.is_depthwise() && !to.is_depthwise()
         };
         match (feeds(a, b), feeds(b, a)) {
             (true, false) => Some(b),

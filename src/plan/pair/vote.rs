@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::ledger::Ledger;
 use super::relations::{Candidate, Relation, candidates};
-use super::shape::{COLOURS, Takes, pointwise, puts_out, takes, transposed_only};
+use super::shape::{COLOURS, Takes, puts_out, takes, transposed_only};
 use super::tree::Tree;
 
 /// What a template's candidates have in common.
@@ -90,7 +90,7 @@ fn least(ledger: &Ledger<'_>, members: &[&Candidate], mixed: bool) -> Takes {
     });
     let all = all.collect::<Vec<_>>();
     let grouped = all.iter().filter_map(|&(channels, takes, weight)| match takes {
-        Takes::Grouped(groups) => Some((groups, channels / groups, pointwise(weight))),
+        Takes::Grouped(groups) => Some((groups, channels / groups, weight.is_pointwise())),
         _ => None,
     });
     let grouped = grouped.collect::<Vec<_>>();

@@ -5,6 +5,8 @@
 //! `block.1.a.expand`. Nothing here knows an architecture: only the words in which people say "batch norm" and "layer
 //! with weights".
 
+use crate::network::names;
+
 /// Words for a batch norm.
 const NORM_WORDS: &[&str] =
     &["bn", "norm", "batchnorm", "bnorm", "batchnormalization", "batchnormalisation", "normalization", "normalisation"];
@@ -90,14 +92,7 @@ fn norm_first(segment: &str) -> bool {
 /// A segment without its counters, equal for all instances of a template: every run of digits becomes `#`, and so does a
 /// single letter at the end (`conv_a`, `block1b`).
 pub(super) fn template(segment: &str) -> String {
-    let mut out = String::with_capacity(segment.len());
-    for c in segment.chars() {
-        match (c.is_ascii_digit(), out.ends_with('#')) {
-            (true, true) => {}
-            (true, false) => out.push('#'),
-            (false, _) => out.push(c),
-        }
-    }
+    let mut out = names::template(segment);
     let letter = out.chars().next_back().is_some_and(|last| last.is_ascii_alphabetic());
     if letter && out.len() > 1 && out[..out.len() - 1].ends_with(['_', '-', '#']) {
         out.pop();

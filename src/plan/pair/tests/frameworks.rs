@@ -1,7 +1,7 @@
 //! Pairing, tests: how frameworks and libraries name things.
 
 use super::{FLAX, KERAS, Network, torch};
-use crate::plan::Op;
+use crate::network::Op;
 
 #[test]
 fn linear_layers_and_speech() {

@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use super::{Network, TORCH, torch};
 use crate::checkpoint::Metadata;
+use crate::network::{Inventory, Op};
 use crate::plan::catalogue::Catalogue;
 use crate::plan::eps::{EpsLookup, EpsSettings};
 use crate::plan::pair::{Verdict, apply, pair};
-use crate::plan::{Inventory, Op};
 
 #[derive(Deserialize)]
 struct Traced {

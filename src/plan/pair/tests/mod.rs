@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use super::{Verdict, pair};
 use crate::checkpoint::{Dtype, Metadata, Tensor};
-use crate::plan::{Inventory, Op};
+use crate::network::{Inventory, Op};
 
 type Entries<'a> = &'a [(&'a str, &'a [u64])];
 

@@ -1,7 +1,7 @@
 //! Pairing, tests: what must not be folded, although names and shapes fit.
 
 use super::{Network, RESNET, TORCH, torch};
-use crate::plan::Op;
+use crate::network::Op;
 
 #[test]
 fn a_gap_in_a_sequence_means_that_something_stands_between() {
@@ -220,4 +220,16 @@ fn a_norm_that_stands_in_several_places_stays() {
     network.metadata.insert("b_bn.weight".to_owned(), "a_bn.weight".to_owned());
     let (weight, reason) = &network.verdicts()["a_bn"];
     assert!(weight.is_none() && reason.contains("several places"), "{reason}");
+}
+
+#[test]
+fn nothing_is_folded_into_or_past_a_norm_that_is_incomplete() {
+    let whole = torch(&[("0.weight", &[8, 4, 3, 3]), ("1", &[8]), ("2", &[8])]);
+    // Without the norm between them the second one would be the layer's.
+    whole.folds(&[("1", "0.weight")]);
+    for lost in ["1.running_mean", "1.running_var"] {
+        let mut rest = torch(&[("0.weight", &[8, 4, 3, 3]), ("1", &[8]), ("2", &[8])]);
+        rest.tensors.remove(lost);
+        rest.folds(&[]);
+    }
 }

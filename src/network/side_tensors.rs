@@ -1,4 +1,4 @@
-//! 2 PLAN: tensors beside a weight that make it unclear what the layer computes.
+//! Tensors beside a weight that make it unclear what the layer computes.
 //!
 //! In: all tensors that are no norm's. Out: for a weight, the tensor that speaks against folding into it: a mask, an index
 //! of channels, the factors of a computed weight, the range of a quantizer, a bias that is added behind the layer.
@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialect::Dialect;
-use super::inventory::{find, plain, rename};
+use super::names::{find, plain, rename};
 use crate::checkpoint::Tensor;
 
-/// Tensors that may be companions of weights, by the plain path they lie in.
-pub(super) struct Companions<'a> {
+/// Tensors that may be side tensors of weights, by the plain path they lie in.
+pub(super) struct SideTensors<'a> {
     /// Neither a layer's weight nor its bias.
     strangers: BTreeMap<String, &'a str>,
     /// Lists of integers among them.
@@ -19,14 +19,14 @@ pub(super) struct Companions<'a> {
     biases: BTreeMap<String, &'a str>,
 }
 
-impl<'a> Companions<'a> {
-    /// Companions among `tensors` without those that are `taken` by norms.
+impl<'a> SideTensors<'a> {
+    /// Side tensors among `tensors` without those that are `taken` by norms.
     pub(super) fn of(
         tensors: &'a BTreeMap<String, Tensor>,
         taken: &BTreeSet<&str>,
         dialects: &[&'static Dialect],
-    ) -> Companions<'a> {
-        let mut all = Companions { strangers: BTreeMap::new(), indices: BTreeMap::new(), biases: BTreeMap::new() };
+    ) -> SideTensors<'a> {
+        let mut all = SideTensors { strangers: BTreeMap::new(), indices: BTreeMap::new(), biases: BTreeMap::new() };
         let kinds = || dialects.iter().flat_map(|dialect| dialect.weights);
         for (name, tensor) in tensors.iter().filter(|(name, _)| !taken.contains(name.as_str())) {
             let path = || parent(&plain(name)).to_owned();
@@ -49,7 +49,7 @@ impl<'a> Companions<'a> {
         all
     }
 
-    /// The companion of the weight with this plain name: a stranger in its module or below, a list of integers or a bias in
+    /// The side tensor of the weight with this plain name: a stranger in its module or below, a list of integers or a bias in
     /// the scope around it.
     pub(super) fn of_weight(&self, weight: &str) -> Option<String> {
         let module = parent(weight);

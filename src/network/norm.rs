@@ -1,4 +1,4 @@
-//! 2 PLAN: which modules of a checkpoint are batch norms.
+//! Batch norms: which modules of a checkpoint are batch norms.
 //!
 //! In: names, dtypes and shapes. Out: every [`Norm`], with what makes it unfit to be folded. What makes a module a norm is
 //! a running mean and a running variance; where one of the two is missing the norm is listed all the same, so that it is
@@ -6,39 +6,76 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::Norm;
 use super::dialect::{DIALECTS, Dialect, STATISTICS};
-use super::inventory::{plain, rename, split};
+use super::names::{plain, rename, split};
 use crate::checkpoint::Tensor;
 
+/// A batch norm: a module that holds a running mean and a running variance, or what is left of one that has lost either.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Norm {
+    /// The module's path, as the file spells it.
+    pub name: String,
+    /// Whose conventions it follows.
+    pub dialect: &'static Dialect,
+    /// Length of its statistics.
+    pub channels: u64,
+    /// Tensor of the scale, if there is one.
+    pub gamma: Option<String>,
+    /// Tensor of the shift, if there is one.
+    pub beta: Option<String>,
+    /// Tensor of the running mean, or the name it would have.
+    pub mean: String,
+    /// Tensor of the running variance, or the name it would have.
+    pub var: String,
+    /// Which of these two is not in the file; such a norm has a defect.
+    pub missing: Option<String>,
+    /// Other tensors of the norm that go with it.
+    pub spare: Vec<String>,
+    /// Why it can never be folded, whatever feeds it.
+    pub defect: Option<String>,
+}
+
+impl Norm {
+    /// Every tensor of the file that belongs to the norm.
+    pub fn tensors(&self) -> impl Iterator<Item = &str> {
+        let missing = self.missing.as_ref();
+        [self.gamma.as_ref(), self.beta.as_ref(), Some(&self.mean), Some(&self.var)]
+            .into_iter()
+            .flatten()
+            .filter(move |&tensor| Some(tensor) != missing)
+            .chain(&self.spare)
+            .map(String::as_str)
+    }
+}
+
 /// Tensor names by their plain form.
-pub(super) struct Names<'a> {
+pub(super) struct Norms<'a> {
     tensors: &'a BTreeMap<String, Tensor>,
     by_plain: HashMap<String, &'a str>,
     /// Plain forms that several tensors share (`a.b` and `a/b`): which of them is meant cannot be told.
     ambiguous: HashSet<String>,
 }
 
-impl<'a> Names<'a> {
-    pub(super) fn new(tensors: &'a BTreeMap<String, Tensor>) -> Names<'a> {
+impl<'a> Norms<'a> {
+    pub(super) fn new(tensors: &'a BTreeMap<String, Tensor>) -> Norms<'a> {
         let (mut by_plain, mut ambiguous) = (HashMap::new(), HashSet::new());
         for name in tensors.keys() {
             if by_plain.insert(plain(name), name.as_str()).is_some() {
                 ambiguous.insert(plain(name));
             }
         }
-        Names { tensors, by_plain, ambiguous }
+        Norms { tensors, by_plain, ambiguous }
     }
 
     /// All norms, by name; `format` is what the header's metadata says.
-    pub(super) fn norms(&self, format: Option<&str>) -> Vec<Norm> {
+    pub(super) fn find(&self, format: Option<&str>) -> Vec<Norm> {
         let mut norms = self
             .tensors
             .keys()
             .filter_map(|statistic| {
                 DIALECTS
                     .iter()
-                    .filter(|dialect| dialect.format.is_none() || dialect.format == format)
+                    .filter(|dialect| dialect.needs_format.is_none() || dialect.needs_format == format)
                     .find_map(|dialect| self.norm(dialect, statistic))
             })
             .collect::<Vec<_>>();
@@ -153,7 +190,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use crate::checkpoint::{Dtype, Metadata, Tensor};
-    use crate::plan::{Inventory, Verdict, pair};
+    use crate::network::Inventory;
 
     fn inventory(tensors: &[(&str, &[u64])]) -> Inventory {
         let tensor = |shape: &[u64]| {
@@ -212,28 +249,6 @@ mod tests {
         ];
         for tensors in cases {
             assert_eq!(norms(tensors), [], "{tensors:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_folded_into_or_past_a_norm_that_is_incomplete() {
-        let whole = |name: &str| ["weight", "bias", "running_mean", "running_var"].map(|part| format!("{name}.{part}"));
-        let (first, second) = (whole("1"), whole("2"));
-        let mut tensors: Vec<(&str, &[u64])> = vec![("0.weight", &[8, 4, 3, 3])];
-        tensors.extend(first.iter().chain(&second).map(|name| (name.as_str(), &[8][..])));
-        // Without the norm between them the second one would be the layer's.
-        let folds = |tensors: &[(&str, &[u64])]| {
-            let found = inventory(tensors);
-            let fold =
-                |(norm, verdict)| matches!(verdict, Verdict::Fold { .. } | Verdict::Likely { .. }).then_some(norm);
-            let names = found.norms.iter().map(|norm| norm.name.clone());
-            names.zip(pair(&found)).filter_map(fold).collect::<Vec<_>>()
-        };
-        assert_eq!(folds(&tensors), ["1"]);
-        for lost in ["1.running_mean", "1.running_var"] {
-            let mut rest = tensors.clone();
-            rest.retain(|(name, _)| *name != lost);
-            assert_eq!(folds(&rest), [] as [&str; 0], "{lost}");
         }
     }
 

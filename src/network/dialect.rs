@@ -1,10 +1,10 @@
-//! 2 PLAN: how each framework names and lays out its tensors, as data.
+//! Dialects: how each framework names and lays out its tensors, as data.
 //!
 //! In: nothing. Out: the table [`DIALECTS`]. To add a framework, add a row; nothing else knows a framework by name.
 //! Patterns are matched against the end of a tensor's name, whole segments at a time, after the decorations in
 //! [`SUFFIXES`] and the collections in [`COLLECTIONS`] were taken off; `/` in a pattern matches `/` and `.`.
 
-use crate::fold::layout::Axis;
+use super::Axis;
 
 /// One framework's conventions.
 #[derive(Debug, PartialEq)]
@@ -12,7 +12,9 @@ pub struct Dialect {
     /// What plans call it.
     pub name: &'static str,
     /// The `format` that the header's `__metadata__` must give, where names alone do not tell this dialect from another.
-    pub format: Option<&'static str>,
+    pub needs_format: Option<&'static str>,
+    /// The `format` that the framework's own files give in `__metadata__`: loaders look at it before they look at anything else.
+    pub format: &'static str,
     /// Running mean of a norm; with the running variance, what makes a module a batch norm.
     pub mean: &'static [&'static str],
     /// Running variance of a norm, one pattern for each of the mean's.
@@ -32,6 +34,15 @@ pub struct Dialect {
     pub eps: f64,
 }
 
+/// Where an ordinary layer whose output channels come first has its input channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputAxis {
+    /// On the axis beside the outputs: `[O, I, k...]`, `[k..., I, O]`.
+    BesideOutputs,
+    /// On the last axis: `[O, k..., I]`.
+    Last,
+}
+
 /// A weight's name and what it can be.
 #[derive(Debug, PartialEq)]
 pub struct WeightName {
@@ -47,6 +58,8 @@ pub struct WeightName {
     pub conv_transpose: Option<Axis>,
     /// Output channels of a depthwise convolution's weight, where it is laid out unlike other convolutions'.
     pub depthwise: Option<Axis>,
+    /// Where its input channels lie.
+    pub inputs: InputAxis,
 }
 
 /// What exporters append to a whole name, without meaning for the model.
@@ -65,6 +78,7 @@ const TORCH_WEIGHT: WeightName = WeightName {
     conv: Some(Axis::First),
     conv_transpose: Some(Axis::SecondGrouped),
     depthwise: None,
+    inputs: InputAxis::BesideOutputs,
 };
 
 /// Keras, TF and Flax store the output channel last.
@@ -75,7 +89,13 @@ const KERNEL: WeightName = WeightName {
     conv: Some(Axis::Last),
     conv_transpose: Some(Axis::SecondLast),
     depthwise: Some(Axis::LastTwo),
+    inputs: InputAxis::BesideOutputs,
 };
+
+/// The dialect of that name.
+pub fn named(name: &str) -> Option<&'static Dialect> {
+    DIALECTS.iter().find(|dialect| dialect.name == name)
+}
 
 /// All dialects, more particular ones first.
 pub const DIALECTS: &[Dialect] = &[
@@ -83,21 +103,24 @@ pub const DIALECTS: &[Dialect] = &[
     // (mlx.nn.ConvTranspose2d: weight [O, kH, kW, I]).
     Dialect {
         name: "mlx",
-        format: Some("mlx"),
+        needs_format: Some("mlx"),
+        format: "mlx",
         mean: &["running_mean"],
         var: &["running_var"],
         gamma: &["weight"],
         beta: &["bias"],
         spare: &[],
         affine_required: false,
-        weights: &[WeightName { conv_transpose: Some(Axis::First), ..TORCH_WEIGHT }],
+        weights: &[WeightName { conv_transpose: Some(Axis::First), inputs: InputAxis::Last, ..TORCH_WEIGHT }],
         eps: 1e-5,
     },
-    // burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear). It stands before PyTorch, for
+    // burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear); burn-store's
+    // SafetensorsStore::default_metadata. It stands before PyTorch, for
     // which a norm with burn's names would be one without scale and shift.
     Dialect {
         name: "burn",
-        format: None,
+        needs_format: None,
+        format: "safetensors",
         mean: &["running_mean"],
         var: &["running_var"],
         gamma: &["gamma"],
@@ -110,7 +133,8 @@ pub const DIALECTS: &[Dialect] = &[
     // PyTorch and candle. torch.nn.BatchNorm2d: eps=1e-5.
     Dialect {
         name: "pytorch",
-        format: None,
+        needs_format: None,
+        format: "pt",
         mean: &["running_mean"],
         var: &["running_var"],
         gamma: &["weight"],
@@ -121,10 +145,11 @@ pub const DIALECTS: &[Dialect] = &[
         eps: 1e-5,
     },
     // Paddle: PyTorch's convolutions, but linear weights are [in, out] (paddle.nn.Linear). paddle.nn.BatchNorm2D:
-    // epsilon=1e-05.
+    // epsilon=1e-05. PaddleNLP takes "np" for arrays without a framework (transformers/model_utils.py).
     Dialect {
         name: "paddle",
-        format: None,
+        needs_format: None,
+        format: "np",
         mean: &["_mean"],
         var: &["_variance"],
         gamma: &["weight"],
@@ -137,7 +162,8 @@ pub const DIALECTS: &[Dialect] = &[
     // Keras and TF-slim. keras.layers.BatchNormalization: epsilon=1e-3; slim.batch_norm: epsilon=0.001.
     Dialect {
         name: "keras",
-        format: None,
+        needs_format: None,
+        format: "tf",
         mean: &["moving_mean"],
         var: &["moving_variance"],
         gamma: &["gamma"],
@@ -171,7 +197,8 @@ pub const DIALECTS: &[Dialect] = &[
     // Haiku. hk.BatchNorm: eps=1e-5; moving averages live in hk.ExponentialMovingAverage submodules.
     Dialect {
         name: "haiku",
-        format: None,
+        needs_format: None,
+        format: "flax",
         mean: &["~/mean_ema/average", "mean_ema/average"],
         var: &["~/var_ema/average", "var_ema/average"],
         gamma: &["scale"],
@@ -194,7 +221,8 @@ pub const DIALECTS: &[Dialect] = &[
     // transpose_kernel=True: two layouts under one name, so a transposed one is taken only where its shape tells.
     Dialect {
         name: "flax",
-        format: None,
+        needs_format: None,
+        format: "flax",
         mean: &["mean"],
         var: &["var"],
         gamma: &["scale"],
@@ -216,6 +244,7 @@ mod tests {
             assert!(!dialect.mean.is_empty() && !dialect.var.is_empty() && !dialect.weights.is_empty(), "{dialect:?}");
             assert!(dialect.eps > 0.0, "{dialect:?}");
             assert_eq!(dialect.mean.len(), dialect.var.len(), "the two go together: {dialect:?}");
+            assert!(dialect.needs_format.is_none_or(|needed| needed == dialect.format), "its own files: {dialect:?}");
             assert!(DIALECTS[..index].iter().all(|other| other.name != dialect.name), "{dialect:?}");
         }
     }

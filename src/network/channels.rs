@@ -1,4 +1,4 @@
-//! 3 FOLD: which output channel an element of a weight belongs to, for every layout a checkpoint can hold.
+//! Channel maps: which output channel an element of a weight belongs to, for every layout a checkpoint can hold.
 //!
 //! In: an [`Axis`], a shape and the number of output channels. Out: a [`ChannelMap`], three numbers that say it all:
 //!

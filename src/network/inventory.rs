@@ -1,0 +1,98 @@
+//! What the planner sees of a checkpoint: its norms and the weights that could feed them.
+//!
+//! In: names, dtypes and shapes. Out: an [`Inventory`]. Recognition is by name alone, through the dialect table; whether
+//! a weight really feeds a norm is the pairing's business.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::dialect::{DIALECTS, Dialect};
+use super::names::{plain, rename, split};
+use super::norm::{Norm, Norms};
+use super::side_tensors::SideTensors;
+use super::weight::Weight;
+use crate::checkpoint::{Checkpoint, Metadata, Tensor};
+
+/// Everything the pairing looks at. Order is by name, so that equal files give equal plans.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// All norms.
+    pub norms: Vec<Norm>,
+    /// All weights that could feed one.
+    pub weights: Vec<Weight>,
+}
+
+impl Inventory {
+    /// Lists the norms and weights of a checkpoint.
+    pub fn of(checkpoint: &Checkpoint) -> Inventory {
+        let metadata = checkpoint.shards().iter().filter_map(|shard| shard.metadata.as_ref()).collect::<Vec<_>>();
+        Inventory::new(checkpoint.tensors(), &metadata)
+    }
+
+    /// The dialect most of the norms follow; `None` without norms.
+    pub fn dialect(&self) -> Option<&'static str> {
+        dialects_of(&self.norms).first().map(|dialect| dialect.name)
+    }
+
+    /// The same from a table of tensors: a pure function of names, dtypes, shapes and metadata.
+    pub fn new(tensors: &BTreeMap<String, Tensor>, metadata: &[&Metadata]) -> Inventory {
+        let format = metadata.iter().find_map(|m| m.get("format")).map(String::as_str);
+        let names = Norms::new(tensors);
+        let mut norms = names.find(format);
+        // safetensors' `save_model` drops all but one of the tensors that share memory and records `dropped = kept`.
+        let aliased = metadata
+            .iter()
+            .flat_map(|m| m.iter())
+            .filter(|(alias, kept)| !tensors.contains_key(*alias) && tensors.contains_key(*kept))
+            .map(|(_, kept)| kept.as_str())
+            .collect::<BTreeSet<_>>();
+        for norm in &mut norms {
+            let shared = norm.tensors().find(|tensor| aliased.contains(tensor)).map(str::to_owned);
+            norm.defect = norm.defect.take().or(shared.map(|tensor| {
+                format!("`{tensor}` is used under other names too, so that the norm stands in several places")
+            }));
+        }
+        let taken = norms.iter().flat_map(Norm::tensors).collect::<BTreeSet<_>>();
+        let dialects = dialects_of(&norms);
+        let side_tensors = SideTensors::of(tensors, &taken, &dialects);
+        let weights = tensors
+            .iter()
+            .filter(|(name, tensor)| tensor.shape.len() >= 2 && !taken.contains(name.as_str()))
+            .filter_map(|(name, tensor)| {
+                let (dialect, kind, module) = dialects.iter().find_map(|dialect| {
+                    let (kind, module) =
+                        dialect.weights.iter().find_map(|kind| Some((kind, split(name, kind.name)?)))?;
+                    Some((*dialect, kind, module))
+                })?;
+                let bias = rename(name, kind.name, kind.bias)?;
+                Some(Weight {
+                    tensor: name.clone(),
+                    module,
+                    kind,
+                    dialect,
+                    dtype: tensor.dtype.clone(),
+                    shape: tensor.shape.clone(),
+                    bias_exists: tensors.contains_key(&bias),
+                    bias_channels: tensors
+                        .get(&bias)
+                        .and_then(|bias| <[u64; 1]>::try_from(&bias.shape[..]).ok())
+                        .map(|[n]| n),
+                    bias,
+                    aliased: aliased.contains(name.as_str()),
+                    side_tensor: side_tensors.of_weight(&plain(name)),
+                })
+            })
+            .collect();
+        Inventory { norms, weights }
+    }
+}
+
+/// The dialects that occur, most frequent first. Whole norms tell them; parts of norms only where there is nothing else.
+fn dialects_of(norms: &[Norm]) -> Vec<&'static Dialect> {
+    let parts_only = norms.iter().all(|norm| norm.missing.is_some());
+    let counts = |norm: &&Norm| parts_only || norm.missing.is_none();
+    let count =
+        |dialect: &Dialect| norms.iter().filter(counts).filter(|norm| norm.dialect.name == dialect.name).count();
+    let mut found = DIALECTS.iter().filter(|dialect| count(dialect) > 0).collect::<Vec<_>>();
+    found.sort_by_key(|dialect| std::cmp::Reverse(count(dialect)));
+    found
+}
