@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialect::{DIALECTS, Dialect};
 use super::names::{plain, rename, split};
-use super::norm::{Norm, Norms};
+use super::norm::{Defect, Norm, Norms};
 use super::side_tensors::SideTensors;
 use super::weight::Weight;
 use crate::checkpoint::{Checkpoint, Metadata, Tensor};
@@ -47,9 +47,7 @@ impl Inventory {
             .collect::<BTreeSet<_>>();
         for norm in &mut norms {
             let shared = norm.tensors().find(|tensor| aliased.contains(tensor)).map(str::to_owned);
-            norm.defect = norm.defect.take().or(shared.map(|tensor| {
-                format!("`{tensor}` is used under other names too, so that the norm stands in several places")
-            }));
+            norm.defect = norm.defect.take().or(shared.map(|tensor| Defect::Aliased { tensor }));
         }
         let taken = norms.iter().flat_map(Norm::tensors).collect::<BTreeSet<_>>();
         let dialects = dialects_of(&norms);

@@ -19,6 +19,6 @@ pub use channels::{Axis, ChannelMap};
 pub use fold::Fold;
 pub use ids::{NormId, WeightId};
 pub use inventory::Inventory;
-pub use norm::Norm;
+pub use norm::{Defect, Norm};
 pub use op::Op;
 pub use weight::Weight;

@@ -5,10 +5,11 @@
 //! not passed over in silence.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 
 use super::dialect::{DIALECTS, Dialect, STATISTICS};
 use super::names::{plain, rename, split};
-use crate::checkpoint::Tensor;
+use crate::checkpoint::{Dtype, Tensor};
 
 /// A batch norm: a module that holds a running mean and a running variance, or what is left of one that has lost either.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +33,71 @@ pub struct Norm {
     /// Other tensors of the norm that go with it.
     pub spare: Vec<String>,
     /// Why it can never be folded, whatever feeds it.
-    pub defect: Option<String>,
+    pub defect: Option<Defect>,
+}
+
+/// What makes a norm unfit to be folded.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Defect {
+    /// Names of its tensors are told from others only by separators or prefixes.
+    AmbiguousNames,
+    /// One of its two statistics is not in the file.
+    Incomplete {
+        /// The one that is not.
+        missing: String,
+        /// The one that is.
+        found: String,
+    },
+    /// One of its tensors has not the shape of its running variance.
+    UnevenShapes {
+        /// That tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<u64>,
+        /// The running variance's.
+        expected: Vec<u64>,
+    },
+    /// Its statistics have not one axis.
+    NotOneAxis {
+        /// Their shape.
+        shape: Vec<u64>,
+    },
+    /// One of its tensors is not stored as floats.
+    NotFloat {
+        /// That tensor.
+        tensor: String,
+        /// Its element type.
+        dtype: Dtype,
+    },
+    /// `__metadata__` lists other names for one of its tensors.
+    Aliased {
+        /// That tensor.
+        tensor: String,
+    },
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Defect::AmbiguousNames => {
+                write!(f, "the names of its tensors differ from others only in separators or prefixes")
+            }
+            Defect::Incomplete { missing, found } => {
+                write!(f, "`{missing}` is missing, but its `{found}` is there: the file is incomplete")
+            }
+            Defect::UnevenShapes { tensor, shape, expected } => {
+                write!(f, "`{tensor}` has shape {shape:?}, but its running variance has {expected:?}")
+            }
+            Defect::NotOneAxis { shape } => write!(f, "its running variance has shape {shape:?}, not one axis"),
+            Defect::NotFloat { tensor, dtype } => {
+                write!(f, "`{tensor}` is stored as {dtype}, which is not a float type")
+            }
+            Defect::Aliased { tensor } => {
+                write!(f, "`{tensor}` is used under other names too, so that the norm stands in several places")
+            }
+        }
+    }
 }
 
 impl Norm {
@@ -85,8 +150,7 @@ impl<'a> Norms<'a> {
         for norm in &mut norms {
             let unclear = norm.tensors().any(|tensor| self.ambiguous.contains(&plain(tensor)));
             if unclear || twins.contains(&norm.name) {
-                norm.defect =
-                    Some("the names of its tensors differ from others only in separators or prefixes".to_owned());
+                norm.defect = Some(Defect::AmbiguousNames);
             }
         }
         // A plan has one line a norm: of two that share a name one is shown.
@@ -144,20 +208,20 @@ impl<'a> Norms<'a> {
     }
 
     /// Why `norm`, found by its `statistic`, can never be folded.
-    fn defect(&self, norm: &Norm, statistic: &str) -> Option<String> {
+    fn defect(&self, norm: &Norm, statistic: &str) -> Option<Defect> {
         if let Some(missing) = &norm.missing {
-            return Some(format!("`{missing}` is missing, but its `{statistic}` is there: the file is incomplete"));
+            return Some(Defect::Incomplete { missing: missing.clone(), found: statistic.to_owned() });
         }
-        let shape = &self.tensors[statistic].shape;
+        let expected = &self.tensors[statistic].shape;
         let others = || [Some(&norm.mean), norm.gamma.as_ref(), norm.beta.as_ref()].into_iter().flatten();
-        let uneven = others().find(|other| &self.tensors[*other].shape != shape).map(|other| {
-            let found = &self.tensors[other].shape;
-            format!("`{other}` has shape {found:?}, but its running variance has {shape:?}")
+        let uneven = others().find(|other| &self.tensors[*other].shape != expected).map(|tensor| {
+            let shape = self.tensors[tensor].shape.clone();
+            Defect::UnevenShapes { tensor: tensor.clone(), shape, expected: expected.clone() }
         });
-        let axes = || (shape.len() != 1).then(|| format!("its running variance has shape {shape:?}, not one axis"));
+        let axes = || (expected.len() != 1).then(|| Defect::NotOneAxis { shape: expected.clone() });
         let no_float = || {
-            let name = others().chain([&norm.var]).find(|name| self.tensors[*name].dtype.float().is_none())?;
-            Some(format!("`{name}` is stored as {}, which is not a float type", self.tensors[name].dtype))
+            let tensor = others().chain([&norm.var]).find(|name| self.tensors[*name].dtype.float().is_none())?;
+            Some(Defect::NotFloat { tensor: tensor.clone(), dtype: self.tensors[tensor].dtype.clone() })
         };
         uneven.or_else(axes).or_else(no_float)
     }
@@ -228,7 +292,7 @@ mod tests {
                 let rest = [&whole[..lost], &whole[lost + 1..]].concat();
                 assert_eq!(norms(&rest), [(name.to_owned(), Some(all[lost].to_owned()))], "{all:?}");
                 let found = inventory(&rest);
-                let defect = found.norms[0].defect.clone().unwrap();
+                let defect = found.norms[0].defect.clone().unwrap().to_string();
                 assert!(defect.starts_with(&format!("`{}` is missing, but its `", all[lost])), "{defect}");
                 assert_eq!(found.norms[0].tensors().count(), all.len() - 1, "those that are there");
             }

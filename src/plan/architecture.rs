@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Known};
-use super::eps::is_eps;
+use super::eps::{EpsSource, is_eps};
 use crate::error::shown;
 
 /// Fields of a transformers `config.json` that give a batch norm's eps, with the model types where the name says
@@ -88,13 +88,13 @@ fn name_in(config: &Value) -> Option<String> {
 }
 
 /// The eps that a transformers `config.json` states, for the whole model or for one part of it.
-pub(super) fn stated_eps(config: &Value) -> Option<(f64, String)> {
-    let own = eps_field(config).map(|(eps, field)| (eps, format!("config.json: {field}")));
+pub(super) fn stated_eps(config: &Value) -> Option<(f64, EpsSource)> {
+    let own = eps_field(config).map(|(eps, field)| (eps, EpsSource::Config { field: field.to_owned() }));
     own.or_else(|| {
         let parts = config.as_object()?.iter();
         let mut stated = parts.filter_map(|(part, value)| Some((eps_field(value)?, part)));
         let ((eps, field), part) = stated.next()?;
-        stated.all(|((other, _), _)| other == eps).then(|| (eps, format!("config.json: {}.{field}", shown(part))))
+        stated.all(|((other, _), _)| other == eps).then(|| (eps, EpsSource::Config { field: format!("{}.{field}", shown(part)) }))
     })
 }
 
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn parts_of_a_config_may_state_eps_if_they_agree() {
         let config = json!({"model_type": "align", "vision_config": {"batch_norm_eps": 0.01}, "text_config": {}});
-        assert_eq!(stated_eps(&config), Some((0.01, "config.json: vision_config.batch_norm_eps".to_owned())));
+        assert_eq!(stated_eps(&config), Some((0.01, EpsSource::Config { field: "vision_config.batch_norm_eps".to_owned() })));
         let config = json!({"a": {"batch_norm_eps": 0.01}, "b": {"batch_norm_eps": 0.1}});
         assert_eq!(stated_eps(&config), None);
     }

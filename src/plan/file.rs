@@ -4,14 +4,15 @@
 //! every layer the line it stands on. What is not understood is refused: a key that is skipped could be the one that
 //! mattered.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::eps::{ASSUMED, EpsLookup, SourcedEps, is_eps};
-use super::{Action, FoldLine, Layer, Misfit, Plan, VERSION};
+use super::eps::{ASSUMED, EpsLookup, EpsSource, SourcedEps, is_eps};
+use super::{Action, FoldLine, Layer, Misfit, Plan, Reason, VERSION};
 use crate::error::{Error, Result};
 use crate::network::{Inventory, Norm, Op, Weight};
 
@@ -45,6 +46,7 @@ struct RawLayer {
     norm: String,
     action: RawAction,
     reason: Option<String>,
+    reason_code: Option<String>,
     op: Option<Op>,
     weight: Option<String>,
     bias: Option<String>,
@@ -54,8 +56,11 @@ struct RawLayer {
     dtype: Option<String>,
     eps: Option<f64>,
     eps_source: Option<String>,
+    eps_code: Option<String>,
     #[serde(default)]
     evidence: Vec<String>,
+    #[serde(default)]
+    evidence_codes: Vec<String>,
     direction: Option<String>,
     sources: Option<serde_json::Value>,
 }
@@ -162,8 +167,9 @@ fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer,
         ));
     }
     if raw.action == RawAction::Keep {
-        let reason = raw.reason.unwrap_or_else(|| "the plan keeps it".to_owned());
-        return Ok(Layer { norm: raw.norm, action: Action::Keep { reason } });
+        let text = raw.reason.unwrap_or_else(|| "the plan keeps it".to_owned());
+        let code = raw.reason_code.map_or(Cow::Borrowed("plan-keeps"), Cow::Owned);
+        return Ok(Layer { norm: raw.norm, action: Action::Keep(Reason { code, text }) });
     }
     let missing = |what: &str| format!("norm `{}`: {what}", raw.norm);
     let Some(tensor) = raw.weight.clone() else {
@@ -181,9 +187,10 @@ fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer,
     };
     let groups =
         weight.producers(norm.channels).iter().find(|(found, _)| *found == op).map_or(1, |(_, map)| map.groups);
-    let (eps, eps_source) = match raw.eps {
+    let SourcedEps { value: eps, source: eps_source } = match raw.eps {
         Some(eps) if !is_eps(&eps) => return Err(missing(&format!("eps {eps} is not a finite number of at least 0"))),
-        stated => eps_of(stated, raw.eps_source, eps.eps(norm)),
+        Some(value) => eps_of(value, raw.eps_code.as_deref(), raw.eps_source, eps.eps(norm)),
+        None => eps.eps(norm),
     };
     let bias = raw.bias.unwrap_or_else(|| weight.bias.clone());
     let line = FoldLine {
@@ -196,26 +203,32 @@ fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer,
         dtype: raw.dtype.unwrap_or_else(|| weight.dtype.to_string()),
         eps,
         eps_source,
-        evidence: raw.evidence,
+        evidence: evidence(raw.evidence, raw.evidence_codes),
     };
     Ok(Layer { norm: raw.norm, action: Action::Fold(line) })
 }
 
-/// The eps of a line and its source. `found` is what would be taken without the plan.
+/// Lines of evidence with their codes; a line that a user added has none.
+fn evidence(lines: Vec<String>, codes: Vec<String>) -> Vec<Reason> {
+    let codes = codes.into_iter().map(Cow::Owned).chain(std::iter::repeat(Cow::Borrowed("plan")));
+    lines.into_iter().zip(codes).map(|(text, code)| Reason { code, text }).collect()
+}
+
+/// The eps of a line that states a value. `found` is what would be taken without the plan; `words` are shown and never
+/// decide.
 ///
-/// A plan's eps goes first. But the planner writes one into every line, also where it only assumed it: such a line states
-/// nothing, unless the user has changed the number.
-fn eps_of(stated: Option<f64>, source: Option<String>, found: SourcedEps) -> (f64, String) {
-    let Some(eps) = stated else { return (found.value, found.source) };
-    let plan = || "plan".to_owned();
-    match source {
-        Some(source) if source.starts_with(ASSUMED) => match eps == found.value || !found.source.starts_with(ASSUMED) {
-            true => (found.value, found.source),
-            false => (eps, plan()),
-        },
+/// A plan's eps goes first. But the planner writes one into every line, also where it only assumed it, and marks it so with
+/// the line's `eps_code`: such a line states nothing, unless the user has changed the number.
+fn eps_of(stated: f64, code: Option<&str>, words: Option<String>, found: SourcedEps) -> SourcedEps {
+    let is_edited = stated != found.value;
+    match code {
+        Some(ASSUMED) if !is_edited || !found.source.is_assumed() => found,
+        Some(ASSUMED) => SourcedEps { value: stated, source: EpsSource::Plan(None) },
+        // What the planner found is what it would find again.
+        Some(code) if code == found.source.code() && !is_edited => found,
         // The number was changed, its source was not.
-        Some(source) if source == found.source && eps != found.value => (eps, plan()),
-        source => (eps, source.unwrap_or_else(plan)),
+        Some(code) if code == found.source.code() => SourcedEps { value: stated, source: EpsSource::Plan(None) },
+        _ => SourcedEps { value: stated, source: EpsSource::Plan(words) },
     }
 }
 
@@ -241,17 +254,23 @@ mod tests {
 
     #[test]
     fn an_eps_that_the_planner_assumed_states_nothing() {
-        let found = |value: f64, source: &str| SourcedEps { value, source: source.to_owned() };
-        let eps = |eps: Option<f64>, source: Option<&str>, found| eps_of(eps, source.map(str::to_owned), found);
-        let assumed = || found(1e-5, "assumed: the default of pytorch");
-        let stated = || found(1e-3, "--eps");
-        let is = |value: f64, source: &str| (value, source.to_owned());
-        assert_eq!(eps(None, None, stated()), is(1e-3, "--eps"));
-        assert_eq!(eps(Some(1e-5), Some("assumed: the default of pytorch"), stated()), is(1e-3, "--eps"));
-        assert_eq!(eps(Some(1e-5), Some("assumed: x"), assumed()), is(1e-5, "assumed: the default of pytorch"));
-        assert_eq!(eps(Some(2e-5), Some("assumed: x"), assumed()), is(2e-5, "plan"), "an edited number");
-        assert_eq!(eps(Some(2e-5), Some("--eps"), stated()), is(2e-5, "plan"), "an edited number");
-        assert_eq!(eps(Some(2e-5), None, stated()), is(2e-5, "plan"), "the plan goes first");
-        assert_eq!(eps(Some(2e-5), Some("the paper"), stated()), is(2e-5, "the paper"));
+        let assumed = || SourcedEps { value: 1e-5, source: EpsSource::AssumedDialect { dialect: "pytorch" } };
+        let flag = || SourcedEps { value: 1e-3, source: EpsSource::ForAll };
+        let plan = |value: f64| SourcedEps { value, source: EpsSource::Plan(None) };
+        let marked = |stated, found| eps_of(stated, Some("assumed"), Some("assumed: x".to_owned()), found);
+        assert_eq!(marked(1e-5, flag()), flag());
+        assert_eq!(marked(1e-5, assumed()), assumed());
+        assert_eq!(marked(2e-5, assumed()), plan(2e-5), "an edited number");
+        assert_eq!(eps_of(2e-5, Some("eps"), Some("--eps".to_owned()), flag()), plan(2e-5), "an edited number");
+        assert_eq!(eps_of(2e-5, None, None, flag()), plan(2e-5), "the plan goes first");
+    }
+
+    #[test]
+    fn words_never_decide() {
+        let flag = || SourcedEps { value: 1e-3, source: EpsSource::ForAll };
+        for words in ["the paper, table 3", "assumed from the paper, table 3", "catalogue: mine", "--eps", ""] {
+            let found = eps_of(2e-3, None, Some(words.to_owned()), flag());
+            assert_eq!(found, SourcedEps { value: 2e-3, source: EpsSource::Plan(Some(words.to_owned())) });
+        }
     }
 }

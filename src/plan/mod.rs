@@ -1,125 +1,55 @@
 //! 2 PLAN: which norm goes into which weight, with which eps, and why; or why it stays.
 //!
-//! In: a checkpoint's header and the user's wishes. Out: a [`Plan`], plain data that is printed as the dry run, edited
-//! by users, taken back with `--plan` and carried out by the next stage. Nothing here writes a file or knows what a GPU is;
-//! an [`Engine`] adds up rows for `--evidence full`, and any of them makes the same plan.
+//! In: a checkpoint and the user's wishes. Out: a [`Plan`], plain data that is printed as the dry run, edited by users, taken
+//! back with `--plan` and carried out by the next stage. Nothing here writes a file or knows what a GPU is.
 //!
 //! ```text
-//! names, shapes ─ inventory ─▶ norms, weights ─ pair ─▶ pairs ─ evidence ─▶ pairs ─ eps ─▶ Plan ─ resolve ─▶ folds
-//!                                                          values ┘            └ --arch, config.json, catalogue
+//! inventory ─▶ propose ──────▶ object ──────▶ measure ──────▶ decide ─▶ Plan ─▶ resolve ─▶ folds
+//!              names, shapes   names, shapes  values          eps
+//!              a pair may be   a pair may     a pair is       a pair is
+//!              proposed        be objected to measured        decided
 //! ```
+//!
+//! What each room finds is data (`reason`), and goes onto one `board`, by one method. Every rule is a row of one table
+//! (`rulebook`); the order in which they are asked is another (`rounds`).
 
 mod architecture;
+mod board;
 mod catalogue;
+mod decide;
+mod document;
 mod eps;
-mod evidence;
+mod explain;
 mod file;
-mod pair;
+mod measure;
+mod object;
+mod propose;
+mod reason;
 mod resolve;
-mod stake;
-
-use serde::{Deserialize, Serialize};
-
-pub use eps::EpsSettings;
-pub use evidence::{EvidenceLevel, SAMPLE_BYTES, weigh};
-pub use pair::{Verdict, pair};
-pub use resolve::{Misfit, resolve};
-pub use stake::EpsWarning;
+mod rounds;
+mod rulebook;
+#[cfg(test)]
+mod tests;
+mod written;
 
 use std::path::Path;
+use std::sync::Arc;
+
+pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
+pub use eps::{EpsSettings, EpsSource, sensitivity::EpsWarning};
+pub use explain::{Explanation, explain};
+pub use measure::{EvidenceLevel, SAMPLE_BYTES};
+pub use resolve::{Misfit, resolve};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::fold::Engine;
-use crate::network::{Fold, Inventory, Op};
+use crate::network::{Fold, Inventory, NormId};
 use crate::parallel;
+use board::Board;
 use eps::EpsLookup;
-
-/// Version of the plan's JSON form.
-pub const VERSION: u32 = 1;
-
-/// A reason, in words, that speaks for a pair.
-pub type Evidence = String;
-
-/// What is to be done with every norm of one checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// [`VERSION`].
-    pub version: u32,
-    /// The checkpoint it was made for.
-    pub input: String,
-    /// The most frequent dialect among its norms; `null` without norms.
-    pub dialect: Option<String>,
-    /// The architecture, where it is known.
-    pub architecture: Option<String>,
-    /// One entry a norm, by name.
-    pub layers: Vec<Layer>,
-}
-
-/// What is to be done with one norm.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Layer {
-    /// The norm's module path.
-    pub norm: String,
-    /// Fold it or keep it.
-    #[serde(flatten)]
-    pub action: Action,
-}
-
-/// Fold or keep.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "lowercase")]
-pub enum Action {
-    /// Multiply the scale into `weight`, put the shift into `bias`.
-    Fold(FoldLine),
-    /// Leave every tensor as it is.
-    Keep {
-        /// Why, and what would settle it.
-        reason: String,
-    },
-}
-
-/// How one norm is folded.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FoldLine {
-    /// Kind of the layer that feeds the norm; with the dialect it fixes where the output channels lie.
-    pub op: Op,
-    /// Its weight.
-    pub weight: String,
-    /// Its bias; where there is none, the name of the one that folding creates.
-    pub bias: String,
-    /// Whether the bias is in the checkpoint.
-    pub bias_exists: bool,
-    /// Output channels.
-    pub channels: u64,
-    /// Groups, as far as the channel map needs them: those of a transposed convolution. 1 elsewhere, since the groups
-    /// of other convolutions are not in the file and do not matter.
-    pub groups: u64,
-    /// Element type of the weight.
-    pub dtype: String,
-    /// The norm's eps.
-    pub eps: f64,
-    /// Where that eps comes from.
-    pub eps_source: String,
-    /// What speaks for the pair.
-    pub evidence: Vec<Evidence>,
-}
-
-impl Plan {
-    /// Norms to fold and norms to keep.
-    pub fn counts(&self) -> (usize, usize) {
-        let folded = self.layers.iter().filter(|layer| matches!(layer.action, Action::Fold(_))).count();
-        (folded, self.layers.len() - folded)
-    }
-
-    /// The norms that stay, with the reason.
-    pub fn kept(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.layers.iter().filter_map(|layer| match &layer.action {
-            Action::Keep { reason } => Some((layer.norm.as_str(), reason.as_str())),
-            Action::Fold(_) => None,
-        })
-    }
-}
+use propose::Names;
+use reason::RuleMisfit;
+use rulebook::Rulebook;
 
 /// A plan together with the folds it stands for.
 #[derive(Debug)]
@@ -132,13 +62,6 @@ pub struct Planned {
     pub assumed: Vec<EpsWarning>,
     /// What else the user should know, sentence by sentence.
     pub notes: Vec<String>,
-}
-
-impl PlanSettings {
-    /// Whether [`plan_on`] has work for a device; a plan from a file needs no evidence.
-    pub fn wants_engine(&self, file: Option<&Path>) -> bool {
-        self.evidence == EvidenceLevel::Full && file.is_none()
-    }
 }
 
 impl Planned {
@@ -175,95 +98,69 @@ impl Default for PlanSettings {
 
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
-    plan_on(checkpoint, settings, file, &mut Engine::Cpu)
-}
-
-/// The same plan, with the sums that [`EvidenceLevel::Full`] asks for added up on `engine`.
-pub fn plan_on(
-    checkpoint: &Checkpoint,
-    settings: &PlanSettings,
-    file: Option<&Path>,
-    engine: &mut Engine,
-) -> Result<Planned> {
-    let inventory = Inventory::of(checkpoint);
-    let eps = EpsLookup::new(&settings.eps, &inventory);
+    let network = Inventory::of(checkpoint);
+    let eps = EpsLookup::new(&settings.eps, &network);
     let mut notes = eps.warnings.clone();
     let (plan, folds) = match file {
         Some(path) => {
-            let mut file = file::PlanFile::read(path, checkpoint.path(), settings.is_one_of_several, &inventory, &eps)?;
-            let folds = resolve(&file.plan, &inventory, checkpoint).map_err(|misfit| file.misfit(misfit))?;
-            keep_the_unmentioned(&mut file.plan, &inventory);
+            let mut file = file::PlanFile::read(path, checkpoint.path(), settings.is_one_of_several, &network, &eps)?;
+            let folds = resolve(&file.plan, &network, checkpoint).map_err(|misfit| file.misfit(misfit))?;
+            keep_the_unmentioned(&mut file.plan, &network);
             file.plan.architecture = file.plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
             (file.plan, folds)
         }
         None => {
-            let mut plan = judge(checkpoint, &inventory, &eps, settings, (engine, &mut notes))?;
-            let folds = resolve::resolve_or_keep(&mut plan, &inventory, checkpoint);
+            let (board, misfits) = judge(checkpoint, &network, &eps, settings, None)?;
+            notes.extend(misfits.iter().map(|misfit| misfit.sentence(&network)));
+            let mut plan = written::plan(&board, checkpoint.path(), &eps);
+            let folds = resolve::resolve_or_keep(&mut plan, &network, checkpoint);
             (plan, folds)
         }
     };
-    let assumed = stake::at_stake(&plan, &folds, checkpoint, &eps)?;
+    let assumed = eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?;
     Ok(Planned { plan, folds, assumed, notes })
 }
 
-/// The planner's own plan; what of the catalogue's rules does not fit the checkpoint, and what went wrong with the engine, is
-/// added to the notes.
-fn judge(
+/// The layers of a plan that names and shapes alone give, with `eps` as far as it is known.
+pub fn plan_by_names(network: &Inventory, eps: &EpsSettings) -> Vec<Layer> {
+    let eps = EpsLookup::new(eps, network);
+    let (mut board, _) = by_names(network, &eps, Rulebook::default(), None);
+    measure::without_values(&mut board);
+    written::layers(&board, &eps)
+}
+
+/// The planner's own judgement: the board as it stands in the end, and rules of the catalogue that do not fit the checkpoint.
+/// The history of `explained` is kept.
+fn judge<'n>(
     checkpoint: &Checkpoint,
-    inventory: &Inventory,
+    network: &'n Inventory,
     eps: &EpsLookup,
     settings: &PlanSettings,
-    (engine, notes): (&mut Engine, &mut Vec<String>),
-) -> Result<Plan> {
-    let mut verdicts = pair(inventory);
-    notes.extend(pair::apply(inventory, &eps.known_pairs(), &mut verdicts));
-    let verdicts = weigh(checkpoint, inventory, verdicts, settings, (engine, notes))?;
-    let layers = inventory
-        .norms
-        .iter()
-        .zip(verdicts)
-        .map(|(norm, verdict)| {
-            let action = match verdict {
-                Verdict::Likely { reason, .. } | Verdict::Keep { reason } => Action::Keep { reason },
-                Verdict::Fold { weight, op, map, evidence } => {
-                    let weight = &inventory.weights[weight];
-                    let sourced = eps.eps(norm);
-                    let line = FoldLine {
-                        op,
-                        weight: weight.tensor.clone(),
-                        bias: weight.bias.clone(),
-                        bias_exists: weight.bias_exists,
-                        channels: norm.channels,
-                        groups: map.groups,
-                        dtype: weight.dtype.to_string(),
-                        eps: sourced.value,
-                        eps_source: sourced.source,
-                        evidence,
-                    };
-                    Action::Fold(line)
-                }
-            };
-            Layer { norm: norm.name.clone(), action }
-        })
-        .collect();
-    let plan = Plan {
-        version: VERSION,
-        input: checkpoint.path().to_string_lossy().into_owned(),
-        dialect: inventory.dialect().map(str::to_owned),
-        architecture: eps.architecture().map(str::to_owned),
-        layers,
-    };
-    Ok(plan)
+    explained: Option<NormId>,
+) -> Result<(Board<'n>, Vec<Arc<RuleMisfit>>)> {
+    let (mut board, misfits) = by_names(network, eps, Rulebook::default(), explained);
+    measure::measure(checkpoint, &mut board, settings.evidence, settings.threads)?;
+    Ok((board, misfits))
+}
+
+/// What names, shapes and the catalogue say.
+fn by_names<'n>(
+    network: &'n Inventory,
+    eps: &EpsLookup,
+    book: Rulebook,
+    explained: Option<NormId>,
+) -> (Board<'n>, Vec<Arc<RuleMisfit>>) {
+    let mut names = Names::new(network, book, explained);
+    rounds::run(&mut names);
+    let misfits = propose::catalogue::apply(&eps.known_pairs(), &mut names.board);
+    (names.board, misfits)
 }
 
 /// A norm that a plan file does not mention stays.
-fn keep_the_unmentioned(plan: &mut Plan, inventory: &Inventory) {
+fn keep_the_unmentioned(plan: &mut Plan, network: &Inventory) {
     let mentioned = plan.layers.iter().map(|layer| layer.norm.as_str()).collect::<std::collections::HashSet<_>>();
-    let rest = inventory.norms.iter().filter(|norm| !mentioned.contains(norm.name.as_str()));
-    let rest = rest.map(|norm| Layer {
-        norm: norm.name.clone(),
-        action: Action::Keep { reason: "the plan does not mention it".to_owned() },
-    });
-    let rest = rest.collect::<Vec<_>>();
+    let rest = network.norms.iter().filter(|norm| !mentioned.contains(norm.name.as_str()));
+    let keep = || Action::Keep(Reason::new("unmentioned", "the plan does not mention it".to_owned()));
+    let rest = rest.map(|norm| Layer { norm: norm.name.clone(), action: keep() }).collect::<Vec<_>>();
     plan.layers.extend(rest);
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Action, FoldLine, Layer, Plan};
+use super::{Action, FoldLine, Layer, Plan, Reason};
 use crate::checkpoint::Checkpoint;
 use crate::network::{Fold, Inventory, Norm, Weight};
 
@@ -35,7 +35,7 @@ pub(super) fn resolve_or_keep(plan: &mut Plan, inventory: &Inventory, checkpoint
     let mut resolver = Resolver::new(inventory, checkpoint);
     let folds = plan.layers.iter_mut().filter_map(|line| {
         resolver.line(line).unwrap_or_else(|reason| {
-            line.action = Action::Keep { reason };
+            line.action = Action::Keep(Reason::new("does-not-fit", reason));
             None
         })
     });
@@ -107,7 +107,7 @@ impl<'a> Resolver<'a> {
 /// One line, checked.
 fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) -> Result<Fold, String> {
     if let Some(defect) = &norm.defect {
-        return Err(defect.clone());
+        return Err(defect.to_string());
     }
     if weight.aliased {
         return Err(format!("weight `{}` is shared: `__metadata__` lists other names for it", weight.tensor));

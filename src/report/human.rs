@@ -7,6 +7,7 @@ use std::fmt::{self, Display};
 
 use super::{Layers, Lint, ModelReport, Outcome, Seconds, Totals, Verification};
 use crate::error::{counted, shown};
+use crate::network::names;
 use crate::output::Style;
 use crate::plan::{Action, FoldLine, Layer, Plan};
 
@@ -134,16 +135,15 @@ impl Display for PlanTable<'_> {
         );
         writeln!(f, "{}", shown(&head))?;
         // Rows by template; a template with one instance shows that instance.
-        let mut rows: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        let mut rows: BTreeMap<Key, Vec<&Layer>> = BTreeMap::new();
         for layer in &plan.layers {
-            let exact = self.row(layer, Names::Whole);
-            let template = if self.all { exact.clone() } else { self.row(layer, Names::Template) };
-            rows.entry(template).or_insert((0, exact)).0 += 1;
+            rows.entry(self.key(layer)).or_default().push(layer);
         }
-        for (template, (count, exact)) in rows {
-            match count {
-                1 => writeln!(f, "        {}", shown(&exact))?,
-                _ => writeln!(f, "{count:>5} x {}", shown(&template))?,
+        for layers in rows.into_values() {
+            match layers[..] {
+                [layer] => writeln!(f, "        {}", shown(&self.row(layer, Names::Whole)))?,
+                [first, ..] => writeln!(f, "{:>5} x {}", layers.len(), shown(&self.row(first, Names::Template)))?,
+                [] => {}
             }
         }
         Ok(())
@@ -157,32 +157,56 @@ enum Names {
     Template,
 }
 
+/// What the norms of one row have in common: whether they are folded, their template, and how, or the code of the reason to
+/// keep them.
+type Key = (&'static str, String, String);
+
 impl PlanTable<'_> {
-    /// What is done with one norm.
+    fn key(&self, layer: &Layer) -> Key {
+        let name = if self.all { layer.norm.clone() } else { template(&layer.norm) };
+        match &layer.action {
+            Action::Fold(line) => ("fold", name, self.folded(line, Names::Template)),
+            Action::Keep(reason) => ("keep", name, reason.code.to_string()),
+        }
+    }
+
+    /// What is done with one norm, or with all that are alike; of the reason to keep these one instance is shown, with its own
+    /// names and figures.
     fn row(&self, layer: &Layer, names: Names) -> String {
-        let name = |path: &str| match names {
-            Names::Whole => path.to_owned(),
-            Names::Template => template(path),
-        };
-        let norm = name(&layer.norm);
-        let line = match (&layer.action, names) {
-            (Action::Fold(line), _) => line,
-            (Action::Keep { reason }, Names::Whole) => return format!("keep  {norm}: {reason}"),
-            (Action::Keep { reason }, Names::Template) => return format!("keep  {norm}: {}", without_numbers(reason)),
-        };
+        let norm = names.of(&layer.norm);
+        match (&layer.action, names) {
+            (Action::Fold(line), _) => format!("fold  {norm} <- {}", self.folded(line, names)),
+            (Action::Keep(reason), Names::Whole) => format!("keep  {norm}: {}", reason.text),
+            (Action::Keep(reason), Names::Template) => {
+                format!("keep  {norm}, such as {}: {}", layer.norm, reason.text)
+            }
+        }
+    }
+
+    /// How a norm is folded.
+    fn folded(&self, line: &FoldLine, names: Names) -> String {
         let FoldLine { op, weight, channels, dtype, eps, eps_source, evidence, .. } = line;
         // A tensor's name is a module's path and a last segment of its own.
         let weight = match weight.rsplit_once(['.', '/']) {
-            Some((module, leaf)) => name(module) + &weight[weight.len() - leaf.len() - 1..],
-            None => name(weight),
+            Some((module, leaf)) => names.of(module) + &weight[weight.len() - leaf.len() - 1..],
+            None => names.of(weight),
         };
         // What the catalogue cites is for those who ask for more.
-        let cited = eps_source.split_once(" (").filter(|_| !self.all);
-        let eps_source = cited.map_or(eps_source.as_str(), |(source, _)| source);
-        let row = format!("fold  {norm} <- {weight} ({}), eps {eps:e} ({eps_source})", op.name());
+        let source = if self.all { eps_source.to_string() } else { eps_source.brief() };
+        let row = format!("{weight} ({}), eps {eps:e} ({source})", op.name());
+        let evidence = evidence.iter().map(|reason| reason.text.as_str()).collect::<Vec<_>>();
         match self.all {
             true => format!("{row}, {channels} channels, {dtype}: {}", evidence.join("; ")),
             false => row,
+        }
+    }
+}
+
+impl Names {
+    fn of(self, path: &str) -> String {
+        match self {
+            Names::Whole => path.to_owned(),
+            Names::Template => template(path),
         }
     }
 }
@@ -191,22 +215,9 @@ impl PlanTable<'_> {
 /// `bn2` of a block are different things. In a flat name list there are no scopes, and every number goes.
 fn template(path: &str) -> String {
     match path.rfind(['.', '/']) {
-        Some(end) => without_numbers(&path[..end]) + &path[end..],
-        None => without_numbers(path),
+        Some(end) => names::template(&path[..end]) + &path[end..],
+        None => names::template(path),
     }
-}
-
-/// `text` with every number replaced by `#`.
-fn without_numbers(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match (c.is_ascii_digit(), out.ends_with('#')) {
-            (true, true) => {}
-            (true, false) => out.push('#'),
-            (false, _) => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::checkpoint::Float;
 use crate::fold::{Range, Shifts};
 use crate::network::{Fold, Op};
 use crate::output::NormPlan;
-use crate::plan::{Action, Planned};
+use crate::plan::{Action, EpsSource, Planned};
 
 /// Bins of [`ScaleReport::histogram`] a decade.
 pub const BINS_A_DECADE: i32 = 10;
@@ -38,6 +38,8 @@ pub struct LayerReport {
     pub eps: f64,
     /// Who says so.
     pub eps_source: String,
+    /// The same as a code: see [`EpsSource::code`].
+    pub eps_code: &'static str,
     /// What the channels were multiplied by.
     pub scales: ScaleReport,
     /// Channels whose scale is 0.
@@ -174,8 +176,8 @@ pub(crate) fn layer_reports(
     stored_as: impl Fn(Float) -> Float,
 ) -> (Vec<LayerReport>, Vec<Lint>) {
     let sources = planned.plan.layers.iter().filter_map(|layer| match &layer.action {
-        Action::Fold(line) => Some(line.eps_source.as_str()),
-        Action::Keep { .. } => None,
+        Action::Fold(line) => Some(&line.eps_source),
+        Action::Keep(_) => None,
     });
     let (mut layers, mut lints) = (Vec::new(), Vec::new());
     for (index, ((fold, plan), source)) in planned.folds.iter().zip(plans).zip(sources).enumerate() {
@@ -204,7 +206,7 @@ pub(crate) fn layer_reports(
 
 fn layer(
     fold: &Fold,
-    eps_source: &str,
+    eps_source: &EpsSource,
     to: Float,
     scales: &[f64],
     shifts: &[f64],
@@ -217,7 +219,8 @@ fn layer(
         dtype: to.name(),
         channels: fold.channels,
         eps: fold.eps,
-        eps_source: eps_source.to_owned(),
+        eps_source: eps_source.to_string(),
+        eps_code: eps_source.code(),
         scales: ScaleReport { spread: Spread::of(scales.iter().copied()), histogram: Histogram::of(scales) },
         dead: Channels::that(scales.iter().copied(), |scale| scale == 0.0),
         large: Channels::that(scales.iter().copied(), |scale| scale.abs() > LARGE_SCALE),

@@ -16,7 +16,7 @@ use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::eps::ASSUMED;
+use super::eps::EpsSource;
 
 pub(super) use recognise::{Recognised, recognise};
 pub(super) use rules::{KnownPairs, PairLine, Path, of_architecture, of_family};
@@ -157,11 +157,9 @@ pub(super) struct Known {
 pub(super) struct Entry {
     pub(super) eps: f64,
     /// What says so, and where it can be read.
-    pub(super) source: String,
+    pub(super) source: EpsSource,
     /// Fixed in the model's code for this very norm, whatever a configuration says.
     pub(super) fixed: bool,
-    /// Another eps that the same name can stand for, and when.
-    pub(super) unless: Option<(f64, &'static str)>,
 }
 
 impl Catalogue {
@@ -259,24 +257,23 @@ fn is_listed(library: &str, name: &str) -> bool {
 impl Known {
     /// The eps of the norm at `path`, segments separated by `/`.
     pub(super) fn entry(&self, path: &str) -> Entry {
-        let library = &self.of_library.name;
-        let (who, source, parts) = match self.family {
-            Some((family, glob)) => (format!("{library} {glob}"), &family.source, family.parts.as_slice()),
-            None => (library.clone(), &self.of_library.source, [].as_slice()),
+        let library = self.of_library.name.as_str();
+        let (about, cite, parts) = match self.family {
+            Some((family, glob)) => (format!("{library} {glob}"), family.source.as_str(), family.parts.as_slice()),
+            None => (library.to_owned(), self.of_library.source.as_str(), [].as_slice()),
         };
         let mut globs = parts.iter().flat_map(|part| part.norms.iter().map(move |glob| (part, glob)));
         if let Some((part, glob)) = globs.find(|(_, glob)| glob.below.is_match(path)) {
-            let source = format!("catalogue: {who}, norms {} ({source})", glob.text);
-            return Entry { eps: part.eps, source, fixed: true, unless: None };
-        }
-        if self.unheard_of {
-            let source =
-                format!("{ASSUMED}: the default of {library}, since the catalogue does not know `{}`", self.name);
-            return Entry { eps: self.eps, source, fixed: false, unless: None };
+            let source = EpsSource::Catalogue { about: format!("{about}, norms {}", glob.text), cite };
+            return Entry { eps: part.eps, source, fixed: true };
         }
         let unless = self.family.and_then(|(family, _)| family.unless.as_ref());
-        let unless = unless.map(|unless| (unless.eps, unless.when.as_str()));
-        Entry { eps: self.eps, source: format!("catalogue: {who} ({source})"), fixed: false, unless }
+        let source = match unless {
+            _ if self.unheard_of => EpsSource::AssumedLibrary { library, name: self.name.clone() },
+            Some(Unless { eps, when }) => EpsSource::AssumedUnless { other: *eps, when, about, cite },
+            None => EpsSource::Catalogue { about, cite },
+        };
+        Entry { eps: self.eps, source, fixed: false }
     }
 
     /// Whether both stand for the same eps, norm by norm.

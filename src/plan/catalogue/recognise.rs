@@ -11,6 +11,7 @@ use super::rules::PairLine;
 use super::{Catalogue, Entry, PathGlob};
 use crate::network::Inventory;
 use crate::network::names;
+use crate::plan::eps::EpsSource;
 
 /// Module paths that belong to one family only.
 #[derive(Debug, Deserialize)]
@@ -91,8 +92,8 @@ impl Recognised {
         let template = template(norm);
         let path = template.strip_prefix(self.prefix.as_str()).filter(|_| dialect == self.pattern.dialect)?;
         norms.iter().find(|glob| glob.whole.is_match(path))?;
-        let source = format!("catalogue: the names of {family}, such as {} ({source})", modules[0]);
-        Some(Entry { eps: *eps, source, fixed: false, unless: None })
+        let about = format!("the names of {family}, such as {}", modules[0]);
+        Some(Entry { eps: *eps, source: EpsSource::ModuleNames { about, cite: source }, fixed: false })
     }
 }
 

@@ -39,6 +39,13 @@ pub(in crate::plan) struct PairLine {
     pub(in crate::plan) op: Option<Op>,
 }
 
+impl PairLine {
+    /// What it says.
+    pub(in crate::plan) fn text(&self) -> String {
+        format!("`{}` follows `{}`", self.norm.text(), self.weight.text())
+    }
+}
+
 /// The end of a module path: segments between dots, at most one `*` in each for any part of it.
 #[derive(Debug, Deserialize)]
 #[serde(from = "String")]

@@ -51,7 +51,7 @@ fn tags(outcome: &Outcome) -> Vec<&'static str> {
         ("folded", true),
         ("kept", report.layers.kept > 0),
         ("remarks", !report.lints.is_empty()),
-        ("assumed", report.folded.iter().any(|layer| layer.eps_source.starts_with("assumed"))),
+        ("assumed", report.folded.iter().any(|layer| layer.eps_code == "assumed")),
         ("unverified", report.verification.is_none()),
     ];
     holds.into_iter().filter(|(_, holds)| *holds).map(|(tag, _)| tag).collect()
@@ -107,8 +107,7 @@ fn folded(report: &ModelReport, out: &mut impl Write) -> io::Result<()> {
 fn eps(report: &ModelReport) -> String {
     let mut found = Vec::new();
     for layer in &report.folded {
-        let source = layer.eps_source.split([':', ' ']).next().unwrap_or_default();
-        let text = format!("{:e} {source}", layer.eps);
+        let text = format!("{:e} {}", layer.eps, layer.eps_code);
         if !found.contains(&text) {
             found.push(text);
         }

@@ -1,0 +1,165 @@
+//! 2 PLAN: the eps of every norm, and where it comes from.
+//!
+//! In: what the user said, the `config.json` beside the checkpoint, the catalogue, the names of the modules, the norm's
+//! dialect. Out: an eps and its source. A checkpoint does not store eps, and a wrong one moves a channel's scale by up to
+//! ten times, so an eps that nobody stated is reported as assumed.
+
+pub(super) mod sensitivity;
+mod source;
+
+use globset::{Glob, GlobMatcher};
+use serde_json::Value;
+
+use super::architecture;
+use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
+use crate::error::{counted, shown};
+use crate::network::{Inventory, Norm};
+
+pub(super) use source::ASSUMED;
+pub use source::EpsSource;
+
+/// What the user and the checkpoint's surroundings say about eps.
+#[derive(Debug, Default, Clone)]
+pub struct EpsSettings {
+    /// `--eps-for GLOB=VALUE`, in the order given; the first glob that matches wins.
+    pub for_norms: Vec<(Glob, f64)>,
+    /// `--eps`.
+    pub all: Option<f64>,
+    /// `--arch`: `LIBRARY/NAME`, or a name that only one library has.
+    pub arch: Option<String>,
+    /// Content of the `config.json` beside the checkpoint.
+    pub config: Option<Value>,
+}
+
+/// Looks the eps of norms up, in this order: `--eps-for`; `--eps`; what the catalogue knows to be fixed in the model's
+/// code; a field of `config.json`; the catalogue by architecture (`--arch`, else `config.json`); the catalogue by names;
+/// the dialect's default.
+pub(super) struct EpsLookup {
+    for_norms: Vec<(GlobMatcher, f64)>,
+    all: Option<f64>,
+    field: Option<(f64, EpsSource)>,
+    architecture: Option<Known>,
+    recognised: Vec<Recognised>,
+    /// What the user should know about the settings.
+    pub(super) warnings: Vec<String>,
+}
+
+/// An eps and who says so.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SourcedEps {
+    pub(super) value: f64,
+    pub(super) source: EpsSource,
+}
+
+impl EpsLookup {
+    pub(super) fn new(settings: &EpsSettings, inventory: &Inventory) -> EpsLookup {
+        let (architecture, warnings) = architecture::find(settings.arch.as_deref(), settings.config.as_ref());
+        let mut lookup = EpsLookup {
+            for_norms: settings.for_norms.iter().map(|(glob, eps)| (glob.compile_matcher(), *eps)).collect(),
+            all: settings.all,
+            field: settings.config.as_ref().and_then(architecture::stated_eps),
+            architecture,
+            recognised: recognise(Catalogue::built_in(), inventory),
+            warnings,
+        };
+        let more = lookup.unmatched(inventory).into_iter().chain(lookup.contradicted(inventory)).collect::<Vec<_>>();
+        lookup.warnings.extend(more);
+        lookup
+    }
+
+    /// Globs of `--eps-for` that no norm's name matches: likely a slip, which would leave another eps in force.
+    fn unmatched(&self, inventory: &Inventory) -> Vec<String> {
+        let is_idle = |glob: &GlobMatcher| !inventory.norms.iter().any(|norm| glob.is_match(&norm.name));
+        let idle = self.for_norms.iter().filter(|(glob, _)| is_idle(glob));
+        let example = inventory.norms.first().map_or_else(String::new, |norm| format!(", for example {}", norm.name));
+        let count = inventory.norms.len();
+        idle.map(|(glob, _)| {
+            format!("--eps-for {}: matches none of {}{}", glob.glob(), counted(count, "norm"), shown(&example))
+        })
+        .collect()
+    }
+
+    /// Norms whose names belong to a family with another eps than the architecture that was stated.
+    fn contradicted(&self, inventory: &Inventory) -> Option<String> {
+        let differs = |norm: &&Norm| {
+            let is_stated = matches!(self.eps(norm).source, EpsSource::Catalogue { .. });
+            let by_names = self.recognised(norm).filter(|_| is_stated);
+            by_names.is_some_and(|entry| entry.eps != self.eps(norm).value)
+        };
+        let norm = inventory.norms.iter().find(differs)?;
+        let (stated, by_names) = (self.eps(norm), self.recognised(norm)?);
+        Some(format!(
+            "norm {}: {} says eps {:e}, but its name says {:e} ({}); the former is followed, state eps with --eps if it \
+             is wrong",
+            shown(&norm.name),
+            shown(self.architecture()?),
+            stated.value,
+            by_names.eps,
+            by_names.source
+        ))
+    }
+
+    /// The architecture, where it is known.
+    pub(super) fn architecture(&self) -> Option<&str> {
+        self.architecture.as_ref().map(|known| known.name.as_str())
+    }
+
+    /// What the catalogue knows about pairs; what it knows about the architecture itself goes first.
+    pub(super) fn known_pairs(&self) -> Vec<KnownPairs> {
+        let by_name = self.architecture.as_ref().and_then(of_architecture);
+        by_name.into_iter().chain(self.recognised.iter().filter_map(of_family)).collect()
+    }
+
+    /// The eps of `norm`, and where it comes from.
+    pub(super) fn eps(&self, norm: &Norm) -> SourcedEps {
+        self.stated(norm).or_else(|| self.known_or_assumed(norm)).unwrap_or_else(|| SourcedEps {
+            value: norm.dialect.eps,
+            source: EpsSource::AssumedDialect { dialect: norm.dialect.name },
+        })
+    }
+
+    /// What the user says.
+    fn stated(&self, norm: &Norm) -> Option<SourcedEps> {
+        let for_this = self.for_norms.iter().find(|(glob, _)| glob.is_match(&norm.name));
+        let for_this = for_this
+            .map(|(glob, eps)| SourcedEps { value: *eps, source: EpsSource::ForNorms { glob: glob.glob().to_string() } });
+        for_this.or_else(|| self.all.map(|value| SourcedEps { value, source: EpsSource::ForAll }))
+    }
+
+    /// What the configuration and the catalogue say.
+    fn known_or_assumed(&self, norm: &Norm) -> Option<SourcedEps> {
+        let entry = self.known(norm);
+        if let (Some((eps, source)), false) = (&self.field, entry.as_ref().is_some_and(|entry| entry.fixed)) {
+            return Some(SourcedEps { value: *eps, source: source.clone() });
+        }
+        // What is only assumed about a name that the catalogue does not know says less than the names of the modules.
+        let (known, assumed) = match entry {
+            Some(entry) if matches!(entry.source, EpsSource::AssumedLibrary { .. }) => (None, Some(entry)),
+            entry => (entry, None),
+        };
+        let entry = known.or_else(|| self.recognised(norm)).or(assumed)?;
+        Some(SourcedEps { value: entry.eps, source: entry.source })
+    }
+
+    /// The other value that an assumed eps may really have.
+    pub(super) fn other(&self, norm: &Norm, assumed: f64) -> f64 {
+        match self.known(norm).map(|entry| entry.source) {
+            Some(EpsSource::AssumedUnless { other, .. }) if other != assumed => other,
+            _ if assumed < 1e-4 => 1e-3,
+            _ => 1e-5,
+        }
+    }
+
+    fn known(&self, norm: &Norm) -> Option<Entry> {
+        self.architecture.as_ref().map(|known| known.entry(&norm.name.replace('.', "/")))
+    }
+
+    fn recognised(&self, norm: &Norm) -> Option<Entry> {
+        self.recognised.iter().find_map(|family| family.entry(&norm.name, norm.dialect.name))
+    }
+}
+
+/// Whether a number can be an eps.
+pub(crate) fn is_eps(value: &f64) -> bool {
+    value.is_finite() && *value >= 0.0
+}

@@ -1,0 +1,123 @@
+//! 2 PLAN, eps: where an eps comes from, as data.
+//!
+//! In: who says so. Out: [`EpsSource`], with a stable code, the sentence that a plan shows, and whether the value is only
+//! assumed.
+
+use std::fmt;
+
+/// Who says what a norm's eps is.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum EpsSource {
+    /// A line of a plan file, in the words of its `eps_source`, if it has any.
+    Plan(Option<String>),
+    /// The option for norms whose name matches a glob.
+    ForNorms {
+        /// The glob.
+        glob: String,
+    },
+    /// The option for all norms.
+    ForAll,
+    /// A field of the `config.json` beside the checkpoint.
+    Config {
+        /// The field.
+        field: String,
+    },
+    /// The catalogue, by the name of the architecture.
+    Catalogue {
+        /// Library, names and norms that the entry is about.
+        about: String,
+        /// Where the value can be read.
+        cite: &'static str,
+    },
+    /// The catalogue, by names of modules that belong to one family.
+    ModuleNames {
+        /// The family, and a module that gives it away.
+        about: String,
+        /// Where the value can be read.
+        cite: &'static str,
+    },
+    /// Assumed: the catalogue knows another value that the same architecture may have.
+    AssumedUnless {
+        /// That value.
+        other: f64,
+        /// When it holds.
+        when: &'static str,
+        /// Library and names that the entry is about.
+        about: String,
+        /// Where both can be read.
+        cite: &'static str,
+    },
+    /// Assumed: the default of a library, whose architecture the catalogue does not know.
+    AssumedLibrary {
+        /// The library.
+        library: &'static str,
+        /// The architecture.
+        name: String,
+    },
+    /// Assumed: the default of the framework.
+    AssumedDialect {
+        /// The framework, as plans call it.
+        dialect: &'static str,
+    },
+}
+
+impl EpsSource {
+    /// A name for it that stays the same from version to version; `assumed` for all that nobody stated.
+    pub fn code(&self) -> &'static str {
+        match self {
+            EpsSource::Plan(_) => "plan",
+            EpsSource::ForNorms { .. } => "eps-for",
+            EpsSource::ForAll => "eps",
+            EpsSource::Config { .. } => "config",
+            EpsSource::Catalogue { .. } => "catalogue",
+            EpsSource::ModuleNames { .. } => "module-names",
+            EpsSource::AssumedUnless { .. }
+            | EpsSource::AssumedLibrary { .. }
+            | EpsSource::AssumedDialect { .. } => ASSUMED,
+        }
+    }
+
+    /// Whether nobody stated the value.
+    pub fn is_assumed(&self) -> bool {
+        self.code() == ASSUMED
+    }
+
+    /// The sentence without the citation.
+    pub fn brief(&self) -> String {
+        match self {
+            EpsSource::Plan(None) => "plan".to_owned(),
+            EpsSource::Plan(Some(words)) => words.clone(),
+            EpsSource::ForNorms { glob } => format!("--eps-for {glob}"),
+            EpsSource::ForAll => "--eps".to_owned(),
+            EpsSource::Config { field } => format!("config.json: {field}"),
+            EpsSource::Catalogue { about, .. } | EpsSource::ModuleNames { about, .. } => format!("catalogue: {about}"),
+            EpsSource::AssumedUnless { other, when, about, .. } => {
+                format!("assumed: but {other:e} {when}; catalogue: {about}")
+            }
+            EpsSource::AssumedLibrary { library, name } => {
+                format!("assumed: the default of {library}, since the catalogue does not know `{name}`")
+            }
+            EpsSource::AssumedDialect { dialect } => format!("assumed: the default of {dialect}"),
+        }
+    }
+
+    fn cite(&self) -> Option<&'static str> {
+        match self {
+            EpsSource::Catalogue { cite, .. }
+            | EpsSource::ModuleNames { cite, .. }
+            | EpsSource::AssumedUnless { cite, .. } => Some(cite),
+            _ => None,
+        }
+    }
+}
+
+/// The code of an eps that nobody stated.
+pub(in crate::plan) const ASSUMED: &str = "assumed";
+
+impl fmt::Display for EpsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.brief())?;
+        self.cite().map_or(Ok(()), |cite| write!(f, " ({cite})"))
+    }
+}

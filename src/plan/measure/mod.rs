@@ -1,0 +1,126 @@
+//! 2 PLAN, measure: what values say about the pairs that names and shapes made.
+//!
+//! In: the board, and a checkpoint to read from. Out: findings for the board. A norm's running statistics are the statistics of what
+//! feeds it, so they can confirm a pair, contradict it (then the norm stays, with the reason), or say nothing. With
+//! [`EvidenceLevel::Full`] they also make pairs of their own, where names left a norm open.
+//!
+//! ```text
+//! samples           pairs of equal names but for numbers stand and fall together; which of them are looked at
+//! values, stats     running statistics and weights, read by several threads; row sums and row norms
+//! correlation       how far rows and statistics agree; the tests and their error rates
+//! disambiguate      what names leave open between a few weights, or say of one with a doubt
+//! tied              one weight under several names
+//! activation        running statistics alone: does an activation stand before the norm?
+//! rivals            weights against statistics: confirm, contradict or nothing
+//! transposed        square weights, of which every one may be a transposed convolution
+//! unpaired/         norms that names left open, among the weights that are free, by what is
+//!                   predicted (running means from the norm before) and by rank agreement
+//! activation_means  what comes out of a norm and an activation, on average
+//! ```
+//!
+//! Statistics that were never touched (all running means 0) are no evidence either way, and nothing is read for them.
+
+mod activation;
+pub(super) mod activation_means;
+mod correlation;
+mod disambiguate;
+mod rivals;
+mod samples;
+mod stats;
+mod tied;
+mod transposed;
+mod unpaired;
+mod values;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use correlation::Agreement;
+pub(super) use rivals::Follower;
+
+use super::board::{Board, Finding, Standing};
+use super::decide::after_values;
+use crate::checkpoint::Checkpoint;
+use crate::error::Result;
+use crate::network::NormId;
+use unpaired::Forbidden;
+use values::Values;
+
+/// How `--explain` calls the decision that follows from all values.
+const STAGE: &str = "decision";
+
+/// How much of a checkpoint's values the planner looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EvidenceLevel {
+    /// Nothing: names and shapes decide alone.
+    None,
+    /// Running statistics of all pairs, the weights of a few pairs of every template, at most [`SAMPLE_BYTES`], and of what
+    /// names leave open, at most half as much; some rows of every square weight.
+    #[default]
+    Auto,
+    /// All of them; norms that names leave open are paired by values alone.
+    Full,
+}
+
+/// Weight bytes that [`EvidenceLevel::Auto`] reads at most.
+pub const SAMPLE_BYTES: u64 = 32 << 20;
+
+/// Fewer channels than these say nothing: a sign or a rank among seven is chance.
+const FEWEST_CHANNELS: u64 = 8;
+
+/// Holds the board against the checkpoint's values, read by so many threads.
+pub(super) fn measure(
+    checkpoint: &Checkpoint,
+    board: &mut Board<'_>,
+    level: EvidenceLevel,
+    threads: usize,
+) -> Result<()> {
+    if level == EvidenceLevel::None {
+        without_values(board);
+        return Ok(());
+    }
+    let mut values = Values::new(checkpoint, board.network, threads);
+    // With all evidence, kept norms are assigned weights, or explain what others leave.
+    let is_asked = |norm: &NormId| {
+        level == EvidenceLevel::Full || board.pair(*norm).is_some() || board.question(*norm).is_some()
+    };
+    values.read_statistics(&board.norms().filter(is_asked).collect::<Vec<_>>())?;
+    disambiguate::suppose(&mut values, board, level)?;
+    let planned = board.pairs().map(|(norm, pair)| (norm, pair.weight)).collect::<Vec<_>>();
+    let tied = tied::refuse(&mut values, board)?;
+    activation::refuse(&mut values, board)?;
+    rivals::decide(&mut values, board, level)?;
+    transposed::refuse(&mut values, board)?;
+    answer_doubts(&mut values, board)?;
+    without_values(board);
+    if level == EvidenceLevel::Full {
+        // What values refused once is not made again from fewer of them.
+        let refused = planned.into_iter().filter(|(norm, _)| board.pair(*norm).is_none()).collect();
+        unpaired::decide(&mut values, board, &Forbidden { refused, tied })?;
+    }
+    Ok(())
+}
+
+/// Pairs with a doubt stay pairs if values answer it.
+fn answer_doubts(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()> {
+    for norm in board.norms() {
+        let Some(pair) = board.pair(norm).filter(|pair| pair.doubt.is_some()) else { continue };
+        // Behind a bias a tanh may stand, which keeps order and signs.
+        let is_hidden = board.network[pair.weight].bias_exists
+            && values.statistics(norm)?.is_some_and(|statistics| activation::may_be_squashed(&statistics));
+        if let Some(standing) = after_values(pair, is_hidden) {
+            board.apply(STAGE, norm, Finding::Stands(standing));
+        }
+    }
+    Ok(())
+}
+
+/// What is still open stays, for the reason that it is open for.
+pub(super) fn without_values(board: &mut Board<'_>) {
+    for norm in board.norms() {
+        if let Standing::Open(question) | Standing::Asked(question) = board.standing(norm) {
+            let kept = Standing::Kept(question.objections.clone());
+            board.apply(STAGE, norm, Finding::Stands(kept));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! 2 PLAN, object: what speaks against folding into a weight as such.
+//!
+//! In: a weight and the channels that it must put out. Out: what kind of layer it is, or an objection: it is used elsewhere
+//! too, it is not stored as it is used, its shape or its kind does not fit.
+
+use std::collections::BTreeSet;
+
+use crate::network::{ChannelMap, Inventory, Op, WeightId};
+use crate::plan::propose::transposed::operation;
+use crate::plan::reason::Objection;
+use crate::plan::rulebook::{Rule, Rulebook};
+
+/// What kind of layer a weight is that feeds a norm of `channels`, or why it must not be folded into; `kernels` are those of
+/// transposed convolutions in this file.
+pub(in crate::plan) fn layer_of(
+    book: Rulebook,
+    network: &Inventory,
+    id: WeightId,
+    channels: u64,
+    kernels: &BTreeSet<&[u64]>,
+) -> Result<(Op, ChannelMap), Objection> {
+    as_stored(book, network, id, channels)?;
+    operation(book, &network[id], channels, kernels).ok_or(Objection::MaybeTransposed(id))
+}
+
+/// The same where the kind of layer is `stated`.
+pub(in crate::plan) fn stated_layer_of(
+    book: Rulebook,
+    network: &Inventory,
+    id: WeightId,
+    channels: u64,
+    stated: Op,
+) -> Result<(Op, ChannelMap), Objection> {
+    as_stored(book, network, id, channels)?;
+    let mut producers = network[id].producers(channels).into_iter();
+    producers.find(|(can, _)| *can == stated).ok_or(Objection::OtherOperation { weight: id, op: stated })
+}
+
+/// Whether the stored weight is what the layer uses, for this norm alone, and has `channels` outputs.
+fn as_stored(book: Rulebook, network: &Inventory, id: WeightId, channels: u64) -> Result<(), Objection> {
+    let weight = &network[id];
+    if weight.dtype.float().is_none() {
+        return Err(Objection::Quantized(id));
+    }
+    if weight.aliased && book.has(Rule::Aliased) {
+        return Err(Objection::Aliased(id));
+    }
+    if weight.side_tensor.is_some() && book.has(Rule::SideTensor) {
+        return Err(Objection::Computed(id));
+    }
+    match weight.producers(channels).is_empty() {
+        true => Err(Objection::WrongChannels { weight: id, channels }),
+        false => Ok(()),
+    }
+}

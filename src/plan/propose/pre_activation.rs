@@ -1,0 +1,125 @@
+//! 2 PLAN, propose: blocks that run their norms first.
+//!
+//! In: pairs of a norm and the layer that it runs *before*. Out: claims. In `norm1 -> conv1 -> norm2 -> conv2` what feeds
+//! `norm2` is `conv1`: the layer of the module before. The first norm of a unit is fed from outside, through an addition,
+//! a concatenation or a pool, and is kept.
+
+use std::collections::BTreeMap;
+
+use super::Names;
+use super::relations::Relation;
+use super::tokens::Place;
+use super::tree::Id;
+use crate::network::{NormId, WeightId};
+use crate::plan::decide::Claim;
+use crate::plan::reason::Support;
+use crate::plan::rulebook::Rule;
+
+/// Scopes with more links than this are not units.
+const MAX_LINKS: usize = 32;
+
+/// A module of a unit: a norm and the layer that it runs before.
+#[derive(Clone, Copy)]
+struct Link<'a> {
+    label: &'a str,
+    place: Option<Place>,
+    norm: NormId,
+    weight: WeightId,
+}
+
+/// Norms of such blocks, each with the layer before it.
+pub(in crate::plan) fn claims(names: &Names<'_>) -> Vec<Claim> {
+    if !names.has(Rule::PreActivationChain) {
+        return Vec::new();
+    }
+    let mut claims = Vec::new();
+    for units in classes(names).values() {
+        for (norm, weight) in predecessors(names, units) {
+            claims.extend(units.iter().map(|unit| Claim {
+                norm: unit[norm].norm,
+                weight: unit[weight].weight,
+                support: Support::PreActivationChain,
+            }));
+        }
+    }
+    claims
+}
+
+/// Units by template and the names of their links.
+type Classes<'a> = BTreeMap<(usize, Vec<&'a str>), Vec<Vec<Link<'a>>>>;
+
+/// All units that are nothing but links.
+fn classes<'n>(names: &Names<'n>) -> Classes<'n> {
+    let tree = &names.tree;
+    let mut units: BTreeMap<Id, Vec<Link<'n>>> = BTreeMap::new();
+    for (relation, pair) in names.pre_activation.iter().filter(|(_, pair)| names.board.is_open(pair.norm)) {
+        let scope = tree.nodes[pair.site].parent;
+        // A module that holds just a norm and a layer is a link; else the layer itself is.
+        let link = if *relation == Relation::Only { scope } else { pair.via };
+        let (unit, label, place) = (tree.nodes[link].parent, tree.nodes[link].name, tree.nodes[link].segment.place);
+        units.entry(unit).or_default().push(Link { label, place, norm: pair.norm, weight: pair.weight });
+    }
+    let mut classes = Classes::new();
+    for (unit, mut links) in units {
+        links.sort_by_key(|link| (link.place, link.label));
+        let is_alone = !names.has(Rule::ChainStranger) || !holds_stranger(names, unit, &links);
+        if (2..=MAX_LINKS).contains(&links.len()) && is_alone {
+            let labels = links.iter().map(|link| link.label).collect();
+            classes.entry((tree.nodes[unit].template, labels)).or_default().push(links);
+        }
+    }
+    classes
+}
+
+/// Whether the unit holds another module that may stand between two of its links: a block with norms of its own, or one
+/// that puts out what a link takes (squeeze and excitation).
+fn holds_stranger(names: &Names<'_>, unit: Id, links: &[Link<'_>]) -> bool {
+    let tree = &names.tree;
+    let mut stack = tree.nodes[unit].children.values().copied().collect::<Vec<_>>();
+    while let Some(id) = stack.pop() {
+        let node = &tree.nodes[id];
+        let link = links.iter().any(|link| node.norm == Some(link.norm) || node.weights.contains(&link.weight));
+        let between = node.weights.iter().any(|&weight| {
+            let mut later = links.iter().skip(1);
+            later.any(|link| names.fits(weight, link.norm))
+        });
+        if !link && (node.norm.is_some() || between) {
+            return true;
+        }
+        stack.extend(node.children.values().copied());
+    }
+    false
+}
+
+/// Which link's layer feeds which link's norm, in all units of a class: that of the link before, where names count them.
+fn predecessors(names: &Names<'_>, units: &[Vec<Link<'_>>]) -> Vec<(usize, usize)> {
+    let Some(links) = units.first() else { return Vec::new() };
+    let fits = |weight: usize, norm: usize| {
+        let mut pairs = units.iter().map(|unit| (unit[norm].norm, unit[weight].weight));
+        pairs.all(|(norm, weight)| names.fits(weight, norm))
+    };
+    let unique = |place: Place| links.iter().filter(|link| link.place == Some(place)).count() == 1;
+    // The factors of one convolution (`k x 1`, `1 x k`) may be summed as well as follow each other (P3D, AHNet).
+    let summed = |link: usize| {
+        let factor = |other: usize| links.get(other).is_some_and(|other| factors(names, &links[link], other));
+        names.has(Rule::ChainSummed) && (factor(link + 1) || link > 0 && factor(link - 1))
+    };
+    let follows = |norm: usize| match (links[norm - 1].place, links[norm].place) {
+        (Some(before), Some(place)) => place.follows(before) && unique(before) && unique(place),
+        _ => false,
+    };
+    (1..links.len())
+        .filter(|&norm| follows(norm) && fits(norm - 1, norm) && !summed(norm - 1))
+        .map(|norm| (norm, norm - 1))
+        .collect()
+}
+
+/// Whether the layers of two links are wide in different directions.
+fn factors(names: &Names<'_>, a: &Link<'_>, b: &Link<'_>) -> bool {
+    let wide = |kernel: &[u64]| kernel.iter().any(|&k| k > 1);
+    names
+        .weight(a.weight)
+        .kernel()
+        .zip(names.weight(b.weight).kernel())
+        .is_some_and(|(a, b)| wide(a) && wide(b) && a.iter().zip(b).all(|(&a, &b)| a == 1 || b == 1))
+}
