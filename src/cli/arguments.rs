@@ -166,6 +166,9 @@ pub(crate) struct PlanArguments {
     /// Check this plan against the checkpoint and print it completed
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
+    /// Print how this norm came to be folded or kept: every proposal, every objection, every measurement
+    #[arg(long, value_name = "NORM", conflicts_with_all = ["plan", "format"])]
+    pub(crate) explain: Option<String>,
     /// What is printed on stdout; json is what --plan takes
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bnfold_gpu::checkpoint::Checkpoint;
-use bnfold_gpu::plan::{Planned, plan};
+use bnfold_gpu::plan::{Planned, explain, plan};
 use bnfold_gpu::report::human::PlanTable;
 use bnfold_gpu::zoo::{Found, Source};
 
@@ -22,6 +22,9 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     }
     // One object for one checkpoint that was named, an array for everything else.
     let is_one = !settings::is_zoo(&arguments.input);
+    if let Some(norm) = &arguments.explain {
+        return explained(norm, sources.iter().map(|source| source.input.as_path()), arguments);
+    }
     for Source { input, .. } in &sources {
         match one(input, arguments) {
             Ok(planned) => {
@@ -50,6 +53,27 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
         (Format::Json, plans) => console::json(&plans, true)?,
     }
     Ok(status)
+}
+
+/// How a norm came to be folded or kept, in every checkpoint that has it.
+fn explained<'a>(
+    norm: &str,
+    inputs: impl Iterator<Item = &'a Path>,
+    arguments: &PlanArguments,
+) -> anyhow::Result<Status> {
+    let mut found = Vec::new();
+    for input in inputs {
+        let quiet = arguments.verbosity.quiet;
+        let several = settings::is_zoo(&arguments.input);
+        let settings = settings::plan_settings(&arguments.planning, (input, None), several, quiet);
+        let explanation = explain(&Checkpoint::open(input)?, &settings, norm)?;
+        found.extend(explanation.map(|explanation| format!("{}: {explanation}\n", input.display())));
+    }
+    if found.is_empty() {
+        anyhow::bail!("no checkpoint has a norm `{norm}`; `bnfold-gpu plan -v` lists the norms of a checkpoint");
+    }
+    console::data(&found.join("\n"))?;
+    Ok(Status::Done)
 }
 
 fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {

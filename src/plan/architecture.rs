@@ -94,7 +94,9 @@ pub(super) fn stated_eps(config: &Value) -> Option<(f64, EpsSource)> {
         let parts = config.as_object()?.iter();
         let mut stated = parts.filter_map(|(part, value)| Some((eps_field(value)?, part)));
         let ((eps, field), part) = stated.next()?;
-        stated.all(|((other, _), _)| other == eps).then(|| (eps, EpsSource::Config { field: format!("{}.{field}", shown(part)) }))
+        stated
+            .all(|((other, _), _)| other == eps)
+            .then(|| (eps, EpsSource::Config { field: format!("{}.{field}", shown(part)) }))
     })
 }
 
@@ -126,7 +128,10 @@ mod tests {
     #[test]
     fn parts_of_a_config_may_state_eps_if_they_agree() {
         let config = json!({"model_type": "align", "vision_config": {"batch_norm_eps": 0.01}, "text_config": {}});
-        assert_eq!(stated_eps(&config), Some((0.01, EpsSource::Config { field: "vision_config.batch_norm_eps".to_owned() })));
+        assert_eq!(
+            stated_eps(&config),
+            Some((0.01, EpsSource::Config { field: "vision_config.batch_norm_eps".to_owned() }))
+        );
         let config = json!({"a": {"batch_norm_eps": 0.01}, "b": {"batch_norm_eps": 0.1}});
         assert_eq!(stated_eps(&config), None);
     }

@@ -89,12 +89,7 @@ fn choose<'c, 'g>(names: &Names<'_>, choices: &[Choice<'c, 'g>]) -> Option<Choic
 }
 
 /// Several candidates fit: values may single one out, if no objection to any of them rules that out.
-fn rivals(
-    names: &Names<'_>,
-    objections: &Objections<'_, '_>,
-    norm: NormId,
-    choices: &[Choice<'_, '_>],
-) -> Finding {
+fn rivals(names: &Names<'_>, objections: &Objections<'_, '_>, norm: NormId, choices: &[Choice<'_, '_>]) -> Finding {
     let weights = choices.iter().map(|(_, choice)| choice.weight).collect::<Vec<_>>();
     let may_ask = choices.iter().all(|(case, member)| {
         objections.to(case, member).is_none_or(|objection| objection.answered_by() != AnsweredBy::Plan)
@@ -105,13 +100,7 @@ fn rivals(
 }
 
 /// An open question that values may answer with one of `weights`.
-fn question(
-    names: &Names<'_>,
-    norm: NormId,
-    objection: Objection,
-    weights: &[WeightId],
-    support: &Support,
-) -> Finding {
+fn question(names: &Names<'_>, norm: NormId, objection: Objection, weights: &[WeightId], support: &Support) -> Finding {
     let hypothesis = |&weight: &WeightId| {
         let found = layer_of(names.book, names.board.network, weight, names.channels(norm), &names.transposed_kernels);
         let (op, map) = found.ok()?;

@@ -42,9 +42,10 @@ pub fn explain(checkpoint: &Checkpoint, settings: &PlanSettings, norm: &str) -> 
     };
     let eps = EpsLookup::new(&settings.eps, &network);
     let (board, _) = judge(checkpoint, &network, &eps, settings, Some(id))?;
-    let steps = board.history().iter().flat_map(|(stage, finding)| {
-        reasons(&network, id, finding).into_iter().map(|found| Step { stage, found })
-    });
+    let steps = board
+        .history()
+        .iter()
+        .flat_map(|(stage, finding)| reasons(&network, id, finding).into_iter().map(|found| Step { stage, found }));
     let steps = steps.collect();
     let mut layers = written::layers(&board, &eps);
     Ok(Some(Explanation { layer: layers.swap_remove(id.index()), steps }))

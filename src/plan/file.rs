@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::eps::{ASSUMED, EpsLookup, EpsSource, SourcedEps, is_eps};
-use super::{Action, FoldLine, Layer, Misfit, Plan, Reason, VERSION};
+use super::{Action, FoldLine, Layer, LineProblem, Misfit, Plan, Reason, VERSION};
 use crate::error::{Error, Result};
 use crate::network::{Inventory, Norm, Op, Weight};
 
@@ -121,7 +121,9 @@ impl PlanFile {
             let line = line_of(layer);
             let raw: RawLayer = serde_json::from_str(layer.get())
                 .map_err(|error| refuse(line + error.line() - 1, format!("not a layer of a plan: {error}")))?;
-            layers.push(layer_of(raw, &known, eps).map_err(|problem| refuse(line, problem))?);
+            let named = |norm: &str, problem: LineProblem| refuse(line, format!("norm `{norm}`: {problem}"));
+            let norm = raw.norm.clone();
+            layers.push(layer_of(raw, &known, eps).map_err(|problem| named(&norm, problem))?);
             lines.push(line);
         }
         let plan = Plan {
@@ -159,53 +161,46 @@ impl<'a> ByName<'a> {
 }
 
 /// Fills in what a line leaves out.
-fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer, String> {
+fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer, LineProblem> {
     if raw.direction.as_deref().is_some_and(|direction| direction != "backward") || raw.sources.is_some() {
-        return Err(format!(
-            "norm `{}`: folding forward or into several sources is not supported; set its action to \"keep\"",
-            raw.norm
-        ));
+        return Err(LineProblem::Unsupported);
     }
     if raw.action == RawAction::Keep {
         let text = raw.reason.unwrap_or_else(|| "the plan keeps it".to_owned());
         let code = raw.reason_code.map_or(Cow::Borrowed("plan-keeps"), Cow::Owned);
         return Ok(Layer { norm: raw.norm, action: Action::Keep(Reason { code, text }) });
     }
-    let missing = |what: &str| format!("norm `{}`: {what}", raw.norm);
-    let Some(tensor) = raw.weight.clone() else {
-        return Err(missing("a fold needs a \"weight\""));
-    };
+    let tensor = raw.weight.as_deref().ok_or(LineProblem::WeightMissing)?;
     let norm = known.norms.get(raw.norm.as_str()).copied();
-    let norm = norm.ok_or_else(|| missing("the checkpoint has no such norm"))?;
-    let weight = known.weights.get(tensor.as_str()).copied();
-    let weight =
-        weight.ok_or_else(|| missing(&format!("the checkpoint has no weight `{tensor}` that feeds a norm")))?;
-    let channels = raw.channels.unwrap_or(norm.channels);
-    let op = match raw.op {
-        Some(op) => op,
-        None => only_op(norm, weight).map_err(|problem| missing(&problem))?,
-    };
+    let norm = norm.ok_or_else(|| LineProblem::NoNorm(raw.norm.clone()))?;
+    let weight = known.weights.get(tensor).copied();
+    let weight = weight.ok_or_else(|| LineProblem::NoWeight { weight: tensor.to_owned(), found: None })?;
+    Ok(Layer { norm: raw.norm.clone(), action: Action::Fold(fold_of(raw, norm, weight, eps)?) })
+}
+
+/// The same for a line that folds `norm` into `weight`.
+fn fold_of(raw: RawLayer, norm: &Norm, weight: &Weight, eps: &EpsLookup) -> Result<FoldLine, LineProblem> {
+    let op = raw.op.map_or_else(|| only_op(norm, weight), Ok)?;
     let groups =
         weight.producers(norm.channels).iter().find(|(found, _)| *found == op).map_or(1, |(_, map)| map.groups);
     let SourcedEps { value: eps, source: eps_source } = match raw.eps {
-        Some(eps) if !is_eps(&eps) => return Err(missing(&format!("eps {eps} is not a finite number of at least 0"))),
+        Some(eps) if !is_eps(&eps) => return Err(LineProblem::Eps(eps)),
         Some(value) => eps_of(value, raw.eps_code.as_deref(), raw.eps_source, eps.eps(norm)),
         None => eps.eps(norm),
     };
     let bias = raw.bias.unwrap_or_else(|| weight.bias.clone());
-    let line = FoldLine {
+    Ok(FoldLine {
         op,
         bias_exists: raw.bias_exists.unwrap_or(if bias == weight.bias { weight.bias_exists } else { false }),
         bias,
-        weight: tensor,
-        channels,
+        weight: weight.tensor.clone(),
+        channels: raw.channels.unwrap_or(norm.channels),
         groups: raw.groups.unwrap_or(groups),
         dtype: raw.dtype.unwrap_or_else(|| weight.dtype.to_string()),
         eps,
         eps_source,
         evidence: evidence(raw.evidence, raw.evidence_codes),
-    };
-    Ok(Layer { norm: raw.norm, action: Action::Fold(line) })
+    })
 }
 
 /// Lines of evidence with their codes; a line that a user added has none.
@@ -233,17 +228,15 @@ fn eps_of(stated: f64, code: Option<&str>, words: Option<String>, found: Sourced
 }
 
 /// The only kind of layer that the weight can be, with the norm's channels.
-fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, String> {
+fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, LineProblem> {
+    let (tensor, shape) = (weight.tensor.clone(), weight.shape.clone());
     match weight.producers(norm.channels).as_slice() {
         // Where several kinds have their channels in the same place (MLX), they are folded alike.
         [(op, first), rest @ ..] if rest.iter().all(|(_, map)| map == first) => Ok(*op),
-        [] => Err(format!(
-            "weight `{}` of shape {:?} has no {} output channels",
-            weight.tensor, weight.shape, norm.channels
-        )),
+        [] => Err(LineProblem::OtherOutputs { weight: tensor, shape, channels: norm.channels }),
         several => {
-            let ops = several.iter().map(|(op, _)| op.name()).collect::<Vec<_>>().join(" or ");
-            Err(format!("weight `{}` of shape {:?} can be {ops}: add an \"op\"", weight.tensor, weight.shape))
+            let can = several.iter().map(|(op, _)| *op).collect();
+            Err(LineProblem::OperationMissing { weight: tensor, shape, can })
         }
     }
 }

@@ -23,6 +23,7 @@ mod explain;
 mod file;
 mod measure;
 mod object;
+mod problem;
 mod propose;
 mod reason;
 mod resolve;
@@ -39,6 +40,7 @@ pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
 pub use eps::{EpsSettings, EpsSource, sensitivity::EpsWarning};
 pub use explain::{Explanation, explain};
 pub use measure::{EvidenceLevel, SAMPLE_BYTES};
+pub use problem::LineProblem;
 pub use resolve::{Misfit, resolve};
 
 use crate::checkpoint::Checkpoint;

@@ -78,7 +78,14 @@ pub(super) enum Objection {
     /// Weights under several names hold the same values.
     Tied(Arc<[WeightId]>),
     /// Another pair fits the values far better.
-    Contradicted { norm: NormId, weight: WeightId, follower: Follower, found: Agreement, own: Agreement, looked_at: Sampled },
+    Contradicted {
+        norm: NormId,
+        weight: WeightId,
+        follower: Follower,
+        found: Agreement,
+        own: Agreement,
+        looked_at: Sampled,
+    },
     /// The running means lie above what the weight gives.
     Pooled { factor: f64, standard_errors: f64, looked_at: Sampled },
 }

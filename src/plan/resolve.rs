@@ -5,9 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::problem::LineProblem;
 use super::{Action, FoldLine, Layer, Plan, Reason};
-use crate::checkpoint::Checkpoint;
-use crate::network::{Fold, Inventory, Norm, Weight};
+use crate::checkpoint::{Checkpoint, Float, Tensor};
+use crate::network::{Axis, ChannelMap, Fold, Inventory, Norm, Weight};
 
 /// A plan's line that does not fit.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,13 +16,13 @@ pub struct Misfit {
     /// Index into [`Plan::layers`].
     pub layer: usize,
     /// What is wrong, what was expected, what was found.
-    pub problem: String,
+    pub problem: LineProblem,
 }
 
 /// Checks every line of `plan` and turns the folds among them into [`Fold`]s; the first line that does not fit is an
 /// error.
-pub fn resolve(plan: &Plan, inventory: &Inventory, checkpoint: &Checkpoint) -> Result<Vec<Fold>, Misfit> {
-    let mut resolver = Resolver::new(inventory, checkpoint);
+pub fn resolve(plan: &Plan, network: &Inventory, checkpoint: &Checkpoint) -> Result<Vec<Fold>, Misfit> {
+    let mut resolver = Resolver::new(network, checkpoint);
     let folds = plan
         .layers
         .iter()
@@ -31,11 +32,11 @@ pub fn resolve(plan: &Plan, inventory: &Inventory, checkpoint: &Checkpoint) -> R
 }
 
 /// The same for a plan of the planner's own: a line that does not fit is turned into one that keeps its norm.
-pub(super) fn resolve_or_keep(plan: &mut Plan, inventory: &Inventory, checkpoint: &Checkpoint) -> Vec<Fold> {
-    let mut resolver = Resolver::new(inventory, checkpoint);
+pub(super) fn resolve_or_keep(plan: &mut Plan, network: &Inventory, checkpoint: &Checkpoint) -> Vec<Fold> {
+    let mut resolver = Resolver::new(network, checkpoint);
     let folds = plan.layers.iter_mut().filter_map(|line| {
-        resolver.line(line).unwrap_or_else(|reason| {
-            line.action = Action::Keep(Reason::new("does-not-fit", reason));
+        resolver.line(line).unwrap_or_else(|problem| {
+            line.action = Action::Keep(Reason::new("does-not-fit", problem.to_string()));
             None
         })
     });
@@ -56,106 +57,54 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(inventory: &'a Inventory, checkpoint: &'a Checkpoint) -> Resolver<'a> {
-        let tensors = inventory.norms.iter().flat_map(|norm| norm.tensors().map(|tensor| (tensor, norm.name.as_str())));
+    fn new(network: &'a Inventory, checkpoint: &'a Checkpoint) -> Resolver<'a> {
+        let tensors = network.norms.iter().flat_map(|norm| norm.tensors().map(|tensor| (tensor, norm.name.as_str())));
         Resolver {
             checkpoint,
-            norms: inventory.norms.iter().map(|norm| (norm.name.as_str(), norm)).collect(),
-            weights: inventory.weights.iter().map(|weight| (weight.tensor.as_str(), weight)).collect(),
+            norms: network.norms.iter().map(|norm| (norm.name.as_str(), norm)).collect(),
+            weights: network.weights.iter().map(|weight| (weight.tensor.as_str(), weight)).collect(),
             owners: tensors.collect(),
             planned: HashSet::new(),
             taken: HashMap::new(),
         }
     }
 
-    fn line(&mut self, layer: &Layer) -> Result<Option<Fold>, String> {
-        let Some(&norm) = self.norms.get(layer.norm.as_str()) else {
-            return Err(format!("the checkpoint has no norm `{}`", layer.norm));
-        };
+    fn line(&mut self, layer: &Layer) -> Result<Option<Fold>, LineProblem> {
+        let norm = self.norms.get(layer.norm.as_str()).copied();
+        let norm = norm.ok_or_else(|| LineProblem::NoNorm(layer.norm.clone()))?;
         if !self.planned.insert(&norm.name) {
-            return Err(format!("norm `{}` has two lines", norm.name));
+            return Err(LineProblem::TwoLines(norm.name.clone()));
         }
         let Action::Fold(line) = &layer.action else { return Ok(None) };
         let weight = self.weight(&line.weight)?;
         if let Some(other) = self.taken.insert(line.weight.clone(), &norm.name) {
-            return Err(format!("weight `{}` feeds norm `{other}` already", line.weight));
+            return Err(LineProblem::WeightTaken { weight: line.weight.clone(), by: other.to_owned() });
         }
         let fold = fold(line, norm, weight, self.checkpoint)?;
         // Two shifts in one tensor, or a shift in a tensor that goes with its norm: one of them would be lost.
         if let Some(other) = self.taken.insert(fold.bias.clone(), &norm.name) {
-            return Err(format!("bias `{}` takes the shift of norm `{other}` already", fold.bias));
+            return Err(LineProblem::BiasTaken { bias: fold.bias, by: other.to_owned() });
         }
-        if let Some(other) = self.owners.get(fold.bias.as_str()) {
-            return Err(format!("`{}` belongs to norm `{other}` and cannot be the layer's bias", fold.bias));
+        match self.owners.get(fold.bias.as_str()) {
+            Some(&other) => Err(LineProblem::BiasOfNorm { bias: fold.bias, norm: other.to_owned() }),
+            None => Ok(Some(fold)),
         }
-        Ok(Some(fold))
     }
 
-    fn weight(&self, name: &str) -> Result<&'a Weight, String> {
+    fn weight(&self, name: &str) -> Result<&'a Weight, LineProblem> {
         self.weights.get(name).copied().ok_or_else(|| {
-            let what = match self.checkpoint.tensors().get(name) {
-                None => "the checkpoint has no tensor of that name".to_owned(),
-                Some(tensor) => {
-                    format!("a {} of shape {:?} is no weight that feeds a norm", tensor.dtype, tensor.shape)
-                }
-            };
-            format!("weight `{name}`: {what}")
+            let found = self.checkpoint.tensors().get(name).map(|tensor| (tensor.dtype.clone(), tensor.shape.clone()));
+            LineProblem::NoWeight { weight: name.to_owned(), found }
         })
     }
 }
 
 /// One line, checked.
-fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) -> Result<Fold, String> {
-    if let Some(defect) = &norm.defect {
-        return Err(defect.to_string());
-    }
-    if weight.aliased {
-        return Err(format!("weight `{}` is shared: `__metadata__` lists other names for it", weight.tensor));
-    }
-    let Some(float) = weight.dtype.float() else {
-        return Err(format!("weight `{}` is stored as {}, which cannot be scaled", weight.tensor, weight.dtype));
-    };
-    let channels = norm.channels;
-    if line.channels != channels {
-        return Err(format!("{} channels are planned, but the norm has {channels}", line.channels));
-    }
-    if line.dtype != weight.dtype.to_string() {
-        return Err(format!("dtype {} is planned, but the weight is {}", line.dtype, weight.dtype));
-    }
-    let producers = weight.producers(channels);
-    let found = producers.iter().find(|(op, _)| *op == line.op).and_then(|&(op, map)| Some((weight.axis(op)?, map)));
-    let Some((axis, map)) = found else {
-        let can = producers.iter().map(|(op, _)| op.name()).collect::<Vec<_>>();
-        let can = if can.is_empty() { "nothing".to_owned() } else { can.join(" or ") };
-        let (op, shape) = (line.op.name(), &weight.shape);
-        return Err(format!("a weight of shape {shape:?} with {channels} output channels can be {can}, not {op}"));
-    };
-    if line.groups != map.groups {
-        return Err(format!("{} groups are planned, but the shapes give {}", line.groups, map.groups));
-    }
-    if !super::eps::is_eps(&line.eps) {
-        return Err(format!("eps {} is not a finite number of at least 0", line.eps));
-    }
-    let bias = checkpoint.tensors().get(&line.bias);
-    if bias.is_some() != line.bias_exists {
-        let (is, says) = if bias.is_some() { ("exists", "does not") } else { ("does not exist", "does") };
-        return Err(format!("bias `{}` {is}, but the plan says it {says}", line.bias));
-    }
-    // Another tensor would take the shift while the layer goes on adding its own.
-    if line.bias != weight.bias {
-        return Err(format!(
-            "`{}` is not the bias of weight `{}`, which is `{}`",
-            line.bias, weight.tensor, weight.bias
-        ));
-    }
-    let bias_float = match bias {
-        None => None,
-        Some(tensor) if tensor.shape == [channels] && tensor.dtype.float().is_some() => tensor.dtype.float(),
-        Some(tensor) => {
-            let (name, dtype, shape) = (&line.bias, &tensor.dtype, &tensor.shape);
-            return Err(format!("bias `{name}` is {dtype} of shape {shape:?}, not floats of shape [{channels}]"));
-        }
-    };
+fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) -> Result<Fold, LineProblem> {
+    let float = foldable(norm, weight)?;
+    check_norm(line, norm, weight)?;
+    let (axis, map) = layout(line, norm, weight)?;
+    let bias_float = check_bias(line, norm, weight, checkpoint.tensors().get(&line.bias))?;
     Ok(Fold {
         norm: norm.clone(),
         weight: weight.tensor.clone(),
@@ -165,9 +114,78 @@ fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) 
         op: line.op,
         axis,
         map,
-        channels,
+        channels: norm.channels,
         bias: line.bias.clone(),
         bias_float,
         eps: line.eps,
+    })
+}
+
+/// The weight's type, if both norm and weight can be folded at all.
+fn foldable(norm: &Norm, weight: &Weight) -> Result<Float, LineProblem> {
+    if let Some(defect) = &norm.defect {
+        return Err(LineProblem::Defect(defect.clone()));
+    }
+    if weight.aliased {
+        return Err(LineProblem::Shared { weight: weight.tensor.clone() });
+    }
+    weight
+        .dtype
+        .float()
+        .ok_or_else(|| LineProblem::Quantized { weight: weight.tensor.clone(), dtype: weight.dtype.clone() })
+}
+
+/// What the line states of norm and weight.
+fn check_norm(line: &FoldLine, norm: &Norm, weight: &Weight) -> Result<(), LineProblem> {
+    if line.channels != norm.channels {
+        return Err(LineProblem::Channels { planned: line.channels, found: norm.channels });
+    }
+    if line.dtype != weight.dtype.to_string() {
+        return Err(LineProblem::Dtype { planned: line.dtype.clone(), found: weight.dtype.clone() });
+    }
+    match super::eps::is_eps(&line.eps) {
+        true => Ok(()),
+        false => Err(LineProblem::Eps(line.eps)),
+    }
+}
+
+/// Where the weight has its output channels as the kind of layer that the line states.
+fn layout(line: &FoldLine, norm: &Norm, weight: &Weight) -> Result<(Axis, ChannelMap), LineProblem> {
+    let producers = weight.producers(norm.channels);
+    let found = producers.iter().find(|(op, _)| *op == line.op).and_then(|&(op, map)| Some((weight.axis(op)?, map)));
+    let (axis, map) = found.ok_or_else(|| LineProblem::Operation {
+        shape: weight.shape.clone(),
+        channels: norm.channels,
+        can: producers.iter().map(|(op, _)| *op).collect(),
+        planned: line.op,
+    })?;
+    match line.groups == map.groups {
+        true => Ok((axis, map)),
+        false => Err(LineProblem::Groups { planned: line.groups, found: map.groups }),
+    }
+}
+
+/// The type of the bias that takes the shift, if it exists.
+fn check_bias(
+    line: &FoldLine,
+    norm: &Norm,
+    weight: &Weight,
+    bias: Option<&Tensor>,
+) -> Result<Option<Float>, LineProblem> {
+    if bias.is_some() != line.bias_exists {
+        return Err(LineProblem::BiasExists { bias: line.bias.clone(), exists: bias.is_some() });
+    }
+    // Another tensor would take the shift while the layer goes on adding its own.
+    if line.bias != weight.bias {
+        let (bias, weight, own) = (line.bias.clone(), weight.tensor.clone(), weight.bias.clone());
+        return Err(LineProblem::OtherBias { bias, weight, own });
+    }
+    let Some(tensor) = bias else { return Ok(None) };
+    let float = tensor.dtype.float().filter(|_| tensor.shape == [norm.channels]);
+    float.map(Some).ok_or_else(|| LineProblem::BiasShape {
+        bias: line.bias.clone(),
+        dtype: tensor.dtype.clone(),
+        shape: tensor.shape.clone(),
+        channels: norm.channels,
     })
 }

@@ -25,7 +25,7 @@ impl Rulebook {
 }
 
 /// One rule.
-#[cfg_attr(not(test), expect(dead_code, reason = "for readers of the table; the test that takes rules away reads it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "for readers, and for the test that takes each rule away"))]
 pub(super) struct Row {
     pub(super) rule: Rule,
     /// A name that stays the same.
@@ -59,209 +59,197 @@ rules! {
     NormShell "norm-shell"
         "a scope that holds one norm and says no more than it does (`bn1.bn`) is taken for the norm"
         "libraries wrap norms"
-        "?";
+        "Norms in wrappers of their own";
     LayerShell "layer-shell"
         "a scope that holds one convolution and calls itself one (`conv1.conv`) puts out what that puts out"
         "libraries wrap convolutions to pad them"
-        "?";
+        "NVIDIA NeMo, QuartzNet: masked convolutions in a list";
     LastOfSequence "last-of-sequence"
         "the last weight of a Sequential puts out what that puts out, if it alone lacks a norm"
         "stems of three convolutions, whose last norm stands outside"
-        "?";
+        "timm/resnet10t";
     SeparableScope "separable-scope"
         "a scope of a depthwise layer and one that takes what it gives puts out what the latter puts out"
         "separable convolutions are modules of their own"
-        "?";
+        "timm/legacy_xception";
     // Proposals, strongest first.
     Sequence "sequence"
         "`N` follows `N-1` in an nn.Sequential"
         "a gap would mean that something without weights stands between"
-        "?";
+        "DARTS: cells of operations";
     OnlyPair "only-pair"
         "the only norm and the only weight of a scope"
         "a module that holds just a layer and its norm"
-        "?";
+        "detectron2: norms inside their layers, a list of norms behind a shared layer";
     Twin "twin-names"
         "`bn1` and `conv1`, `expand_bn` and `expand_conv`"
         "norms are named after their layers"
-        "?";
+        "Wide ResNet: norms first";
     TwinLists "twin-lists"
         "`bns.0` and `convs.0`"
         "lists of norms are named after lists of layers"
-        "?";
-    NamedAfter "named-after"
-        "of several twins the one whose whole name the norm's name contains (`Conv_1_bn` is `Conv_1`'s)"
-        "names that share a number are not yet the same"
-        "?";
+        "DenseNet as torchvision once named it";
     Row "row"
         "a row of norms and a row of layers of one scope that are counted alike"
         "norms and layers of a scope may be named apart and numbered together"
-        "?";
+        "PNASNet: separable layers and norms counted apart by name, together by number";
     NamePart "name-part"
         "the weight's name goes on where the norm's ends (`norm2`, `conv2_kxk`)"
         "layers of a numbered stage may say what they do"
-        "?";
+        "timm/maxvit_tiny_tf_224";
     Lone "lone"
         "the only weight of a scope that fits its only norm"
         "shapes tell where names say nothing"
-        "?";
+        "timm/rexnet_100";
     // Templates.
     TemplateVote "template-vote"
         "pairs of one template fit all, or none is believed"
         "one piece of code runs them all, and a pair may fit by accident"
-        "?";
+        "timm/regnetv_040";
     GroupedInputs "grouped-inputs"
         "that a weight takes a norm's channels in groups is believed only if its kin agree about the groups"
         "almost any width is a multiple of another: 64 channels widened to 128 are not two groups"
-        "?";
+        "timm/visformer_small";
     SequenceTransposed "sequence-transposed"
         "what comes right before a norm in a Sequential and fits only as a transposed convolution is one"
         "transposed convolutions need not be named so"
-        "?";
+        "Point cloud detectors: transposed layers with kernels of one";
     // Precedent and habits.
     Precedent "precedent"
         "pairs that the shapes of kin prove are believed where their own shapes prove nothing"
         "modules named alike nearby come from one class, and a class runs its norm either first or last"
-        "?";
+        "keras/MobileNetV2";
     PreActivationKin "pre-activation-kin"
         "kin that runs its norm first condemns pairs that fit by accident"
         "one block whose width changes gives away a pre-activation network whose others are square"
-        "?";
+        "pytorchcv/resattnet56";
     FileKeepsBiases "file-keeps-biases"
         "where most layers in front of norms have a bias, one says nothing for the pair"
         "authors who keep useless biases keep them elsewhere too"
-        "?";
+        "handmade/crepe";
     TrailingNorm "trailing-norm"
         "a norm alone behind the last block: the network runs its norms first"
         "pre-activation networks end with a norm of the last block's sum"
-        "?";
+        "transformers/beit-seg";
     // Objections.
     MaybeShared "maybe-shared"
         "the same norm has no weight beside it in other blocks"
         "units may share one convolution and have norms of their own"
-        "?";
+        "pytorchcv/octresnet10_ad2";
     NamedBefore "named-before"
         "the norm says that it comes before its layer (`pre_norm`)"
         "its name says so"
-        "?";
+        "A norm that says that it comes before its layer";
     BlockNamedBefore "block-named-before"
         "the block is named after a norm, an activation and a layer, in this order (`bn_relu_conv`)"
         "its name says so"
-        "?";
+        "Isotropic blocks that say that they run their norms first";
     Between "between"
         "another module of the block says that it stands before something"
         "it may stand between the layer and its norm"
-        "?";
+        "timm/coatnet_0_rw_224";
     CountedApart "counted-apart"
         "a framework numbered norms and layers, and the two rows of numbers differ"
         "counters drift apart as soon as a layer has no norm"
-        "?";
-    MixedPrecedent "mixed-precedent"
-        "modules of these names run their norm first elsewhere under the same roof, and last too"
-        "a network may hold both kinds of blocks"
-        "?";
+        "Keras: counters of layers and of norms that drift apart";
     Biased "biased"
         "the layer has a bias"
         "a norm right behind it would make it useless: an activation may stand between"
-        "?";
+        "handmade/crepe";
     EitherSide "either-side"
         "nothing proves that the norm stands behind the layer, and not before it"
         "a square layer fits on both sides"
-        "?";
+        "monai/SegResNetDS";
     // What answers objections.
     Convention "convention"
         "a pair alone in its scope is believed where nothing in the file speaks for or against it"
         "layers run before their norms unless something says otherwise"
-        "?";
+        "transformers/cvt-13";
     ConventionAlone "convention-alone"
         "the convention does not hold for several pairs of one block"
         "in a network of one width norms may run first all the same"
-        "?";
+        "transformers/dpt-depth-bn";
     BiasOfImage "bias-of-image"
         "a bias does not speak against a proven pair in a module of its own, if the layer is an image's or a volume's"
         "layers over time have their activation before their norm (ECAPA, TDNN, CREPE), others hardly ever do"
-        "?";
+        "speechbrain, ECAPA-TDNN: layer, ReLU, norm";
     BiasOfTwins "bias-of-twins"
         "a bias does not speak against proven twins in a file that drops biases elsewhere"
         "what is named after each other in a file of good habits goes together"
-        "?";
+        "handmade/unet_milesial";
     BiasOfSqueeze "bias-of-squeeze"
         "a bias does not speak against a layer that narrows what the scope's other layer widens again"
         "squeeze, norm, excite"
-        "?";
+        "timm/rexnet_100";
     ComesLast "comes-last"
         "a lone norm is no weight's whose scope holds another layer that could stand behind the norm"
         "`norm, qkv, proj`: the norm opens the block as likely as it follows the weight"
-        "?";
+        "transformers/segformer-b0";
     ChooseUnbiased "choose-unbiased"
         "of several candidates the only one without a bias"
         "a norm makes a bias useless"
-        "?";
+        "Keras, EfficientNet: a depthwise layer beside the biased layers of its gate";
     // Pre-activation blocks.
     PreActivationChain "pre-activation-chain"
         "in a unit that runs its norms first, a norm is fed by the layer before"
         "`norm1, conv1, norm2, conv2`: `conv1` feeds `norm2`"
-        "?";
+        "pytorchcv/densenet121";
     ChainStranger "chain-stranger"
         "a unit with another module that could stand between two of its links is left alone"
         "squeeze and excitation, blocks within blocks"
-        "?";
+        "timm/regnetv_040";
     ChainSummed "chain-summed"
         "layers that are wide in different directions may be summed instead of follow each other"
         "factorised convolutions (P3D, AHNet)"
-        "?";
+        "monai/AHNet";
     // Numbered norms.
     Flow "channel-flow"
         "numbered norms get the layers in the only order in which these feed each other"
         "`bn1, bn2, bn3` count the data's way through `conv_pw, conv_dw, conv_pwl`"
-        "?";
-    RotatedOrder "rotated-order"
-        "a block that ends with the width that it takes in is left alone in a pre-activation network"
-        "with norms that run first the same layers fit in a rotated order"
-        "?";
+        "timm/efficientnet_b0";
     NumberedSeparable "numbered-separable"
         "of two layers of one width the depthwise one comes first"
         "that is what a depthwise separable convolution is"
-        "?";
+        "timm/mixnet_s";
     OnlyAssignment "only-assignment"
         "numbered norms get the only layers that fit them"
         "no two norms share a width"
-        "?";
+        "timm/mobilenetv3_small_050";
     LeftOver "left-over"
         "no assignment is believed that leaves a layer over which could stand behind a norm"
         "it makes it as likely that the norm opens the block"
-        "?";
+        "A numbered norm before layers that do not say which of them it belongs to";
     // Weights.
     NoAffine "no-scale-and-shift"
         "a file whose norms mostly have neither scale nor shift is left alone"
         "networks that binarise their weights as they use them leave both out"
-        "?";
+        "pytorchcv/wrn20_10_1bit_cifar10";
     Aliased "aliased"
         "`__metadata__` lists other names for the weight"
         "it feeds something else too"
-        "?";
+        "A weight that the metadata lists under another name too";
     SideTensor "computed"
         "a tensor beside the weight makes it unclear what the layer computes"
         "masks, factors, quantizers"
-        "?";
+        "pytorchcv/xdensenet121_2";
     SaidTransposed "said-transposed"
         "a weight whose name says that it is transposed is"
         "its name says so"
-        "?";
+        "transformers/vitpose";
     BiasTransposed "bias-transposed"
         "a bias as long as a transposed convolution's outputs makes the weight one"
         "an ordinary convolution of this shape would have another"
-        "?";
+        "pytorchcv/linknet_cityscapes";
     EvenKernel "even-kernel"
         "a square weight with an even kernel may be transposed"
         "most transposed convolutions have even kernels and few others do"
-        "?";
+        "smp/Linknet__resnet18";
     TransposedKernels "transposed-kernels"
         "a square weight with the kernel of a transposed convolution of the same file may be one"
         "decoders repeat their layers at several widths"
-        "?";
+        "pytorchcv/linknet_cityscapes";
     WayUp "way-up"
         "a square weight in a unit that narrows its channels and puts out fewer than it took in may be transposed"
         "decoders of LinkNet and ENet"
-        "?";
+        "pytorchcv/enet_cityscapes";
 }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use bnfold_gpu::checkpoint::{Dtype, Metadata, Tensor};
 use bnfold_gpu::network::Inventory;
-use bnfold_gpu::plan::{Verdict, pair};
+use bnfold_gpu::plan::{Action, EpsSettings, Layer, plan_by_names};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -59,16 +59,13 @@ impl Network {
         let (tensors, metadata) = self.saved();
         let inventory = Inventory::new(&tensors, &[&metadata]);
         let mut score = Score::default();
-        for (norm, verdict) in inventory.norms.iter().zip(pair(&inventory)) {
-            let truth = self.norms.get(&norm.name);
-            match (verdict, truth) {
+        for Layer { norm, action } in plan_by_names(&inventory, &EpsSettings::default()) {
+            let truth = self.norms.get(&norm);
+            match (action, truth) {
                 (_, Some(Some(truth))) if truth == "?" => {}
-                (Verdict::Fold { weight, .. }, Some(Some(truth))) if inventory.weights[weight].tensor == *truth => {
-                    score.right += 1;
-                }
-                (Verdict::Fold { weight, .. }, truth) => {
-                    let weight = &inventory.weights[weight].tensor;
-                    score.wrong.push(format!("{} <- {weight}, really {truth:?}", norm.name));
+                (Action::Fold(line), Some(Some(truth))) if line.weight == *truth => score.right += 1,
+                (Action::Fold(line), truth) => {
+                    score.wrong.push(format!("{norm} <- {}, really {truth:?}", line.weight));
                 }
                 (_, Some(Some(_))) => score.missed += 1,
                 _ => score.kept += 1,
@@ -93,7 +90,7 @@ fn no_pair_is_wrong_and_nearly_all_are_found() {
 }
 
 /// What is reached today. Networks that names alone do not tell, which the catalogue is for, are over-represented: with the
-/// architecture known, `src/plan/pair/tests/known.rs` finds all but a few. Three networks more would be whole if square layers
+/// architecture known, `src/plan/tests/known.rs` finds all but a few. Three networks more would be whole if square layers
 /// of units that narrow their channels were taken for ordinary ones, as two of ENet's are not.
 const RECALL: f64 = 0.912;
 const WHOLE: usize = 190;
@@ -109,10 +106,10 @@ fn pairs_do_not_depend_on_what_stands_before_a_name() {
         let metadata = metadata.iter().map(|(alias, kept)| (moved(alias), moved(kept))).collect();
         let prefixed = Inventory::new(&tensors, &[&metadata]);
         let folds = |inventory: &Inventory| {
-            let verdicts = inventory.norms.iter().zip(pair(inventory));
-            let folds = verdicts.filter_map(|(norm, verdict)| match verdict {
-                Verdict::Fold { weight, .. } => Some((norm.name.clone(), inventory.weights[weight].tensor.clone())),
-                _ => None,
+            let layers = plan_by_names(inventory, &EpsSettings::default()).into_iter();
+            let folds = layers.filter_map(|layer| match layer.action {
+                Action::Fold(line) => Some((layer.norm, line.weight)),
+                Action::Keep(_) => None,
             });
             folds.collect::<Vec<_>>()
         };

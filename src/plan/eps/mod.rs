@@ -121,8 +121,10 @@ impl EpsLookup {
     /// What the user says.
     fn stated(&self, norm: &Norm) -> Option<SourcedEps> {
         let for_this = self.for_norms.iter().find(|(glob, _)| glob.is_match(&norm.name));
-        let for_this = for_this
-            .map(|(glob, eps)| SourcedEps { value: *eps, source: EpsSource::ForNorms { glob: glob.glob().to_string() } });
+        let for_this = for_this.map(|(glob, eps)| SourcedEps {
+            value: *eps,
+            source: EpsSource::ForNorms { glob: glob.glob().to_string() },
+        });
         for_this.or_else(|| self.all.map(|value| SourcedEps { value, source: EpsSource::ForAll }))
     }
 

@@ -72,9 +72,9 @@ impl EpsSource {
             EpsSource::Config { .. } => "config",
             EpsSource::Catalogue { .. } => "catalogue",
             EpsSource::ModuleNames { .. } => "module-names",
-            EpsSource::AssumedUnless { .. }
-            | EpsSource::AssumedLibrary { .. }
-            | EpsSource::AssumedDialect { .. } => ASSUMED,
+            EpsSource::AssumedUnless { .. } | EpsSource::AssumedLibrary { .. } | EpsSource::AssumedDialect { .. } => {
+                ASSUMED
+            }
         }
     }
 

@@ -59,7 +59,8 @@ pub(super) fn suppose(values: &mut Values<'_>, board: &mut Board<'_>, level: Evi
     }
     for (norm, pair) in supposed {
         let is_alone = |pair: &Hypothesis| {
-            wanted[&pair.weight] == 1 && board.owner(pair.weight).is_none_or(|owner| owner == norm || board.pair(owner).is_none())
+            wanted[&pair.weight] == 1
+                && board.owner(pair.weight).is_none_or(|owner| owner == norm || board.pair(owner).is_none())
         };
         let standing = match (pair.filter(is_alone), board.question(norm)) {
             (Some(pair), _) => Standing::Paired(pair),
@@ -157,12 +158,7 @@ struct View {
 }
 
 /// The place among their choices of the weight that values single out for all `norms`.
-fn choose(
-    values: &mut Values<'_>,
-    board: &Board<'_>,
-    norms: &[NormId],
-    others: &mut Others,
-) -> Result<Option<usize>> {
+fn choose(values: &mut Values<'_>, board: &Board<'_>, norms: &[NormId], others: &mut Others) -> Result<Option<usize>> {
     let Some(views) = views(values, board, norms)? else { return Ok(None) };
     let Some(best) = singled_out(&views) else { return Ok(None) };
     for view in &views {

@@ -81,9 +81,8 @@ pub(super) fn measure(
     }
     let mut values = Values::new(checkpoint, board.network, threads);
     // With all evidence, kept norms are assigned weights, or explain what others leave.
-    let is_asked = |norm: &NormId| {
-        level == EvidenceLevel::Full || board.pair(*norm).is_some() || board.question(*norm).is_some()
-    };
+    let is_asked =
+        |norm: &NormId| level == EvidenceLevel::Full || board.pair(*norm).is_some() || board.question(*norm).is_some();
     values.read_statistics(&board.norms().filter(is_asked).collect::<Vec<_>>())?;
     disambiguate::suppose(&mut values, board, level)?;
     let planned = board.pairs().map(|(norm, pair)| (norm, pair.weight)).collect::<Vec<_>>();

@@ -195,7 +195,11 @@ impl Surroundings {
             let Some(layer) = values.layer((other, map, self.channels))? else { continue };
             let modules = (&values.inventory[self.pair.weight].module, &values.inventory[other].module);
             let slot = format!("weight {}", differing(modules.0, modules.1));
-            rivals.push(Rival { slot, follower: Follower::Weight(other), agreement: layer.agreement(&self.statistics) });
+            rivals.push(Rival {
+                slot,
+                follower: Follower::Weight(other),
+                agreement: layer.agreement(&self.statistics),
+            });
         }
         Ok(rivals)
     }

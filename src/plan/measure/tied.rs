@@ -15,7 +15,6 @@ use crate::network::{NormId, Weight, WeightId};
 use crate::plan::board::{Board, Finding};
 use crate::plan::reason::Objection;
 
-
 /// How `--explain` calls this test.
 const STAGE: &str = "tied weights";
 

@@ -12,11 +12,11 @@
 
 use std::sync::Arc;
 
+use super::FEWEST_CHANNELS;
 use super::correlation::Agreement;
 use super::rivals::Follower;
 use super::samples::Pair;
 use super::values::{Statistics, Values};
-use super::FEWEST_CHANNELS;
 use crate::error::Result;
 use crate::network::{ChannelMap, Inventory, Op};
 use crate::plan::board::{Board, Finding};

@@ -70,11 +70,7 @@ pub(in crate::plan) struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// Nothing read yet; it will be with so many threads.
-    pub(in crate::plan) fn new(
-        checkpoint: &'a Checkpoint,
-        inventory: &'a Inventory,
-        threads: usize,
-    ) -> Values<'a> {
+    pub(in crate::plan) fn new(checkpoint: &'a Checkpoint, inventory: &'a Inventory, threads: usize) -> Values<'a> {
         let statistics = vec![None; inventory.norms.len()];
         let threads = threads.min(checkpoint.readers());
         Values { checkpoint, inventory, statistics, layers: HashMap::new(), threads }
@@ -112,7 +108,8 @@ impl<'a> Values<'a> {
         if let Some(known) = self.layers.get(&key(reading)) {
             return Ok(known.clone());
         }
-        let found = read_layer(self.checkpoint, self.inventory, reading, &mut Reducer::new(&mut Engine::Cpu))?.map(Arc::new);
+        let found =
+            read_layer(self.checkpoint, self.inventory, reading, &mut Reducer::new(&mut Engine::Cpu))?.map(Arc::new);
         self.layers.insert(key(reading), found.clone());
         Ok(found)
     }

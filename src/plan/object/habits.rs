@@ -55,8 +55,7 @@ fn has_trailing_norm(names: &Names<'_>, groups: &[Group]) -> bool {
     }
     let stands_behind_stem = |norm: NormId| {
         let node = tree.norm_node(norm);
-        let fits =
-            |id: Id| tree.nodes[id].end.is_some_and(|end| !wanted.contains(&end) && names.fits(end, norm));
+        let fits = |id: Id| tree.nodes[id].end.is_some_and(|end| !wanted.contains(&end) && names.fits(end, norm));
         matches!(tree.nodes[node].segment.place, Some(Place::Number(_))) && tree.siblings(node).any(fits)
     };
     alone.values().any(|norms| matches!(norms[..], [norm] if !stands_behind_stem(norm)))

@@ -34,7 +34,6 @@ const CHECKS: &[Check] = &[
     Check { rule: Rule::Between, is_about_side: false, raise: between },
     Check { rule: Rule::CountedApart, is_about_side: false, raise: counted_apart },
     Check { rule: Rule::PreActivationKin, is_about_side: true, raise: pre_activation_kin },
-    Check { rule: Rule::MixedPrecedent, is_about_side: true, raise: mixed_precedent },
     Check { rule: Rule::Biased, is_about_side: true, raise: biased },
     Check { rule: Rule::EitherSide, is_about_side: true, raise: either_side },
 ];
@@ -75,7 +74,7 @@ impl<'a, 'n> Objections<'a, 'n> {
     /// A group as a case, if it fits.
     pub(in crate::plan) fn case<'g>(&self, group: &'g Group) -> Option<Case<'g>> {
         let Vote::Fits(proof) = group.vote else { return None };
-        let is_condemned = self.names.has(Rule::PreActivationKin) && self.names.precedents.condemn(&self.names.tree, group);
+        let is_condemned = self.names.condemns(group);
         let comes_last =
             group.relation == Relation::Lone && (!self.names.has(Rule::ComesLast) || comes_last(self.names, group));
         Some(Case { group, proof, is_condemned, comes_last })
@@ -116,13 +115,14 @@ fn counted_apart(asked: &Asked<'_, '_>) -> Option<Objection> {
     is_apart.then_some(Objection::CountedApart(asked.member.weight))
 }
 
+/// Kin that runs its norm first: always, or beside kin that runs it last.
 fn pre_activation_kin(asked: &Asked<'_, '_>) -> Option<Objection> {
-    asked.case.is_condemned.then_some(Objection::PreActivation(asked.member.weight))
-}
-
-fn mixed_precedent(asked: &Asked<'_, '_>) -> Option<Objection> {
-    let runs_first = asked.nearest().is_some_and(|near| near.precedent.runs_first);
-    (asked.case.proof > Takes::No && runs_first).then_some(Objection::MixedPrecedent(asked.member.weight))
+    let weight = asked.member.weight;
+    let runs_first = || asked.nearest().is_some_and(|near| near.precedent.runs_first);
+    match asked.case.is_condemned {
+        true => Some(Objection::PreActivation(weight)),
+        false => (asked.case.proof > Takes::No && runs_first()).then_some(Objection::MixedPrecedent(weight)),
+    }
 }
 
 fn biased(asked: &Asked<'_, '_>) -> Option<Objection> {
@@ -151,9 +151,7 @@ impl Asked<'_, '_> {
     /// Whether the norm must stand behind the layer: by the group's shapes, or by its kin's. What far kin proves does not
     /// hold against the habits of the file.
     fn is_proven(&self) -> bool {
-        let is_trusted = |near: &Nearest| {
-            !self.names.habits.runs_norms_first || near.is_close && near.is_namesake
-        };
+        let is_trusted = |near: &Nearest| !self.names.habits.runs_norms_first || near.is_close && near.is_namesake;
         let by_kin = self.nearest().is_some_and(|near| near.precedent.runs_last && is_trusted(&near));
         self.case.proof == Takes::No || by_kin && self.names.has(Rule::Precedent)
     }
@@ -192,9 +190,7 @@ impl Asked<'_, '_> {
             // In networks for speech, a layer over time has its ReLU before its norm, be it written as a convolution
             // (ECAPA) or as a linear layer (TDNN).
             Relation::Only => self.is_proven() && (is_image || !self.names.has(Rule::BiasOfImage)),
-            Relation::Twin => {
-                self.names.has(Rule::BiasOfTwins) && self.is_proven() && !self.names.habits.keeps_biases
-            }
+            Relation::Twin => self.names.has(Rule::BiasOfTwins) && self.is_proven() && !self.names.habits.keeps_biases,
             Relation::Row | Relation::Part => false,
             Relation::Lone => self.names.has(Rule::BiasOfSqueeze) && squeezes(self.names, self.member),
         }

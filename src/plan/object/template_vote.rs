@@ -132,9 +132,8 @@ fn least(names: &Names<'_>, members: &[&Candidate], slot: Slot) -> Takes {
 /// Whether these may all be grouped convolutions.
 fn is_believable(grouped: &[Grouped]) -> bool {
     // A lone weight that takes colours is a first layer, and a lone one that doubles its input is not two groups.
-    let is_unlikely = |layer: &Grouped| {
-        layer.is_pointwise || grouped.len() == 1 && (layer.width == COLOURS || layer.groups == 2)
-    };
+    let is_unlikely =
+        |layer: &Grouped| layer.is_pointwise || grouped.len() == 1 && (layer.width == COLOURS || layer.groups == 2);
     let common = |value: fn(&Grouped) -> u64| grouped.windows(2).all(|pair| value(&pair[0]) == value(&pair[1]));
     !grouped.iter().any(is_unlikely) && (common(|layer| layer.groups) || common(|layer| layer.width))
 }

@@ -49,9 +49,8 @@ pub(in crate::plan) fn apply(known: &[KnownPairs], board: &mut Board<'_>) -> Vec
                 Some(misfit) => {
                     let misfit = Arc::new(misfit);
                     // What names decided stands; what they left open is open because of the misfit, too.
-                    let objected = |claim: &Claim<'_>| {
-                        (claim.norm, Finding::Objected(Objection::CatalogueMisfit(misfit.clone())))
-                    };
+                    let objected =
+                        |claim: &Claim<'_>| (claim.norm, Finding::Objected(Objection::CatalogueMisfit(misfit.clone())));
                     board.apply_all(STAGE, claims.iter().map(objected));
                     misfits.push(misfit);
                 }
@@ -63,12 +62,7 @@ pub(in crate::plan) fn apply(known: &[KnownPairs], board: &mut Board<'_>) -> Vec
 
 /// How a line's weight puts out `channels`. Almost any shape could be a grouped transposed convolution's: that is
 /// believed only where the line says so.
-fn layer(
-    network: &Inventory,
-    weight: WeightId,
-    channels: u64,
-    line: &PairLine,
-) -> Result<(Op, ChannelMap), Objection> {
+fn layer(network: &Inventory, weight: WeightId, channels: u64, line: &PairLine) -> Result<(Op, ChannelMap), Objection> {
     let book = Rulebook::default();
     match line.op {
         Some(op) => stated_layer_of(book, network, weight, channels, op),
@@ -96,9 +90,8 @@ fn misfit(claims: &[Claim<'_>]) -> Option<RuleMisfit> {
 
 fn carry_out(claim: &Claim<'_>, board: &mut Board<'_>) {
     let Ok((op, map)) = claim.layer else { return };
-    let is_other = |norm: &NormId| {
-        *norm != claim.norm && board.pair(*norm).is_some_and(|pair| pair.weight == claim.weight)
-    };
+    let is_other =
+        |norm: &NormId| *norm != claim.norm && board.pair(*norm).is_some_and(|pair| pair.weight == claim.weight);
     let other = board.owner(claim.weight).filter(is_other);
     if let Some(other) = other {
         let (weight, norm, source) = (claim.weight, claim.norm, claim.source.into());
@@ -126,7 +119,10 @@ impl Modules {
         let norms = inventory.norms.iter().map(|norm| slashed(&norm.name)).collect::<Vec<_>>();
         let mut weights = HashMap::new();
         for (index, weight) in inventory.weights.iter().enumerate() {
-            weights.entry(slashed(&weight.module)).and_modify(|several| *several = None).or_insert(Some(WeightId::new(index)));
+            weights
+                .entry(slashed(&weight.module))
+                .and_modify(|several| *several = None)
+                .or_insert(Some(WeightId::new(index)));
         }
         let all = norms.iter().chain(weights.keys()).cloned().collect();
         Modules { norms, weights, all }

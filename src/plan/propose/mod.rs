@@ -95,9 +95,15 @@ impl<'n> Names<'n> {
 
     /// Remembers the pairs that run their norm first: by their own vote, or by their kin's.
     pub(super) fn learn_pre_activation(&mut self, groups: &[Group]) {
-        let runs_first = |group: &&Group| group.vote == Vote::PreActivation || self.precedents.condemn(&self.tree, group);
-        let pairs = groups.iter().filter(runs_first).flat_map(|group| group.members.iter().map(|m| (group.relation, *m)));
+        let runs_first = |group: &&Group| group.vote == Vote::PreActivation || self.condemns(group);
+        let pairs =
+            groups.iter().filter(runs_first).flat_map(|group| group.members.iter().map(|m| (group.relation, *m)));
         self.pre_activation = pairs.collect();
+    }
+
+    /// Whether a group fits by accident: its kin runs norms first.
+    pub(super) fn condemns(&self, group: &Group) -> bool {
+        self.has(Rule::PreActivationKin) && self.precedents.condemn(&self.tree, group)
     }
 
     /// Whether a rule is in force.

@@ -107,7 +107,8 @@ fn classes(names: &Names<'_>, turned: &BTreeSet<usize>) -> Vec<Vec<Scope>> {
             norms: norms.iter().map(|&(_, norm, site)| (norm, site)).collect(),
             layers: children.filter_map(|&child| Some((free_end(names, child)?, child))).collect(),
         };
-        let modules = scope.norms.iter().map(|&(_, module)| module).chain(scope.layers.iter().map(|&(_, module)| module));
+        let modules =
+            scope.norms.iter().map(|&(_, module)| module).chain(scope.layers.iter().map(|&(_, module)| module));
         let called = modules.map(|module| tree.nodes[module].name).collect();
         // A layer whose weight has another rank elsewhere is another kind of layer (convolutions mixed from experts).
         let ranks = scope.layers.iter().map(|&(weight, _)| names.weight(weight).shape.len()).collect();
@@ -132,9 +133,6 @@ fn arrangement(names: &Names<'_>, scopes: &[Scope]) -> Option<(Vec<usize>, Suppo
     let by_flow = orders(n, slots, &|norm, slot| fits[norm][slot] && (norm == 0 || feeds[norm - 1][slot]));
     if n > 1 && n == slots && !by_flow.is_empty() && names.has(Rule::Flow) {
         return match &by_flow[..] {
-            // A block that ends with the channels that it takes in could be cut open elsewhere: with norms that run first,
-            // the same layers fit in a rotated order.
-            [order] if names.has(Rule::RotatedOrder) && names.habits.runs_norms_first && feeds[n - 1][order[0]] => None,
             [order] => Some((order.clone(), Support::Flow)),
             _ => separable(names, scopes).map(|order| (order, Support::Separable)),
         };
@@ -161,9 +159,8 @@ impl Tables {
     fn of(names: &Names<'_>, scopes: &[Scope]) -> Tables {
         let (norms, layers) = scopes.first().map_or((0, 0), |scope| (scope.norms.len(), scope.layers.len()));
         let table = |test: &dyn Fn(NormId, WeightId) -> bool| {
-            let all = |norm: usize, slot: usize| {
-                scopes.iter().all(|scope| test(scope.norms[norm].0, scope.layers[slot].0))
-            };
+            let all =
+                |norm: usize, slot: usize| scopes.iter().all(|scope| test(scope.norms[norm].0, scope.layers[slot].0));
             (0..norms).map(|norm| (0..layers).map(|slot| all(norm, slot)).collect()).collect()
         };
         Tables {

@@ -5,8 +5,8 @@
 //! *behind* the norm, and only the others prove that the norm comes after the layer.
 
 use super::transposed::{Transposition, transposition};
-use crate::plan::rulebook::Rulebook;
 use crate::network::{Axis, Op, Weight};
+use crate::plan::rulebook::Rulebook;
 
 /// What a first layer takes in: the colours of an image.
 pub(in crate::plan) const COLOURS: u64 = 3;

@@ -82,7 +82,7 @@ impl Relation {
                 tree.siblings(site).collect()
             }
             (Relation::Twin, Some(_)) if book.has(Rule::TwinLists) => twin_lists(tree, site),
-            (Relation::Twin, None) if segment.norm => twins(book, tree, site),
+            (Relation::Twin, None) if segment.norm => twins(tree, site),
             (Relation::Row, None) if segment.norm && scope.children.len() <= MAX_ROW => row(tree, site),
             (Relation::Part, None) if segment.norm && !segment.key.is_empty() => {
                 tree.with_key_beginning(node.parent, &segment.key)
@@ -114,23 +114,10 @@ pub(in crate::plan) fn candidates(
     })
 }
 
-fn twins(book: Rulebook, tree: &Tree<'_>, site: Id) -> Vec<Id> {
+fn twins(tree: &Tree<'_>, site: Id) -> Vec<Id> {
     let node = &tree.nodes[site];
-    let numbered = |id: &Id| tree.nodes[*id].segment.index.is_some();
-    let same = tree.with_key(node.parent, &node.segment.key).iter().copied().filter(|id| !numbered(id));
-    let same = same.collect::<Vec<_>>();
-    // `Conv_1_bn` is `Conv_1`'s and not `Conv1`'s, although both have the key `1`.
-    match same.iter().copied().find(|&other| book.has(Rule::NamedAfter) && named_after(tree, site, other)) {
-        Some(other) => vec![other],
-        None => same,
-    }
-}
-
-/// Whether the norm's name is the weight's and the word for a norm: `conv1` and `conv1_bn` or `bn_conv1`.
-fn named_after(tree: &Tree<'_>, norm: Id, weight: Id) -> bool {
-    let [norm, weight] = [norm, weight].map(|id| tree.nodes[id].name.to_lowercase());
-    let rest = norm.strip_prefix(&weight).or_else(|| norm.strip_suffix(&weight));
-    rest.is_some_and(|rest| matches!(rest.trim_matches(['_', '-']), "bn" | "norm" | "batchnorm"))
+    let is_numbered = |id: &Id| tree.nodes[*id].segment.index.is_some();
+    tree.with_key(node.parent, &node.segment.key).iter().copied().filter(|id| !is_numbered(id)).collect()
 }
 
 /// `bns.0` and `convs.0`: the lists are twins, and the places in them equal.
@@ -150,7 +137,9 @@ fn row(tree: &Tree<'_>, site: Id) -> Vec<Id> {
     // A row: names that differ in their last counter only. Its places, in order.
     let places = |row: &[Id]| {
         let places = row.iter().map(|&id| tree.nodes[id].segment.place).collect::<Option<BTreeSet<_>>>();
-        let alike = row.windows(2).all(|pair| without_counter(tree.nodes[pair[0]].name) == without_counter(tree.nodes[pair[1]].name));
+        let alike = row
+            .windows(2)
+            .all(|pair| without_counter(tree.nodes[pair[0]].name) == without_counter(tree.nodes[pair[1]].name));
         places.filter(|places| alike && places.len() == row.len())
     };
     let same = places(&norms).is_some_and(|norms| places(&layers) == Some(norms));

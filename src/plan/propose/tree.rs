@@ -132,7 +132,12 @@ impl<'a> Tree<'a> {
             let parent = self.nodes[id].parent;
             let (shell, segment) = (&self.nodes[parent], &self.nodes[parent].segment);
             let plain = segment.norm && segment.key.bytes().all(|byte| byte.is_ascii_digit());
-            match self.book.has(Rule::NormShell) && parent != ROOT && plain && shell.children.len() == 1 && shell.weights.is_empty() {
+            match self.book.has(Rule::NormShell)
+                && parent != ROOT
+                && plain
+                && shell.children.len() == 1
+                && shell.weights.is_empty()
+            {
                 true => id = parent,
                 false => return id,
             }

@@ -122,7 +122,10 @@ fn a_rule_says_so_in_its_evidence_and_one_that_does_not_fit_is_explained() {
     let (_, line) = folds(&layers).find(|(norm, _)| *norm == "s1.b1.norm2").expect("the rule gives it a weight");
     assert_eq!(line.weight, "s1.b1.conv1.weight");
     let evidence = &line.evidence[0];
-    assert!(evidence.text.starts_with("`norm2` follows `conv1`; catalogue: timm regnetv_* (timm 1.0.31"), "{evidence:?}");
+    assert!(
+        evidence.text.starts_with("`norm2` follows `conv1`; catalogue: timm regnetv_* (timm 1.0.31"),
+        "{evidence:?}"
+    );
     assert_eq!(evidence.code, "catalogue");
     assert!(problems.is_empty(), "{problems:?}");
 

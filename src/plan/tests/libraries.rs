@@ -9,11 +9,15 @@ use super::{Network, TORCH, torch};
 /// A norm of a case: the weight that feeds it, and whether the planner must find it.
 pub(super) type Truth<'a> = BTreeMap<&'a str, (Option<String>, bool)>;
 
-/// One module a line: `name dims... [+b]`, `name =length`, `name channels [< weight | ? weight]`.
+/// One module per line: `name dims... [+b]`, `name =length`, `name channels [< weight | ? weight]`, `name @tensor`.
 pub(super) fn read(lines: &str) -> (Network, Truth<'_>) {
     let (mut network, mut truth) = (torch(&[]), BTreeMap::new());
     for line in lines.lines().skip(1).filter(|line| !line.is_empty()) {
         let words = line.split(' ').collect::<Vec<_>>();
+        if let Some(kept) = words[1].strip_prefix('@') {
+            network.metadata.insert(words[0].to_owned(), kept.to_owned());
+            continue;
+        }
         let dims = words.iter().filter_map(|word| word.parse().ok()).skip(usize::from(words[0].parse::<u64>().is_ok()));
         match (&dims.collect::<Vec<u64>>()[..], words[1].strip_prefix('=')) {
             ([], Some(length)) => network.add(words[0], &[length.parse().unwrap()], "F32"),

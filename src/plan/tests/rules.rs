@@ -1,13 +1,15 @@
 //! 2 PLAN, tests: every rule is seen.
 //!
-//! In: the table of rules. Out: for each of them its case is planned otherwise without it.
+//! In: the table of rules. Out: for each of them its case is planned otherwise without it, and `docs/rules.md` says the same.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
-use super::libraries;
 use super::traced::traced;
-use super::{Network, Verdicts};
-use crate::plan::rulebook::{RULES, Rulebook};
+use super::{Network, Verdicts, libraries};
+use crate::network::Op;
+use crate::plan::rounds::ROUNDS;
+use crate::plan::rulebook::{RULES, Row, Rulebook};
 
 /// All cases by name: blocks of other libraries, and traced networks.
 fn cases() -> BTreeMap<String, Network> {
@@ -20,20 +22,47 @@ fn cases() -> BTreeMap<String, Network> {
 }
 
 /// The weights that norms are folded into, as what.
-fn folds(verdicts: Verdicts) -> Vec<(String, Option<(String, crate::network::Op)>)> {
+fn folds(verdicts: Verdicts) -> Vec<(String, Option<(String, Op)>)> {
     verdicts.into_iter().map(|(norm, (weight, _))| (norm, weight)).collect()
 }
 
 #[test]
-fn discover() {
+fn every_rule_is_seen() {
     let cases = cases();
-    for row in RULES {
-        let mut seen = Vec::new();
-        for (name, network) in &cases {
-            if folds(network.verdicts()) != folds(network.verdicts_by(Rulebook::without(row.rule))) {
-                seen.push(name.clone());
-            }
-        }
-        println!("{} {}: {:?}", row.code, seen.len(), &seen[..seen.len().min(8)]);
+    for Row { rule, code, case, .. } in RULES {
+        let network = cases.get(*case).unwrap_or_else(|| panic!("{code}: there is no case `{case}`"));
+        let (with, without) = (network.verdicts(), network.verdicts_by(Rulebook::without(*rule)));
+        assert_ne!(folds(with), folds(without), "{code}: `{case}` is planned alike without it");
     }
+}
+
+#[test]
+fn codes_are_named_once() {
+    for (index, row) in RULES.iter().enumerate() {
+        assert!(RULES[..index].iter().all(|other| other.code != row.code), "{}", row.code);
+        assert!(!row.looks_at.is_empty() && !row.why.is_empty(), "{}", row.code);
+    }
+}
+
+/// The page that lists all rules.
+fn page() -> String {
+    let mut page = "# The planner's rules\n\n\
+        What names and shapes decide, they decide by these rules, a table in `src/plan/rulebook.rs`. A test takes each of them \
+        away in turn and fails unless the plan of its case changes: a network of `tests/data/traced.jsonl.gz`, whose names \
+        begin with a library, or of `src/plan/tests/libraries.txt`. What values decide is in [formats.md](formats.md).\n\n\
+        Rounds, in the order in which they run: "
+        .to_owned();
+    page += &ROUNDS.iter().map(|round| round.name).collect::<Vec<_>>().join("; ");
+    page += ".\n\n| rule | what it looks at | why | without it other |\n|---|---|---|---|\n";
+    for Row { code, looks_at, why, case, .. } in RULES {
+        writeln!(page, "| `{code}` | {looks_at} | {why} | {case} |").unwrap();
+    }
+    page
+}
+
+#[test]
+fn the_page_of_rules_is_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md");
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(found == page(), "docs/rules.md is out of date; it should be:\n\n{}", page());
 }

@@ -153,10 +153,10 @@ impl Width {
         }
         let open = norms.iter().enumerate().filter(|(_, norm)| norm.open).map(|(n, _)| n).collect::<Vec<_>>();
         let mut found = Vec::new();
-        for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free && !open.is_empty()) {
+        for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free && !open.is_empty())
+        {
             let Candidate { weight, op, map, .. } = *candidate;
-            let layer =
-                predicted::Layer::read(values.checkpoint, &values.inventory[weight], (op, map), *channels)?;
+            let layer = predicted::Layer::read(values.checkpoint, &values.inventory[weight], (op, map), *channels)?;
             let Some(layer) = layer else { continue };
             let running = open.iter().map(|&n| (norms[n].norm, candidate.layer.means(&norms[n].statistics)));
             let predictions = layer.predict(befores, &running.collect::<Vec<_>>());

@@ -206,6 +206,10 @@ mod tests {
         assert!(gated.explained == 0.0 && gated.scaled > 0.999, "{gated:?}");
         assert!(best([2.5, -0.5, -1.0, 1.8]).explained < 0.5);
         assert_eq!(best([2.0; 4]).explained, 0.0, "equal means hold nothing to explain");
-        assert_eq!(layer.predict(&befores, &[(NormId::new(7), times(1.0).to_vec())]), [None], "a norm is not its own input");
+        assert_eq!(
+            layer.predict(&befores, &[(NormId::new(7), times(1.0).to_vec())]),
+            [None],
+            "a norm is not its own input"
+        );
     }
 }
