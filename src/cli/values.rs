@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bnfold_gpu::bench::Shape;
 use bnfold_gpu::checkpoint::Float;
-use bnfold_gpu::output::Style;
+use bnfold_gpu::fold::Style;
 use bnfold_gpu::plan::EvidenceLevel;
 use bnfold_gpu::store::conceal;
 use clap::ValueEnum;

@@ -32,4 +32,6 @@ pub struct Fold {
     pub bias_float: Option<Float>,
     /// The norm's eps.
     pub eps: f64,
+    /// Who says so.
+    pub eps_source: String,
 }

@@ -9,15 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::index::index_text;
-use super::layout::{Layout, Place, ShardLayout};
+use super::layout::{Layout, ShardLayout};
 use super::target::{Replace, Target, check_free};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
 use super::{OutputProblem, Same, header_bytes, place};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
 use crate::error::{Error, Result};
-use crate::fold::FoldOptions;
-use crate::network::Fold;
+use crate::fold::{FoldOptions, FoldedLayer, Place};
 use crate::store;
 
 /// The files of an output under way.
@@ -45,7 +44,7 @@ impl Files {
         output: &Path,
         checkpoint: &Checkpoint,
         layout: &Layout,
-        folds: &[Fold],
+        layers: &[FoldedLayer<'_>],
         replace: Replace,
         same: Same<'_>,
     ) -> Result<Files> {
@@ -64,7 +63,7 @@ impl Files {
         let folders = NewFolders::create(folder_of(output), &paths)?;
         let shards = paths.iter().zip(&layout.shards).map(|(path, layout)| Shard::create(path, layout));
         let shards = shards.collect::<Result<Vec<_>>>().map_err(|error| error.among(paths.len()))?;
-        let index = index.map(|index| create_index(output, checkpoint, index, layout, folds)).transpose()?;
+        let index = index.map(|index| create_index(output, checkpoint, index, layout, layers)).transpose()?;
         Ok(Files { shards, index, folders, replace })
     }
 
@@ -130,9 +129,9 @@ fn create_index(
     checkpoint: &Checkpoint,
     index: &Index,
     layout: &Layout,
-    folds: &[Fold],
+    layers: &[FoldedLayer<'_>],
 ) -> Result<Target> {
-    let text = index_text(checkpoint, index, layout, folds)
+    let text = index_text(checkpoint, index, layout, layers)
         .map_err(|error| Error::io("lay out the index", output)(error.into()))?;
     let bytes = text.len() as u64;
     if bytes > INDEX_LIMIT {

@@ -169,5 +169,6 @@ fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) 
         bias: line.bias.clone(),
         bias_float,
         eps: line.eps,
+        eps_source: line.eps_source.clone(),
     })
 }

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, GpuEngine, Wanted};
-use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Job, Scales, affine::Affine};
+use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Job, Scales, Style, affine::Affine};
 use bnfold_gpu::model::{Settings, fold_model};
-use bnfold_gpu::output::{Replace, Style};
+use bnfold_gpu::output::Replace;
 use bnfold_gpu::plan::{PlanSettings, Planned};
 use bnfold_gpu::report::ModelReport;
 

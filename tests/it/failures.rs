@@ -281,7 +281,7 @@ fn a_disk_that_fills_up_leaves_nothing() {
 
 /// Folds the model at `input` through the library; `meanwhile` is called whenever bytes are done.
 fn fold_here(input: &Path, output: &Path, plan: &Path, meanwhile: &(dyn Fn() + Sync)) -> Result<(), String> {
-    use bnfold_gpu::{fold::Engine, fold::FoldOptions, model, output::Replace, output::Style};
+    use bnfold_gpu::{fold::Engine, fold::FoldOptions, fold::Style, model, output::Replace};
     let settings = model::Settings {
         planning: Default::default(),
         plan: Some(plan),

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bnfold_gpu::checkpoint::Float;
-use bnfold_gpu::fold::{Engine, FoldOptions};
+use bnfold_gpu::fold::{Engine, FoldOptions, Style};
 use bnfold_gpu::model::{Settings, fold_model};
-use bnfold_gpu::output::{Replace, Style};
+use bnfold_gpu::output::Replace;
 use bnfold_gpu::plan::PlanSettings;
 use bnfold_gpu::report::ModelReport;
 use safetensors::{Dtype, SafeTensors};
