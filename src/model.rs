@@ -12,7 +12,7 @@ mod report;
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 use crate::fold::{Engine, FoldOptions, FoldedLayer, Storage, Style, check_shifts, compute_shifts, fold_layers};
-use crate::output::{Files, Layout, Replace};
+use crate::output::{Destination, Files, Layout, Replace};
 use crate::plan::{PlanSettings, Planned, plan_on};
 use crate::report::ModelReport;
 use crate::store;
@@ -161,7 +161,8 @@ impl<'a> Model<'a> {
         }
         let is_this = settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
         let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
-        Files::create(output, &self.checkpoint, layout, layers, settings.replace, same)
+        let destination = Destination { path: output, replace: settings.replace, same };
+        Files::create(destination, &self.checkpoint, layout, layers)
     }
 }
 

@@ -19,6 +19,17 @@ use crate::error::{Error, Result};
 use crate::fold::{FoldOptions, FoldedLayer, Place};
 use crate::store;
 
+/// Where an output goes, and what may stand there already.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    /// The file, or the index if the original is sharded.
+    pub path: &'a Path,
+    /// What becomes of files that exist.
+    pub replace: Replace,
+    /// Which of these stay, whatever `replace` says.
+    pub same: Same<'a>,
+}
+
 /// The files of an output under way.
 #[derive(Debug)]
 pub struct Files {
@@ -38,16 +49,14 @@ struct Shard {
 }
 
 impl Files {
-    /// Checks that the output may be written and opens its files. `output` names the file, or the index if the original is
-    /// sharded.
+    /// Checks that the output may be written and opens its files.
     pub fn create(
-        output: &Path,
+        destination: Destination<'_>,
         checkpoint: &Checkpoint,
         layout: &Layout,
         layers: &[FoldedLayer<'_>],
-        replace: Replace,
-        same: Same<'_>,
     ) -> Result<Files> {
+        let Destination { path: output, replace, same } = destination;
         let paths = paths(output, checkpoint)?;
         let index = checkpoint.index();
         for path in index.map(|_| output).into_iter().chain(paths.iter().map(PathBuf::as_path)) {

@@ -17,7 +17,7 @@ mod unfolded;
 mod whole;
 
 pub use copy::{copy_file, copy_files};
-pub use files::{Files, result_files};
+pub use files::{Destination, Files, result_files};
 pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, ShardLayout};
 pub use place::Same;
