@@ -3,28 +3,67 @@
 //! In: the path of a checkpoint (a file, or the index of a sharded one), settings, where the result goes, an engine. Out:
 //! the folded checkpoint and a [`ModelReport`], or an error and nothing on disk.
 
-use std::path::Path;
+mod report;
+
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-
-mod report;
 
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 use crate::fold::{Engine, FoldOptions, FoldedLayer, Storage, Style, check_shifts, compute_shifts, fold_layers};
 use crate::output::{Destination, Files, Layout, Replace};
-use crate::plan::{PlanSettings, Planned, plan_on};
+use crate::plan::{Plan, PlanSettings, Planned, follow, plan_on};
 use crate::report::ModelReport;
 use crate::store;
 use crate::zoo::Record;
+
+/// A plan to follow.
+#[derive(Debug, Clone)]
+pub enum PlanSource {
+    /// The one in this file, which may leave out what follows from the checkpoint.
+    File(PathBuf),
+    /// This one, made by the planner or by hand.
+    Plan(Box<Plan>),
+}
+
+impl PlanSource {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            PlanSource::File(path) => Some(path),
+            PlanSource::Plan(_) => None,
+        }
+    }
+}
+
+impl From<Plan> for PlanSource {
+    fn from(plan: Plan) -> PlanSource {
+        PlanSource::Plan(Box::new(plan))
+    }
+}
+
+impl From<&Path> for PlanSource {
+    fn from(path: &Path) -> PlanSource {
+        PlanSource::File(path.to_owned())
+    }
+}
+
+impl From<PathBuf> for PlanSource {
+    fn from(path: PathBuf) -> PlanSource {
+        PlanSource::File(path)
+    }
+}
 
 /// How a model is folded: the resolved command line.
 #[derive(Debug, Clone)]
 pub struct Settings<'a> {
     /// What bears on the plan.
     pub planning: PlanSettings,
+    /// What is known of the model's surroundings that the user should know too, in sentences.
+    pub notes: Vec<String>,
     /// A plan to follow instead of the planner's.
-    pub plan: Option<&'a Path>,
+    pub plan: Option<&'a PlanSource>,
     /// How folded norms are stored.
     pub style: Style,
     /// The float type of the output; `None` keeps every tensor's.
@@ -47,6 +86,7 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
             planning: PlanSettings::default(),
+            notes: Vec::new(),
             plan: None,
             style: Style::default(),
             dtype: None,
@@ -94,9 +134,18 @@ impl<'a> Model<'a> {
     /// Plans an open checkpoint. The plan is the same on every engine; only `--evidence full` gives it something to do.
     pub fn plan_on(checkpoint: Checkpoint, settings: Settings<'a>, engine: &mut Engine) -> Result<Model<'a>> {
         let began = Instant::now();
-        let planned = plan_on(&checkpoint, &settings.planning, settings.plan, engine)?;
+        let mut planned = match settings.plan {
+            Some(PlanSource::Plan(plan)) => follow(plan, &checkpoint, &settings.planning)?,
+            source => plan_on(&checkpoint, &settings.planning, source.and_then(PlanSource::file), engine)?,
+        };
+        planned.notes.splice(0..0, settings.notes.iter().cloned());
         check_strict(&checkpoint, &planned, settings.strict)?;
         Ok(Model { checkpoint, planned, settings, began, plan_time: began.elapsed() })
+    }
+
+    /// The plan and what it stands for.
+    pub fn into_planned(self) -> Planned {
+        self.planned
     }
 
     /// Size of the original's `.safetensors` files.

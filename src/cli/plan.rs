@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bnfold_gpu::checkpoint::Checkpoint;
-use bnfold_gpu::plan::{Planned, plan};
+use bnfold_gpu::Job;
+use bnfold_gpu::plan::Planned;
 use bnfold_gpu::report::human::PlanTable;
 use bnfold_gpu::zoo::{Found, Source};
 
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
 }
 
 fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    let several = settings::is_zoo(&arguments.input);
-    let settings = settings::plan_settings(&arguments.planning, (input, None), several, arguments.verbosity.quiet);
-    plan(&Checkpoint::open(input)?, &settings, arguments.plan.as_deref())
+    let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
+    options.one_of_several = settings::is_zoo(&arguments.input);
+    Job::with(input, options).planned(None)
 }

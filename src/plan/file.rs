@@ -219,6 +219,17 @@ fn eps_of(stated: Option<f64>, source: Option<String>, found: SourcedEps) -> (f6
     }
 }
 
+/// Gives the lines of a plan in memory the eps that they would have in a file.
+pub(super) fn state_eps(plan: &mut Plan, inventory: &Inventory, eps: &EpsLookup) {
+    let norms = ByName::new(inventory).norms;
+    for layer in &mut plan.layers {
+        if let (Action::Fold(line), Some(norm)) = (&mut layer.action, norms.get(layer.norm.as_str())) {
+            let source = std::mem::take(&mut line.eps_source);
+            (line.eps, line.eps_source) = eps_of(Some(line.eps), Some(source), eps.eps(norm));
+        }
+    }
+}
+
 /// The only kind of layer that the weight can be, with the norm's channels.
 fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, String> {
     match weight.producers(norm.channels).as_slice() {

@@ -178,6 +178,18 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
     plan_on(checkpoint, settings, file, &mut Engine::Cpu)
 }
 
+/// Follows `plan`, made by the planner or by hand: its lines are held against the checkpoint as those of a plan file are.
+pub fn follow(plan: &Plan, checkpoint: &Checkpoint, settings: &PlanSettings) -> Result<Planned> {
+    let inventory = Inventory::of(checkpoint);
+    let eps = EpsLookup::new(&settings.eps, &inventory);
+    let mut plan = plan.clone();
+    file::state_eps(&mut plan, &inventory, &eps);
+    let folds = resolve(&plan, &inventory, checkpoint).map_err(|misfit| misfit.of(&plan, checkpoint))?;
+    keep_the_unmentioned(&mut plan, &inventory);
+    let assumed = stake::at_stake(&plan, &folds, checkpoint, &eps)?;
+    Ok(Planned { plan, folds, assumed, notes: eps.warnings })
+}
+
 /// The same plan, with the sums that [`EvidenceLevel::Full`] asks for added up on `engine`.
 pub fn plan_on(
     checkpoint: &Checkpoint,

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Action, FoldLine, Layer, Plan};
 use crate::checkpoint::Checkpoint;
+use crate::error::Error;
 use crate::network::{Fold, Inventory, Norm, Weight};
 
 /// A plan's line that does not fit.
@@ -16,6 +17,14 @@ pub struct Misfit {
     pub layer: usize,
     /// What is wrong, what was expected, what was found.
     pub problem: String,
+}
+
+impl Misfit {
+    /// The error for a plan in memory.
+    pub(super) fn of(self, plan: &Plan, checkpoint: &Checkpoint) -> Error {
+        let norm = plan.layers.get(self.layer).map(|layer| layer.norm.clone()).unwrap_or_default();
+        Error::Plan { path: checkpoint.path().to_owned(), norm, problem: self.problem }
+    }
 }
 
 /// Checks every line of `plan` and turns the folds among them into [`Fold`]s; the first line that does not fit is an

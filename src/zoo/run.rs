@@ -15,7 +15,7 @@ use super::{Engines, Record, Source};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
-use crate::model::{Model, Settings};
+use crate::model::{Model, PlanSource, Settings};
 use crate::output::{OutputProblem, Replace, copy_files, result_files};
 use crate::parallel;
 use crate::report::{FailureReport, Outcome};
@@ -159,7 +159,7 @@ impl Run<'_> {
             settings.record = Some(record);
         }
         // Most plans need no device: others have it meanwhile, and a model that cannot be planned does not open one.
-        let (model, mut engine) = match settings.planning.wants_engine(settings.plan) {
+        let (model, mut engine) = match settings.planning.wants_engine(settings.plan.and_then(PlanSource::file)) {
             true => {
                 let mut engine = self.engines.lend()?;
                 (Model::plan_on(checkpoint, settings, &mut engine)?, engine)
