@@ -229,6 +229,16 @@ pub enum Error {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// A plan in memory does not fit the checkpoint.
+    #[error("{}: the plan does not fit the checkpoint: norm `{}`: {problem}", path.display(), shown(norm))]
+    Plan {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm whose line does not fit.
+        norm: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
     /// The output exists.
     #[error("{}: exists already; pass --force to replace it, or another --output", path.display())]
     OutputExists {

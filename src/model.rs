@@ -3,28 +3,67 @@
 //! In: the path of a checkpoint (a file, or the index of a sharded one), settings, where the result goes, an engine. Out:
 //! the folded checkpoint and a [`ModelReport`], or an error and nothing on disk.
 
-use std::path::Path;
+mod report;
+
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, Float};
-use crate::error::{Error, Result, counted, shown};
-use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, Shifts, fold};
-use crate::network::Fold;
-use crate::output::{Files, Layout, NormPlan, Replace, Style, style_norms};
-use crate::plan::{PlanSettings, Planned, plan};
-use crate::report::layer::layer_reports;
-use crate::report::{Layers, ModelReport, Seconds, Verification};
+use crate::error::{Error, Result};
+use crate::fold::{Engine, FoldOptions, FoldedLayer, Storage, Style, check_shifts, compute_shifts, fold_layers};
+use crate::output::{Destination, Files, Layout, Replace};
+use crate::plan::{Plan, PlanSettings, Planned, follow, plan};
+use crate::report::ModelReport;
 use crate::store;
 use crate::zoo::Record;
+
+/// A plan to follow.
+#[derive(Debug, Clone)]
+pub enum PlanSource {
+    /// The one in this file, which may leave out what follows from the checkpoint.
+    File(PathBuf),
+    /// This one, made by the planner or by hand.
+    Plan(Box<Plan>),
+}
+
+impl PlanSource {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            PlanSource::File(path) => Some(path),
+            PlanSource::Plan(_) => None,
+        }
+    }
+}
+
+impl From<Plan> for PlanSource {
+    fn from(plan: Plan) -> PlanSource {
+        PlanSource::Plan(Box::new(plan))
+    }
+}
+
+impl From<&Path> for PlanSource {
+    fn from(path: &Path) -> PlanSource {
+        PlanSource::File(path.to_owned())
+    }
+}
+
+impl From<PathBuf> for PlanSource {
+    fn from(path: PathBuf) -> PlanSource {
+        PlanSource::File(path)
+    }
+}
 
 /// How a model is folded: the resolved command line.
 #[derive(Debug, Clone)]
 pub struct Settings<'a> {
     /// What bears on the plan.
     pub planning: PlanSettings,
+    /// What is known of the model's surroundings that the user should know too, in sentences.
+    pub notes: Vec<String>,
     /// A plan to follow instead of the planner's.
-    pub plan: Option<&'a Path>,
+    pub plan: Option<&'a PlanSource>,
     /// How folded norms are stored.
     pub style: Style,
     /// The float type of the output; `None` keeps every tensor's.
@@ -47,6 +86,7 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
             planning: PlanSettings::default(),
+            notes: Vec::new(),
             plan: None,
             style: Style::default(),
             dtype: None,
@@ -89,9 +129,18 @@ impl<'a> Model<'a> {
     /// Plans an open checkpoint.
     pub fn plan(checkpoint: Checkpoint, settings: Settings<'a>) -> Result<Model<'a>> {
         let began = Instant::now();
-        let planned = plan(&checkpoint, &settings.planning, settings.plan)?;
+        let mut planned = match settings.plan {
+            Some(PlanSource::Plan(plan)) => follow(plan, &checkpoint, &settings.planning)?,
+            source => plan(&checkpoint, &settings.planning, source.and_then(PlanSource::file))?,
+        };
+        planned.notes.splice(0..0, settings.notes.iter().cloned());
         check_strict(&checkpoint, &planned, settings.strict)?;
         Ok(Model { checkpoint, planned, settings, began, plan_time: began.elapsed() })
+    }
+
+    /// The plan and what it stands for.
+    pub fn into_planned(self) -> Planned {
+        self.planned
     }
 
     /// Size of the original's `.safetensors` files.
@@ -107,92 +156,57 @@ impl<'a> Model<'a> {
 
     /// The same without the last step: everything is written, but nothing has its name. The engine is not needed any more.
     pub fn fold<'m>(&'m self, output: &Path, engine: &mut Engine, options: FoldOptions<'m>) -> Result<Finished<'m>> {
-        let Model { checkpoint, planned, settings, .. } = self;
+        let checkpoint = &self.checkpoint;
         let (device, adapter) = (engine.device(), engine.adapter());
+        let mut layers = self.layers()?;
+        let warnings = compute_shifts(&mut layers, engine);
+        let shifts = check_shifts(checkpoint, &layers, options)?;
+        let layout = self.lay_out(&mut layers)?;
+        let files = self.create(output, &layout, &layers)?;
+        let timed = Instant::now();
+        files.write_unfolded(checkpoint, &layout, options)?;
+        let copy = timed.elapsed();
+        let mut weights = fold_layers(checkpoint, &mut layers, engine, options, &|layer, offset, folded| {
+            files.write_at(layer.place, offset, folded)
+        })?;
+        options.check_cancelled()?;
+        weights.warnings.splice(0..0, warnings);
+        let work = report::Work { device, adapter, layers: &layers, shifts, weights, copy };
+        let report = self.report(output, files.bytes(), work, options.verify);
+        Ok(Finished { model: self, files, report, cancelled: options.cancelled })
+    }
 
-        let stored_as = |float| settings.dtype.unwrap_or(float);
-        let plans = style_norms(checkpoint, &planned.folds, settings.style, stored_as)?;
-        let mut shifts = Shifts::compute(&plans, engine);
-        shifts.check(checkpoint, &planned.folds, &plans, options)?;
-        let mut layout = Layout::new(checkpoint, &planned.folds, &plans, &shifts.values, stored_as)?;
-        if let Some(record) = &settings.record {
-            layout.shards.iter_mut().for_each(|shard| record.put_into(&mut shard.metadata, planned));
+    /// How the result is stored.
+    fn storage(&self) -> Storage {
+        Storage { style: self.settings.style, dtype: self.settings.dtype }
+    }
+
+    /// The norms that are folded, with their parameters.
+    fn layers(&self) -> Result<Vec<FoldedLayer<'_>>> {
+        let folds = self.planned.folds.iter();
+        folds.map(|fold| FoldedLayer::new(&self.checkpoint, fold, self.storage())).collect()
+    }
+
+    /// What every tensor of the output is and where it lies; the layers learn where their weights go.
+    fn lay_out(&self, layers: &mut [FoldedLayer<'_>]) -> Result<Layout> {
+        let mut layout = Layout::new(&self.checkpoint, layers, self.storage())?;
+        layout.place(layers);
+        if let Some(record) = &self.settings.record {
+            layout.shards.iter_mut().for_each(|shard| record.put_into(&mut shard.metadata, &self.planned));
         }
+        Ok(layout)
+    }
 
+    /// Opens the files of the output.
+    fn create(&self, output: &Path, layout: &Layout, layers: &[FoldedLayer<'_>]) -> Result<Files> {
+        let settings = &self.settings;
         if let Some(folder) = output.parent().filter(|_| settings.make_folder && !store::is_url(output)) {
             std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
         }
         let is_this = settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
         let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
-        let files = Files::create(output, checkpoint, &layout, &planned.folds, settings.replace, same)?;
-        let timed = Instant::now();
-        files.write_unfolded(checkpoint, &layout, options)?;
-        let copy_time = timed.elapsed();
-
-        let jobs = jobs(&planned.folds, &plans, stored_as);
-        let places = layout.places(jobs.len());
-        let stats = fold(checkpoint, &jobs, engine, options, &|job, first, folded| {
-            files.write_at(places[job], first * jobs[job].to.bytes() as u64, folded)
-        })?;
-        options.check_cancelled()?;
-
-        let (folded, kept) = planned.plan.counts();
-        let (layers, lints) = layer_reports(planned, &plans, &shifts, &stats.ranges, stored_as);
-        let report = ModelReport {
-            input: checkpoint.path().to_owned(),
-            output: output.to_owned(),
-            device,
-            adapter,
-            elements: stats.elements,
-            elements_on_gpu: stats.elements_on_gpu,
-            style: settings.style,
-            layers: Layers { folded, kept },
-            kept: planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.text.clone())).collect(),
-            folded: layers,
-            lints,
-            bytes_in: checkpoint.bytes(),
-            bytes_out: files.bytes(),
-            seconds: seconds(&stats, self.plan_time, copy_time),
-            verification: options.verify.then(|| verification(&stats, &shifts)),
-            warnings: self.warnings(&stats, &shifts),
-        };
-        Ok(Finished { model: self, files, report, cancelled: options.cancelled })
-    }
-
-    /// What the user should know about the result.
-    fn warnings(&self, stats: &FoldStats, shifts: &Shifts) -> Vec<String> {
-        let Model { planned, settings, .. } = self;
-        let mut warnings = Vec::new();
-        let (folded, kept) = planned.plan.counts();
-        if folded + kept == 0 {
-            warnings.push("no batch norm found; the tensors were copied as they are".to_owned());
-        } else if let Some((norm, reason)) = planned.plan.kept().next() {
-            let (all, norm) = (folded + kept, shown(norm));
-            warnings.push(format!(
-                "{kept} of {} kept; the first is `{norm}`: {} (`bnfold-gpu plan` lists all)",
-                counted(all, "norm"),
-                reason.text
-            ));
-        }
-        warnings.extend(planned.warnings());
-        // transformers says `architectures`, timm `architecture`.
-        let class = settings.planning.eps.config.as_ref().and_then(|config| {
-            let class = config.get("architectures").and_then(|classes| classes.get(0));
-            class.or_else(|| config.get("architecture"))?.as_str()
-        });
-        if let Some(class) = class.filter(|_| folded > 0 && settings.style == Style::Strip) {
-            warnings.push(format!(
-                "the config.json beside the input names a model class: unmodified code of `{}` has no place for the new \
-                 biases and may load this file wrongly without failing; use --style drop-in for it",
-                shown(class)
-            ));
-        }
-        warnings.extend(shifts.warnings.iter().chain(&stats.warnings).cloned());
-        let non_finite = stats.non_finite + shifts.non_finite;
-        if non_finite > 0 {
-            warnings.push(format!("{non_finite} folded values are not finite, as --allow-non-finite accepts"));
-        }
-        warnings
+        let destination = Destination { path: output, replace: settings.replace, same };
+        Files::create(destination, &self.checkpoint, layout, layers)
     }
 }
 
@@ -232,40 +246,5 @@ fn check_strict(checkpoint: &Checkpoint, planned: &Planned, strict: bool) -> Res
             reason: reason.text.clone(),
         }),
         _ => Ok(()),
-    }
-}
-
-/// The weights to fold, in the order of the plan.
-fn jobs<'a>(folds: &'a [Fold], plans: &[NormPlan], stored_as: impl Fn(Float) -> Float) -> Vec<Job<'a>> {
-    let job = |(fold, plan): (&'a Fold, &NormPlan)| Job {
-        fold,
-        scales: Scales::new(plan.scales()),
-        reference: plan.reference(),
-        to: stored_as(fold.float),
-    };
-    folds.iter().zip(plans).map(job).collect()
-}
-
-fn verification(stats: &FoldStats, shifts: &Shifts) -> Verification {
-    Verification {
-        elements: stats.compared + shifts.compared,
-        differ: stats.differ,
-        worst_ulp: stats.worst_ulp,
-        worst_shift_ulp: shifts.worst_ulp,
-    }
-}
-
-/// Stages that are over before the result is published.
-fn seconds(stats: &FoldStats, plan: Duration, copy: Duration) -> Seconds {
-    Seconds {
-        plan: plan.as_secs_f64(),
-        read: stats.read.as_secs_f64(),
-        copy: copy.as_secs_f64(),
-        fold: stats.compute.as_secs_f64(),
-        kernel: stats.kernel.map(|kernel| kernel.as_secs_f64()),
-        verify: stats.verify.as_secs_f64(),
-        write: stats.write.as_secs_f64(),
-        commit: 0.0,
-        total: 0.0,
     }
 }

@@ -3,14 +3,15 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use bnfold_gpu::Device;
 use bnfold_gpu::verify::DEFAULT_MAX_ULP;
 use bnfold_gpu::zoo::{Filter, Share};
 use clap::{Args, Parser, Subcommand};
 use globset::Glob;
 
 use super::values::{
-    BenchDtypeArgument, Device, DtypeArgument, EvidenceArgument, Format, ShapeArgument, StyleArgument, eps, eps_for,
-    max_ulp, place,
+    BenchDtypeArgument, DtypeArgument, EvidenceArgument, Format, ShapeArgument, StyleArgument, eps, eps_for, max_ulp,
+    place,
 };
 
 /// Fold the batch norms of .safetensors checkpoints into the layers that feed them.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bnfold_gpu::Error;
 use bnfold_gpu::bench::{BenchDevice, BenchInput, BenchSettings, run as measure};
 use bnfold_gpu::checkpoint::is_index;
 use bnfold_gpu::error::shown;
 use bnfold_gpu::store;
+use bnfold_gpu::{Device, Error};
 
 use super::arguments::BenchArguments;
 use super::settings::UsageError;
-use super::values::{Device, Format};
+use super::values::Format;
 use super::{Status, console, interrupt};
 
 pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {

@@ -4,13 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bnfold_gpu::Error;
-use bnfold_gpu::fold::FoldOptions;
-use bnfold_gpu::model::Settings;
 use bnfold_gpu::output::{Replace, folder_of};
 use bnfold_gpu::report::{FailureReport, Outcome};
 use bnfold_gpu::store;
-use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Source, Task};
+use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Task};
+use bnfold_gpu::{Error, Options};
 
 use super::arguments::FoldArguments;
 use super::progress::Progress;
@@ -34,21 +32,15 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let progress = Progress::new(&tasks, settings::is_zoo(&arguments.input), arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
-    let engines = Engines::new(|| settings::engines(&arguments.device, bytes, arguments.verbosity.quiet));
+    let options = options(arguments, &cancelled);
+    let engines = Engines::new(|| settings::engines(&options.device, bytes, arguments.verbosity.quiet));
     let run = Run {
         tasks: &tasks,
         jobs: jobs(arguments),
         resume: settings::is_zoo(&arguments.input),
         engines: &engines,
-        settings: &|source| settings_of(source, arguments),
-        options: FoldOptions {
-            verify: !arguments.no_verify,
-            allow_non_finite: arguments.allow_non_finite,
-            // They cost time (most for many small channels), and only these three show them.
-            ranges: arguments.report.is_some() || arguments.format == Format::Json || arguments.verbosity.verbose,
-            cancelled: &cancelled,
-            ..FoldOptions::default()
-        },
+        settings: &|source| options.settings(&source.input, arguments.output.as_deref()),
+        options: options.fold_options(&|_| {}),
         observer: &progress,
     };
     let ended = run.go();
@@ -90,23 +82,22 @@ fn jobs(arguments: &FoldArguments) -> usize {
     arguments.zoo.jobs.map_or(cores.min(MOST_JOBS), usize::from)
 }
 
-fn settings_of<'a>(source: &Source, arguments: &'a FoldArguments) -> Settings<'a> {
-    Settings {
-        planning: settings::plan_settings(
-            &arguments.planning,
-            (&source.input, arguments.output.as_deref()),
-            settings::is_zoo(&arguments.input),
-            arguments.verbosity.quiet,
-        ),
-        plan: arguments.plan.as_deref(),
-        style: arguments.style.into(),
-        dtype: arguments.dtype.float(),
-        strict: arguments.strict,
-        replace: replace(arguments),
-        sync: !arguments.no_sync,
-        make_folder: false,
-        record: None,
-    }
+/// How the models are folded, all in the same way.
+fn options(arguments: &FoldArguments, cancelled: &Arc<AtomicBool>) -> Options {
+    let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref())
+        .device(arguments.device.clone())
+        .style(arguments.style.into())
+        .strict(arguments.strict)
+        .verify_results(!arguments.no_verify)
+        .allow_non_finite(arguments.allow_non_finite)
+        // They cost time (most for many small channels), and only these three show them.
+        .ranges(arguments.report.is_some() || arguments.format == Format::Json || arguments.verbosity.verbose)
+        .replace(replace(arguments))
+        .sync(!arguments.no_sync)
+        .cancelled(Arc::clone(cancelled));
+    options.dtype = arguments.dtype.float();
+    options.one_of_several = settings::is_zoo(&arguments.input);
+    options
 }
 
 fn replace(arguments: &FoldArguments) -> Replace {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use bnfold_gpu::checkpoint::Checkpoint;
-use bnfold_gpu::plan::{Planned, explain, plan};
+use bnfold_gpu::Job;
+use bnfold_gpu::plan::Planned;
 use bnfold_gpu::report::human::PlanTable;
 use bnfold_gpu::zoo::{Found, Source};
 
@@ -63,10 +63,7 @@ fn explained<'a>(
 ) -> anyhow::Result<Status> {
     let mut found = Vec::new();
     for input in inputs {
-        let quiet = arguments.verbosity.quiet;
-        let several = settings::is_zoo(&arguments.input);
-        let settings = settings::plan_settings(&arguments.planning, (input, None), several, quiet);
-        let explanation = explain(&Checkpoint::open(input)?, &settings, norm)?;
+        let explanation = job(input, arguments).explain(norm)?;
         found.extend(explanation.map(|explanation| format!("{}: {explanation}\n", input.display())));
     }
     if found.is_empty() {
@@ -77,7 +74,11 @@ fn explained<'a>(
 }
 
 fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    let several = settings::is_zoo(&arguments.input);
-    let settings = settings::plan_settings(&arguments.planning, (input, None), several, arguments.verbosity.quiet);
-    plan(&Checkpoint::open(input)?, &settings, arguments.plan.as_deref())
+    job(input, arguments).planned(None)
+}
+
+fn job(input: &Path, arguments: &PlanArguments) -> Job {
+    let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
+    options.one_of_several = settings::is_zoo(&arguments.input);
+    Job::with(input, options)
 }

@@ -1,180 +1,44 @@
-//! From what was typed to what is done: devices are opened, outputs are named, the surroundings of a checkpoint are read.
+//! From what was typed to what is done: devices are opened, models found, outputs named.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use bnfold_gpu::Error;
-use bnfold_gpu::checkpoint::{InputFile, is_index};
+use bnfold_gpu::checkpoint::is_index;
 use bnfold_gpu::error::shown;
 use bnfold_gpu::fold::Engine;
-use bnfold_gpu::plan::{EpsSettings, PlanSettings};
+use bnfold_gpu::job::{FOLDED_SUFFIX, Opened};
 use bnfold_gpu::store;
 use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, real, same_content};
+use bnfold_gpu::{Device, Error, Options, PlanSource};
 use globset::{Glob, GlobSetBuilder};
-use serde_json::Value;
 
 use super::arguments::{PlanningArguments, SelectionArguments};
 use super::console;
-use super::values::Device;
 
 /// A command line that cannot be followed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
-/// The longest `config.json` that is read; real ones take a few kilobytes.
-const CONFIG_LIMIT: u64 = 16 << 20;
-
-/// Opens what `--device` names, to fold `bytes` bytes of checkpoints; nothing stands for the CPU.
+/// What `--device` names, opened to fold `bytes` bytes of checkpoints; which it is, and why, is said.
 pub(crate) fn engines(device: &Device, bytes: u64, quiet: bool) -> Result<Vec<Engine>, Error> {
-    match device {
-        Device::Cpu => Ok(Vec::new()),
-        Device::Auto => Ok(quicker(bytes, quiet).into_iter().collect()),
-        Device::Gpu => Ok(vec![asked_for(None)?]),
-        Device::Numbers(numbers) => numbers.iter().map(|&number| asked_for(Some(number))).collect(),
-    }
-}
-
-/// What is quicker for `bytes` bytes, the best hardware adapter or the CPU; which one, and why, is said.
-#[cfg(feature = "gpu")]
-fn quicker(bytes: u64, quiet: bool) -> Option<Engine> {
-    use bnfold_gpu::fold::choice::{Choice, choose};
-    use bnfold_gpu::fold::gpu::{GpuEngine, Wanted, adapters, pick};
-    let best = || {
-        let mut adapters = adapters();
-        match pick(&adapters, &Wanted::Hardware) {
-            Ok(number) => Ok(adapters.swap_remove(number)),
-            Err(Error::NoAdapter { reason, .. }) => Err(reason),
-            Err(error) => Err(error.to_string()),
-        }
-    };
-    let say = |text: &str| {
-        if !quiet {
-            console::note(text)
-        }
-    };
-    match choose(bytes, best) {
-        Choice::Cpu { reason } => say(&format!("folding on the CPU: {reason}")),
-        Choice::Gpu { number, reason } => match GpuEngine::open(&Wanted::Number(number)) {
-            Ok(gpu) => {
-                say(&format!("folding on the GPU: {reason}"));
-                return Some(Engine::Gpu(Box::new(gpu)));
-            }
-            Err(error) if !quiet => console::warning(&format!("folding on the CPU: {error}")),
-            Err(_) => {}
-        },
-    }
-    None
-}
-
-#[cfg(not(feature = "gpu"))]
-fn quicker(_: u64, quiet: bool) -> Option<Engine> {
+    let Opened { engines, note, warning } = device.open(bytes)?;
     if !quiet {
-        console::note("folding on the CPU: this program was built without GPU support");
+        note.iter().for_each(|text| console::note(text));
+        warning.iter().for_each(|text| console::warning(text));
     }
-    None
+    Ok(engines)
 }
 
-#[cfg(feature = "gpu")]
-fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
-    use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
-    let wanted = number.map_or(Wanted::Any, Wanted::Number);
-    Ok(Engine::Gpu(Box::new(GpuEngine::open(&wanted)?)))
+/// What bears on the plan of a checkpoint.
+pub(crate) fn planning(planning: &PlanningArguments, plan: Option<&Path>) -> Options {
+    let mut options = Options::default().evidence(planning.evidence.into());
+    options.eps = planning.eps;
+    options.eps_for.clone_from(&planning.eps_for);
+    options.arch.clone_from(&planning.arch);
+    options.plan = plan.map(PlanSource::from);
+    options
 }
-
-#[cfg(not(feature = "gpu"))]
-fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
-    let wanted = number.map_or("gpu".to_owned(), |number| format!("gpu:{number}"));
-    Err(Error::NoAdapter { wanted, reason: "this program was built without the feature `gpu`".to_owned() })
-}
-
-/// What bears on the plan of the checkpoint at `input`, whose result is or will be at `result`.
-pub(crate) fn plan_settings(
-    planning: &PlanningArguments,
-    (input, result): (&Path, Option<&Path>),
-    is_one_of_several: bool,
-    quiet: bool,
-) -> PlanSettings {
-    let eps = EpsSettings {
-        for_norms: planning.eps_for.clone(),
-        all: planning.eps,
-        arch: planning.arch.clone(),
-        config: config_beside(input, result, quiet),
-    };
-    PlanSettings { eps, evidence: planning.evidence.into(), is_one_of_several, ..PlanSettings::default() }
-}
-
-/// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.
-fn config_beside(input: &Path, result: Option<&Path>, quiet: bool) -> Option<Value> {
-    let folder = match input.parent()? {
-        // A name alone: the current folder, which has to have a name to be listed.
-        folder if folder.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
-    };
-    let path = folder.join("config.json");
-    let file = match InputFile::open(&path) {
-        Ok(file) => file,
-        Err(Error::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
-            return ignored(&path, &format!("cannot be read ({source})"), quiet);
-        }
-        Err(_) => return None,
-    };
-    if file.bytes() > CONFIG_LIMIT {
-        return None;
-    }
-    let name = input.file_name()?.to_string_lossy();
-    // What transformers and timm call the weights of a repository: `model`, a variant, a shard.
-    let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
-    let is_of_repository = stem == "model" || stem.starts_with("model.") || stem.starts_with("model-00");
-    if !is_of_repository && let Some(other) = another_checkpoint(folder, input, result) {
-        return ignored(&path, &format!("may be that of {other}, which lies beside it too"), quiet);
-    }
-    let parsed = file
-        .read_whole()
-        .map_err(|error| error.to_string())
-        .and_then(|text| serde_json::from_slice::<Value>(&text).map_err(|error| error.to_string()));
-    match parsed {
-        Ok(config) => Some(config),
-        Err(error) => ignored(&path, &format!("not read as JSON ({error})"), quiet),
-    }
-}
-
-/// Says that a configuration is passed over.
-fn ignored(path: &Path, why: &str, quiet: bool) -> Option<Value> {
-    if !quiet {
-        console::warning(&format!("{}: {why}; its eps, if any, is not used", path.display()));
-    }
-    None
-}
-
-/// A checkpoint in `folder` that is neither `input` nor its shard if it is an index, and no result of ours.
-fn another_checkpoint(folder: &Path, input: &Path, result: Option<&Path>) -> Option<String> {
-    let stem = index_stem(input);
-    // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
-    let is_own_shard = |name: &str| {
-        let rest = stem.as_ref().and_then(|stem| name.strip_prefix(stem.as_str()));
-        rest.is_some_and(|rest| rest.starts_with(['-', '.']))
-    };
-    let is_result = |name: &str| {
-        let is_there =
-            |result: &Path| store::real(&folder.join(name)).is_some_and(|path| store::real(result) == Some(path));
-        name.ends_with(FOLDED) || result.is_some_and(is_there)
-    };
-    let is_other = |name: &String| {
-        let is_input = Some(OsStr::new(name)) == input.file_name();
-        name.ends_with(".safetensors") && !is_input && !is_own_shard(name) && !is_result(name)
-    };
-    store::names_in(folder).ok()?.into_iter().find(is_other)
-}
-
-/// What the shards' names begin with, if `input` is an index: its own name up to `.safetensors`.
-fn index_stem(input: &Path) -> Option<String> {
-    let name = input.file_name().filter(|_| is_index(input))?.to_string_lossy();
-    name.split_once(".safetensors.index.").map(|(stem, _)| stem.to_owned())
-}
-
-const FOLDED: &str = ".folded.safetensors";
 
 /// The models behind `inputs`; what was passed over is said. That there is none is an error of the command line.
 pub(crate) fn find(
@@ -238,7 +102,7 @@ fn beside(sources: Vec<Source>) -> Vec<Task> {
         let whole = source.place.as_os_str();
         let is_checkpoint = source.place.extension().is_some_and(|extension| extension == "safetensors");
         let mut name = source.place.file_stem().filter(|_| is_checkpoint).unwrap_or(whole).to_owned();
-        name.push(FOLDED);
+        name.push(FOLDED_SUFFIX);
         Task { output: source.input.with_file_name(name), source, make_folder: false, same_as: None }
     };
     sources.into_iter().map(task).collect()

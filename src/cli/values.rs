@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bnfold_gpu::bench::Shape;
 use bnfold_gpu::checkpoint::Float;
-use bnfold_gpu::output::Style;
+use bnfold_gpu::fold::Style;
 use bnfold_gpu::plan::EvidenceLevel;
 use bnfold_gpu::store::conceal;
 use clap::ValueEnum;
@@ -116,38 +116,6 @@ impl From<EvidenceArgument> for EvidenceLevel {
     }
 }
 
-/// Which device the user asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Device {
-    Auto,
-    Cpu,
-    Gpu,
-    /// Of the adapters of these numbers.
-    Numbers(Vec<usize>),
-}
-
-impl std::str::FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Device, String> {
-        match text {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "gpu" => Ok(Device::Gpu),
-            _ => {
-                let number = |name: &str| name.strip_prefix("gpu:").and_then(|number| number.parse().ok());
-                let numbers = text.split(',').map(number).collect::<Option<Vec<usize>>>();
-                let is_distinct =
-                    |numbers: &Vec<usize>| (1..numbers.len()).all(|n| !numbers[..n].contains(&numbers[n]));
-                numbers.filter(is_distinct).map(Device::Numbers).ok_or_else(|| {
-                    "expected auto, cpu, gpu or gpu:N with a number from `bnfold-gpu devices`; several as gpu:0,gpu:1"
-                        .to_owned()
-                })
-            }
-        }
-    }
-}
-
 /// A path, or a URL without what must not be shown.
 pub(super) fn place() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().map(conceal)
@@ -180,12 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_and_eps_are_parsed_or_refused() {
-        assert_eq!("gpu:3".parse(), Ok(Device::Numbers(vec![3])));
-        assert_eq!("gpu:3,gpu:1".parse(), Ok(Device::Numbers(vec![3, 1])));
-        for wrong in ["gpu:", "cuda", "gpu:1,gpu:1", "gpu:1,2", "gpu,gpu:1", "gpu:1,"] {
-            assert!(wrong.parse::<Device>().is_err(), "{wrong}");
-        }
+    fn eps_are_parsed_or_refused() {
         assert_eq!(eps("0"), Ok(0.0));
         assert!(eps("-1e-5").is_err() && eps("nan").is_err() && eps("inf").is_err() && eps("x").is_err());
         let (glob, value) = eps_for("a=b.*=1e-3").unwrap();

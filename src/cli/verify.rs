@@ -1,8 +1,8 @@
 //! `bnfold-gpu verify`: a folded file against its original.
 
+use bnfold_gpu::Job;
 use bnfold_gpu::checkpoint::Checkpoint;
 use bnfold_gpu::error::{counted, shown};
-use bnfold_gpu::plan::plan;
 use bnfold_gpu::verify::{VerifyReport, verify};
 
 use super::arguments::VerifyArguments;
@@ -12,9 +12,8 @@ use super::{Status, console, settings};
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let original = Checkpoint::open(&arguments.original)?;
     let folded = Checkpoint::open(&arguments.folded)?;
-    let places = (arguments.original.as_path(), Some(arguments.folded.as_path()));
-    let settings = settings::plan_settings(&arguments.planning, places, false, arguments.quiet);
-    let planned = plan(&original, &settings, arguments.plan.as_deref())?;
+    let options = settings::planning(&arguments.planning, arguments.plan.as_deref());
+    let planned = Job::with(&arguments.original, options).planned(Some(&arguments.folded))?;
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
     let name = arguments.folded.display();
     if !arguments.quiet {

@@ -1,6 +1,7 @@
 //! 3 FOLD: multiplies every weight by its norm's scale, on the GPU or on the CPU, and checks the result.
 //!
-//! In: a checkpoint and one [`Job`] a weight. Out: folded elements, handed to a sink piece by piece as they are done.
+//! In: a checkpoint and one [`FoldedLayer`] per norm. Out: their shifts, and folded elements, handed to a sink piece by
+//! piece as they are done; [`fold`] does the same for bare weights, one [`Job`] each.
 //! Memory does not grow with the model: weights travel in pieces of [`PIECE_BYTES`], which stay in a processor's cache
 //! from the read to the write, or by the batch to the GPU.
 //!
@@ -20,11 +21,13 @@ pub mod engine;
 mod finite;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod layer;
 pub mod oracle;
 mod ranges;
 pub mod reduce;
 mod settle;
 mod shifts;
+pub mod style;
 mod workers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,8 +38,10 @@ use crate::error::{Error, Result};
 use crate::network::Fold;
 use crate::parallel;
 pub use engine::Engine;
+pub use layer::{FoldedLayer, LayerSink, Place, fold_layers};
 pub use ranges::Range;
-pub use shifts::Shifts;
+pub use shifts::{ShiftStats, check_shifts, compute_shifts};
+pub use style::{Storage, Style};
 
 #[cfg(target_endian = "big")]
 compile_error!("element bytes are used in the order of the file, which is little-endian");

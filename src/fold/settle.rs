@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::{Dtype, Float};
     use crate::fold::Scales;
-    use crate::plan::{EvidenceLevel, PlanSettings, plan};
+    use crate::network::{Axis, ChannelMap, Fold, Inventory, Op};
 
     /// A checkpoint with one convolution of two channels, three elements each.
     fn checkpoint(folder: &std::path::Path) -> Checkpoint {
@@ -214,15 +214,34 @@ mod tests {
         Checkpoint::open(&path).unwrap()
     }
 
+    /// Its norm and its convolution.
+    fn fold(checkpoint: &Checkpoint) -> Fold {
+        let shape = vec![2, 3, 1];
+        Fold {
+            norm: Inventory::of(checkpoint).norms.swap_remove(0),
+            weight: "conv1.weight".to_owned(),
+            elements: 6,
+            float: Float::F32,
+            op: Op::Conv,
+            axis: Axis::First,
+            map: ChannelMap::new(Axis::First, &shape, 2).unwrap(),
+            shape,
+            channels: 2,
+            bias: "conv1.bias".to_owned(),
+            bias_float: None,
+            eps: 1e-5,
+            eps_source: crate::network::EpsSource::ForAll,
+        }
+    }
+
     /// Settles what a GPU claims the result to be; returns whether it is trusted, how many elements differ, and what
     /// was handed on.
     fn claim(folded: &[f32; 6]) -> (bool, u64, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = checkpoint(folder.path());
-        let settings = PlanSettings { evidence: EvidenceLevel::None, ..PlanSettings::default() };
-        let folds = plan(&checkpoint, &settings, None).unwrap().folds;
+        let fold = fold(&checkpoint);
         let jobs =
-            [Job { fold: &folds[0], scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0], to: Float::F32 }];
+            [Job { fold: &fold, scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0], to: Float::F32 }];
         let written = Mutex::new(Vec::new());
         let sink = |_: usize, _: u64, bytes: &[u8]| {
             written.lock().unwrap().extend_from_slice(bytes);

@@ -2,7 +2,7 @@
 //!
 //! In: a plan's line that was held against its checkpoint. Out: [`Fold`], all that folding it takes.
 
-use super::{Axis, ChannelMap, Norm, Op};
+use super::{Axis, ChannelMap, EpsSource, Norm, Op};
 use crate::checkpoint::Float;
 
 /// One norm and the layer it goes into, checked against the checkpoint.
@@ -32,4 +32,6 @@ pub struct Fold {
     pub bias_float: Option<Float>,
     /// The norm's eps.
     pub eps: f64,
+    /// Who says so.
+    pub eps_source: EpsSource,
 }

@@ -6,6 +6,7 @@
 
 pub mod channels;
 pub mod dialect;
+mod eps;
 mod fold;
 mod ids;
 mod inventory;
@@ -16,6 +17,7 @@ mod side_tensors;
 mod weight;
 
 pub use channels::{Axis, ChannelMap};
+pub use eps::EpsSource;
 pub use fold::Fold;
 pub use ids::{NormId, WeightId};
 pub use inventory::Inventory;

@@ -9,16 +9,26 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::index::index_text;
-use super::layout::{Layout, Place, ShardLayout};
+use super::layout::{Layout, ShardLayout};
 use super::target::{Replace, Target, check_free};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
 use super::{OutputProblem, Same, header_bytes, place};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
 use crate::error::{Error, Result};
-use crate::fold::FoldOptions;
-use crate::network::Fold;
+use crate::fold::{FoldOptions, FoldedLayer, Place};
 use crate::store;
+
+/// Where an output goes, and what may stand there already.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    /// The file, or the index if the original is sharded.
+    pub path: &'a Path,
+    /// What becomes of files that exist.
+    pub replace: Replace,
+    /// Which of these stay, whatever `replace` says.
+    pub same: Same<'a>,
+}
 
 /// The files of an output under way.
 #[derive(Debug)]
@@ -39,16 +49,14 @@ struct Shard {
 }
 
 impl Files {
-    /// Checks that the output may be written and opens its files. `output` names the file, or the index if the original is
-    /// sharded.
+    /// Checks that the output may be written and opens its files.
     pub fn create(
-        output: &Path,
+        destination: Destination<'_>,
         checkpoint: &Checkpoint,
         layout: &Layout,
-        folds: &[Fold],
-        replace: Replace,
-        same: Same<'_>,
+        layers: &[FoldedLayer<'_>],
     ) -> Result<Files> {
+        let Destination { path: output, replace, same } = destination;
         let paths = paths(output, checkpoint)?;
         let index = checkpoint.index();
         for path in index.map(|_| output).into_iter().chain(paths.iter().map(PathBuf::as_path)) {
@@ -64,7 +72,7 @@ impl Files {
         let folders = NewFolders::create(folder_of(output), &paths)?;
         let shards = paths.iter().zip(&layout.shards).map(|(path, layout)| Shard::create(path, layout));
         let shards = shards.collect::<Result<Vec<_>>>().map_err(|error| error.among(paths.len()))?;
-        let index = index.map(|index| create_index(output, checkpoint, index, layout, folds)).transpose()?;
+        let index = index.map(|index| create_index(output, checkpoint, index, layout, layers)).transpose()?;
         Ok(Files { shards, index, folders, replace })
     }
 
@@ -130,9 +138,9 @@ fn create_index(
     checkpoint: &Checkpoint,
     index: &Index,
     layout: &Layout,
-    folds: &[Fold],
+    layers: &[FoldedLayer<'_>],
 ) -> Result<Target> {
-    let text = index_text(checkpoint, index, layout, folds)
+    let text = index_text(checkpoint, index, layout, layers)
         .map_err(|error| Error::io("lay out the index", output)(error.into()))?;
     let bytes = text.len() as u64;
     if bytes > INDEX_LIMIT {

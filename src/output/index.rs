@@ -1,6 +1,6 @@
 //! 4 WRITE: the index of a sharded output.
 //!
-//! In: the original's index, the layout, the folds. Out: its text: the weight map without the tensors that are gone and
+//! In: the original's index, the layout, the folded layers. Out: its text: the weight map without the tensors that are gone and
 //! with the new biases, sizes and counts brought up to date, everything else in its place and as it was written. Indented
 //! by two spaces and ended with a line feed, as the Hugging Face libraries write it.
 
@@ -12,16 +12,16 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::Layout;
 use crate::checkpoint::{Checkpoint, Index, Part};
-use crate::network::Fold;
+use crate::fold::FoldedLayer;
 
 /// The text of the index of the output that is laid out as `layout`.
 pub(super) fn index_text(
     checkpoint: &Checkpoint,
     index: &Index,
     layout: &Layout,
-    folds: &[Fold],
+    layers: &[FoldedLayer<'_>],
 ) -> serde_json::Result<Vec<u8>> {
-    let figures = Figures::new(checkpoint, layout, folds);
+    let figures = Figures::new(checkpoint, layout, layers);
     let parts = index.parts.iter().map(|(key, part)| {
         let part = match part {
             Part::WeightMap => Written::WeightMap(Object(weight_map(index, layout))),
@@ -71,7 +71,7 @@ struct Change {
 }
 
 impl Figures {
-    fn new(checkpoint: &Checkpoint, layout: &Layout, folds: &[Fold]) -> Figures {
+    fn new(checkpoint: &Checkpoint, layout: &Layout, layers: &[FoldedLayer<'_>]) -> Figures {
         // A shape of a type that is not known may be beyond counting.
         let before = checkpoint.tensors().values().fold(0u64, |sum, tensor| sum.saturating_add(tensor.elements()));
         let (mut bytes, mut elements, mut names) = (0, 0u64, BTreeSet::new());
@@ -80,9 +80,10 @@ impl Figures {
             elements = elements.saturating_add(entry.shape.iter().fold(1, |product, &dim| product.saturating_mul(dim)));
             names.insert(entry.name.as_str());
         }
-        let affine = folds.iter().flat_map(|fold| [&fold.norm.gamma, &fold.norm.beta].into_iter().flatten());
+        let norms = layers.iter().map(|layer| &layer.fold.norm);
+        let affine = norms.flat_map(|norm| [&norm.gamma, &norm.beta].into_iter().flatten());
         let gone = affine.filter_map(|name| checkpoint.tensors().get(name).filter(|_| !names.contains(name.as_str())));
-        let created = folds.iter().filter(|fold| layout.created.contains_key(&fold.weight));
+        let created = layers.iter().map(|layer| layer.fold).filter(|fold| layout.created.contains_key(&fold.weight));
         Figures {
             bytes,
             elements: Change { before, after: elements },

@@ -1,15 +1,15 @@
 //! 4 WRITE: every tensor of the output, where it lies and where its bytes come from.
 //!
-//! In: the original's tensors, the folds and their [`NormPlan`]s, the shifts. Out: a [`Layout`], shard by shard: a tensor
-//! stays in the shard that held it, a new bias goes into its weight's. The order within a shard is the safetensors
-//! library's: by element type, widest alignment first, then by name.
+//! In: the original's tensors, the folded layers with their shifts. Out: a [`Layout`], shard by shard: a tensor stays in
+//! the shard that held it, a new bias goes into its weight's. The order within a shard is the safetensors library's: by
+//! element type, widest alignment first, then by name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use super::NormPlan;
-use crate::checkpoint::{Checkpoint, Dtype, Float, Metadata};
+use super::norm_tensors::{Change, changes};
+use crate::checkpoint::{Checkpoint, Dtype, Float, Metadata, Tensor};
 use crate::error::{Error, Result};
-use crate::network::Fold;
+use crate::fold::{FoldedLayer, Place, Storage};
 
 /// One tensor of the output.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,10 +40,10 @@ pub enum Content {
         /// Type in the output.
         to: Float,
     },
-    /// The folded weight of that fold.
+    /// The folded weight of a layer.
     Folded {
-        /// Index of the fold.
-        fold: usize,
+        /// Number of the layer.
+        layer: usize,
     },
     /// These bytes.
     Bytes(Vec<u8>),
@@ -74,74 +74,24 @@ impl ShardLayout {
     }
 }
 
-/// Where a folded weight is to be written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Number of the shard.
-    pub shard: usize,
-    /// First byte, relative to the shard's data section.
-    pub begin: u64,
-}
-
 impl Layout {
-    /// Lays the output out. `shifts` holds one vector a fold; `stored_as` gives the element type that a float tensor takes
-    /// in the output.
-    pub fn new(
-        checkpoint: &Checkpoint,
-        folds: &[Fold],
-        plans: &[NormPlan],
-        shifts: &[Vec<f64>],
-        stored_as: impl Fn(Float) -> Float,
-    ) -> Result<Layout> {
-        let mut contents = HashMap::new();
-        let mut created = Vec::new();
-        for (index, ((fold, plan), shift)) in folds.iter().zip(plans).zip(shifts).enumerate() {
-            contents.insert(fold.weight.as_str(), Some((stored_as(fold.float), Content::Folded { fold: index })));
-            contents.extend(plan.removed.iter().map(|name| (name.as_str(), None)));
-            for (name, float, value) in &plan.constants {
-                let values = vec![*value; shift.len()];
-                contents.insert(name, Some((*float, Content::Bytes(float.narrow_all(&values)))));
-            }
-            let bytes = plan.shift_float.narrow_all(shift);
-            if checkpoint.tensors().contains_key(&plan.shift_into) {
-                contents.insert(&plan.shift_into, Some((plan.shift_float, Content::Bytes(bytes))));
-            } else {
-                created.push((fold, plan, bytes));
-            }
-        }
+    /// Lays out the result of folding `layers`, whose shifts are computed.
+    pub fn new(checkpoint: &Checkpoint, layers: &[FoldedLayer<'_>], storage: Storage) -> Result<Layout> {
+        let changes = changes(layers);
         let metadata = checkpoint.shards().iter().map(|shard| shard.metadata.clone());
         let mut shards = metadata.map(|metadata| ShardLayout { entries: Vec::new(), metadata }).collect::<Vec<_>>();
         for (name, tensor) in checkpoint.tensors() {
-            let (dtype, content) = match contents.remove(name.as_str()) {
-                Some(None) => continue,
-                Some(Some((float, content))) => (float.dtype(), content),
-                None => match tensor.dtype.float().map(|from| (from, stored_as(from))) {
-                    Some((from, to)) if from != to => (to.dtype(), Content::Convert { from, to }),
-                    _ => (tensor.dtype.clone(), Content::Copy),
-                },
-            };
-            let bytes = match dtype.bits() {
-                Some(bits) => tensor.elements() * bits / 8,
-                None => tensor.bytes,
-            };
-            let entry = Entry { name: name.clone(), dtype, shape: tensor.shape.clone(), begin: 0, bytes, content };
-            shards[tensor.shard].entries.push(entry);
+            let entry = Entry::of(name, tensor, changes.get(name.as_str()), storage);
+            shards[tensor.shard].entries.extend(entry);
         }
-        let mut biases = BTreeMap::new();
-        for (fold, plan, content) in created {
-            biases.insert(fold.weight.clone(), plan.shift_into.clone());
-            shards[checkpoint.tensor(&fold.weight)?.shard].entries.push(Entry {
-                name: plan.shift_into.clone(),
-                dtype: plan.shift_float.dtype(),
-                shape: vec![fold.channels],
-                begin: 0,
-                bytes: content.len() as u64,
-                content: Content::Bytes(content),
-            });
+        let mut created = BTreeMap::new();
+        for layer in layers.iter().filter(|layer| !checkpoint.tensors().contains_key(&layer.norm.shift_into)) {
+            created.insert(layer.fold.weight.clone(), layer.norm.shift_into.clone());
+            shards[checkpoint.tensor(&layer.fold.weight)?.shard].entries.push(Entry::new_bias(layer));
         }
         shards.iter_mut().for_each(|shard| sort(&mut shard.entries));
-        let layout = Layout { shards, created: biases };
-        layout.check_names(checkpoint, folds)?;
+        let layout = Layout { shards, created };
+        layout.check_names(checkpoint, layers)?;
         Ok(layout)
     }
 
@@ -153,30 +103,71 @@ impl Layout {
             .flat_map(|(shard, layout)| layout.entries.iter().map(move |entry| (shard, entry)))
     }
 
-    /// Where the weights of so many folds go.
-    pub fn places(&self, folds: usize) -> Vec<Place> {
-        let mut places = vec![Place::default(); folds];
+    /// Tells each of the `layers` that the output was laid out for where its weight goes.
+    pub fn place(&self, layers: &mut [FoldedLayer<'_>]) {
         for (shard, entry) in self.entries() {
-            if let Content::Folded { fold } = entry.content {
-                places[fold] = Place { shard, begin: entry.begin };
+            if let Content::Folded { layer } = entry.content {
+                layers[layer].place = Place { shard, begin: entry.begin };
             }
         }
-        places
     }
 
     /// No name may be given twice, in whatever shards.
-    fn check_names(&self, checkpoint: &Checkpoint, folds: &[Fold]) -> Result<()> {
+    fn check_names(&self, checkpoint: &Checkpoint, layers: &[FoldedLayer<'_>]) -> Result<()> {
         let mut names = HashSet::with_capacity(checkpoint.tensors().len());
         match self.entries().find(|(_, entry)| !names.insert(entry.name.as_str())) {
             None => Ok(()),
             Some((_, twin)) => {
                 let tensor = twin.name.clone();
-                let fold = folds.iter().find(|fold| fold.bias == tensor);
-                let norm = fold.map(|fold| fold.norm.name.clone()).unwrap_or_default();
+                let layer = layers.iter().find(|layer| layer.fold.bias == tensor);
+                let norm = layer.map(|layer| layer.fold.norm.name.clone()).unwrap_or_default();
                 Err(Error::NameTaken { path: checkpoint.path().to_owned(), norm, tensor })
             }
         }
     }
+}
+
+impl Entry {
+    /// The tensor `name` of the original after its `change`, its place still to be found; `None` if it goes.
+    fn of(name: &str, tensor: &Tensor, change: Option<&Change<'_>>, storage: Storage) -> Option<Entry> {
+        let stored = tensor.dtype.float();
+        let (dtype, content) = match change {
+            Some(Change::Remove) => return None,
+            Some(Change::Fold(layer, folded)) => (folded.float.dtype(), Content::Folded { layer: *layer }),
+            Some(Change::Shift(layer)) => (layer.norm.shift_float.dtype(), Content::Bytes(shift_bytes(layer))),
+            Some(Change::Fill(value)) => {
+                let float = storage.float(stored.unwrap_or(Float::F32));
+                let values = vec![*value; usize::try_from(tensor.elements()).unwrap_or(usize::MAX)];
+                (float.dtype(), Content::Bytes(float.narrow_all(&values)))
+            }
+            None => match stored.map(|from| (from, storage.float(from))) {
+                Some((from, to)) if from != to => (to.dtype(), Content::Convert { from, to }),
+                _ => (tensor.dtype.clone(), Content::Copy),
+            },
+        };
+        let bytes = match dtype.bits() {
+            Some(bits) => tensor.elements() * bits / 8,
+            None => tensor.bytes,
+        };
+        Some(Entry { name: name.to_owned(), dtype, shape: tensor.shape.clone(), begin: 0, bytes, content })
+    }
+
+    /// The bias that takes the shift of a layer without one.
+    fn new_bias(layer: &FoldedLayer<'_>) -> Entry {
+        let bytes = shift_bytes(layer);
+        Entry {
+            name: layer.norm.shift_into.clone(),
+            dtype: layer.norm.shift_float.dtype(),
+            shape: vec![layer.fold.channels],
+            begin: 0,
+            bytes: bytes.len() as u64,
+            content: Content::Bytes(bytes),
+        }
+    }
+}
+
+fn shift_bytes(layer: &FoldedLayer<'_>) -> Vec<u8> {
+    layer.norm.shift_float.narrow_all(&layer.shift)
 }
 
 /// Puts entries into the library's order and gives each its place.

@@ -1,6 +1,6 @@
 //! 4 WRITE: the folded checkpoint, whole or not at all.
 //!
-//! In: the original, the folds, an output style. Out: a [`Layout`] (what every tensor of the output is and where it lies,
+//! In: the original and the folded layers. Out: a [`Layout`] (what every tensor of the output is and where it lies,
 //! known before the first byte is read), then the [`Files`]: one, or shards and their index.
 
 mod copy;
@@ -8,21 +8,20 @@ mod files;
 mod header;
 mod index;
 mod layout;
+mod norm_tensors;
 mod place;
 mod problem;
-mod style;
 mod target;
 mod temporary;
 mod unfolded;
 mod whole;
 
 pub use copy::{copy_file, copy_files};
-pub use files::{Files, result_files};
+pub use files::{Destination, Files, result_files};
 pub use header::header_bytes;
-pub use layout::{Content, Entry, Layout, Place, ShardLayout};
+pub use layout::{Content, Entry, Layout, ShardLayout};
 pub use place::Same;
 pub use problem::OutputProblem;
-pub use style::{NormPlan, Style, style_norms};
 pub use target::Replace;
 pub use temporary::folder_of;
 pub use whole::write_whole;

@@ -38,7 +38,8 @@ pub(super) fn write_unfolded(
                 }
             }
             &Content::Convert { from, to: float } => {
-                convert(checkpoint, &entry.name, (from, float), to, target, options)?;
+                let conversion = Conversion { tensor: &entry.name, from, to: float, at: to };
+                conversion.write(checkpoint, target, options)?;
             }
         }
     }
@@ -68,37 +69,47 @@ impl Range {
     }
 }
 
-/// Converts a tensor that is not folded between float types, rounding once.
-fn convert(
-    checkpoint: &Checkpoint,
-    name: &str,
-    (from, float): (Float, Float),
-    to: u64,
-    target: &Target,
-    options: FoldOptions<'_>,
-) -> Result<()> {
-    let tensor = checkpoint.tensor(name)?;
-    let mut done = 0;
-    while done < tensor.bytes {
-        options.check_cancelled()?;
-        let bytes = usize::try_from(tensor.bytes - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        let mut stored = vec![0; bytes];
-        checkpoint.read(tensor, done, &mut stored)?;
-        let values = from.widen_all(&stored);
-        let first = done / from.bytes() as u64;
-        let overflows = |value: &f64| value.is_finite() && !float.round(*value).is_finite();
-        if let Some(index) = values.iter().position(overflows).filter(|_| !options.allow_non_finite) {
-            return Err(Error::Overflow {
-                path: checkpoint.path().to_owned(),
-                tensor: name.to_owned(),
-                element: first + index as u64,
-                value: values[index],
-                dtype: float.name(),
-            });
+/// A tensor that is not folded and changes its float type.
+struct Conversion<'a> {
+    tensor: &'a str,
+    from: Float,
+    to: Float,
+    /// Where it goes in the output file.
+    at: u64,
+}
+
+impl Conversion<'_> {
+    /// Converts it chunk by chunk, rounding every element once.
+    fn write(&self, checkpoint: &Checkpoint, target: &Target, options: FoldOptions<'_>) -> Result<()> {
+        let tensor = checkpoint.tensor(self.tensor)?;
+        let mut done = 0;
+        while done < tensor.bytes {
+            options.check_cancelled()?;
+            let bytes = usize::try_from(tensor.bytes - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let mut stored = vec![0; bytes];
+            checkpoint.read(tensor, done, &mut stored)?;
+            let values = self.from.widen_all(&stored);
+            let first = done / self.from.bytes() as u64;
+            match self.overflow(&values) {
+                Some(index) if !options.allow_non_finite => {
+                    return Err(Error::Overflow {
+                        path: checkpoint.path().to_owned(),
+                        tensor: self.tensor.to_owned(),
+                        element: first + index as u64,
+                        value: values[index],
+                        dtype: self.to.name(),
+                    });
+                }
+                _ => target.write_at(self.at + first * self.to.bytes() as u64, &self.to.narrow_all(&values))?,
+            }
+            (options.progress)(bytes as u64);
+            done += bytes as u64;
         }
-        target.write_at(to + first * float.bytes() as u64, &float.narrow_all(&values))?;
-        (options.progress)(bytes as u64);
-        done += bytes as u64;
+        Ok(())
     }
-    Ok(())
+
+    /// Index of the first value that is finite and would not be any more.
+    fn overflow(&self, values: &[f64]) -> Option<usize> {
+        values.iter().position(|value| value.is_finite() && !self.to.round(*value).is_finite())
+    }
 }

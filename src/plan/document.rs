@@ -4,17 +4,18 @@
 //! and every line of evidence has a code that stays the same from version to version, and a sentence that may not.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::eps::EpsSource;
+use crate::network::EpsSource;
 use crate::network::Op;
 
 /// Version of the plan's JSON form.
 pub const VERSION: u32 = 1;
 
 /// What is to be done with every norm of one checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`VERSION`].
     pub version: u32,
@@ -82,9 +83,28 @@ pub struct FoldLine {
 }
 
 impl Reason {
+    /// A reason that a plan states, with its code, if it has any.
+    pub(super) fn stated(code: Option<String>, text: String) -> Reason {
+        let code = code.filter(|code| !code.is_empty());
+        Reason { code: code.map_or(Cow::Borrowed("plan"), Cow::Owned), text }
+    }
+
     /// A reason with a code that the program knows.
     pub(super) fn new(code: &'static str, text: String) -> Reason {
         Reason { code: Cow::Borrowed(code), text }
+    }
+}
+
+impl From<&str> for Reason {
+    /// A reason of whoever edits the plan.
+    fn from(text: &str) -> Reason {
+        Reason::stated(None, text.to_owned())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.text)
     }
 }
 
@@ -163,5 +183,79 @@ impl Serialize for Layer {
             },
         };
         Entry { norm: &self.norm, line }.serialize(serializer)
+    }
+}
+
+/// The same, read back.
+#[derive(Deserialize)]
+struct SavedEntry {
+    norm: String,
+    #[serde(flatten)]
+    line: SavedLine,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+enum SavedLine {
+    Fold {
+        op: Op,
+        weight: String,
+        bias: String,
+        bias_exists: bool,
+        channels: u64,
+        groups: u64,
+        dtype: String,
+        eps: f64,
+        eps_source: String,
+        #[serde(default)]
+        eps_code: String,
+        evidence: Vec<String>,
+        #[serde(default)]
+        evidence_codes: Vec<String>,
+    },
+    Keep {
+        reason: String,
+        #[serde(default)]
+        reason_code: String,
+    },
+}
+
+impl<'de> Deserialize<'de> for Layer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Layer, D::Error> {
+        let SavedEntry { norm, line } = SavedEntry::deserialize(deserializer)?;
+        let action = match line {
+            SavedLine::Keep { reason, reason_code } => Action::Keep(Reason::stated(Some(reason_code), reason)),
+            SavedLine::Fold {
+                eps_source,
+                eps_code,
+                evidence,
+                evidence_codes,
+                op,
+                weight,
+                bias,
+                bias_exists,
+                channels,
+                groups,
+                dtype,
+                eps,
+            } => {
+                let codes = evidence_codes.into_iter().map(Some).chain(std::iter::repeat(None));
+                let evidence = evidence.into_iter().zip(codes).map(|(text, code)| Reason::stated(code, text));
+                let (evidence, eps_source) = (evidence.collect(), EpsSource::saved(&eps_code, eps_source));
+                Action::Fold(FoldLine {
+                    op,
+                    weight,
+                    bias,
+                    bias_exists,
+                    channels,
+                    groups,
+                    dtype,
+                    eps,
+                    eps_source,
+                    evidence,
+                })
+            }
+        };
+        Ok(Layer { norm, action })
     }
 }

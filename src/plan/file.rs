@@ -4,17 +4,16 @@
 //! every layer the line it stands on. What is not understood is refused: a key that is skipped could be the one that
 //! mattered.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::eps::{ASSUMED, EpsLookup, EpsSource, SourcedEps, is_eps};
+use super::eps::{EpsLookup, SourcedEps, is_eps};
 use super::{Action, FoldLine, Layer, LineProblem, Misfit, Plan, Reason, VERSION};
 use crate::error::{Error, Result};
-use crate::network::{Inventory, Norm, Op, Weight};
+use crate::network::{EpsSource, Inventory, Norm, Op, Weight};
 
 /// A plan file that was read: the plan and where its layers stand.
 #[derive(Debug)]
@@ -167,8 +166,7 @@ fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer,
     }
     if raw.action == RawAction::Keep {
         let text = raw.reason.unwrap_or_else(|| "the plan keeps it".to_owned());
-        let code = raw.reason_code.map_or(Cow::Borrowed("plan-keeps"), Cow::Owned);
-        return Ok(Layer { norm: raw.norm, action: Action::Keep(Reason { code, text }) });
+        return Ok(Layer { norm: raw.norm, action: Action::Keep(Reason::stated(raw.reason_code, text)) });
     }
     let tensor = raw.weight.as_deref().ok_or(LineProblem::WeightMissing)?;
     let norm = known.norms.get(raw.norm.as_str()).copied();
@@ -189,6 +187,9 @@ fn fold_of(raw: RawLayer, norm: &Norm, weight: &Weight, eps: &EpsLookup) -> Resu
         None => eps.eps(norm),
     };
     let bias = raw.bias.unwrap_or_else(|| weight.bias.clone());
+    // A line of evidence that a user added has no code.
+    let codes = raw.evidence_codes.into_iter().map(Some).chain(std::iter::repeat(None));
+    let evidence = raw.evidence.into_iter().zip(codes);
     Ok(FoldLine {
         op,
         bias_exists: raw.bias_exists.unwrap_or(if bias == weight.bias { weight.bias_exists } else { false }),
@@ -199,14 +200,8 @@ fn fold_of(raw: RawLayer, norm: &Norm, weight: &Weight, eps: &EpsLookup) -> Resu
         dtype: raw.dtype.unwrap_or_else(|| weight.dtype.to_string()),
         eps,
         eps_source,
-        evidence: evidence(raw.evidence, raw.evidence_codes),
+        evidence: evidence.map(|(text, code)| Reason::stated(code, text)).collect(),
     })
-}
-
-/// Lines of evidence with their codes; a line that a user added has none.
-fn evidence(lines: Vec<String>, codes: Vec<String>) -> Vec<Reason> {
-    let codes = codes.into_iter().map(Cow::Owned).chain(std::iter::repeat(Cow::Borrowed("plan")));
-    lines.into_iter().zip(codes).map(|(text, code)| Reason { code, text }).collect()
 }
 
 /// The eps of a line that states a value. `found` is what would be taken without the plan; `words` are shown and never
@@ -217,13 +212,30 @@ fn evidence(lines: Vec<String>, codes: Vec<String>) -> Vec<Reason> {
 fn eps_of(stated: f64, code: Option<&str>, words: Option<String>, found: SourcedEps) -> SourcedEps {
     let is_edited = stated != found.value;
     match code {
-        Some(ASSUMED) if !is_edited || !found.source.is_assumed() => found,
-        Some(ASSUMED) => SourcedEps { value: stated, source: EpsSource::Plan(None) },
+        Some(EpsSource::ASSUMED) if !is_edited || !found.source.is_assumed() => found,
+        Some(EpsSource::ASSUMED) => SourcedEps { value: stated, source: EpsSource::Plan(None) },
         // What the planner found is what it would find again.
         Some(code) if code == found.source.code() && !is_edited => found,
         // The number was changed, its source was not.
         Some(code) if code == found.source.code() => SourcedEps { value: stated, source: EpsSource::Plan(None) },
         _ => SourcedEps { value: stated, source: EpsSource::Plan(words) },
+    }
+}
+
+/// Gives the lines of a plan in memory the eps that they would have in a file.
+pub(super) fn state_eps(plan: &mut Plan, network: &Inventory, eps: &EpsLookup) {
+    let norms = ByName::new(network).norms;
+    for layer in &mut plan.layers {
+        if let (Action::Fold(line), Some(norm)) = (&mut layer.action, norms.get(layer.norm.as_str())) {
+            let found = eps.eps(norm);
+            let is_edited = line.eps != found.value;
+            let is_found = line.eps_source.code() == found.source.code();
+            if line.eps_source.is_assumed() && (!is_edited || !found.source.is_assumed()) {
+                (line.eps, line.eps_source) = (found.value, found.source);
+            } else if is_edited && (is_found || line.eps_source.is_assumed()) {
+                line.eps_source = EpsSource::Plan(None);
+            }
+        }
     }
 }
 

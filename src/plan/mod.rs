@@ -36,8 +36,9 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use crate::network::EpsSource;
 pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
-pub use eps::{EpsSettings, EpsSource, sensitivity::EpsWarning};
+pub use eps::{EpsSettings, sensitivity::EpsWarning};
 pub use explain::{Explanation, explain};
 pub use measure::{EvidenceLevel, SAMPLE_BYTES};
 pub use problem::LineProblem;
@@ -121,6 +122,18 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
     };
     let assumed = eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?;
     Ok(Planned { plan, folds, assumed, notes })
+}
+
+/// Follows `plan`, made by the planner or by hand: its lines are held against the checkpoint as those of a plan file are.
+pub fn follow(plan: &Plan, checkpoint: &Checkpoint, settings: &PlanSettings) -> Result<Planned> {
+    let network = Inventory::of(checkpoint);
+    let eps = EpsLookup::new(&settings.eps, &network);
+    let mut plan = plan.clone();
+    file::state_eps(&mut plan, &network, &eps);
+    let folds = resolve(&plan, &network, checkpoint).map_err(|misfit| misfit.of(&plan, checkpoint))?;
+    keep_the_unmentioned(&mut plan, &network);
+    let assumed = eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?;
+    Ok(Planned { plan, folds, assumed, notes: eps.warnings })
 }
 
 /// The layers of a plan that names and shapes alone give, with `eps` as far as it is known.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::problem::LineProblem;
 use super::{Action, FoldLine, Layer, Plan, Reason};
 use crate::checkpoint::{Checkpoint, Float, Tensor};
+use crate::error::Error;
 use crate::network::{Axis, ChannelMap, Fold, Inventory, Norm, Weight};
 
 /// A plan's line that does not fit.
@@ -17,6 +18,14 @@ pub struct Misfit {
     pub layer: usize,
     /// What is wrong, what was expected, what was found.
     pub problem: LineProblem,
+}
+
+impl Misfit {
+    /// The error for a plan in memory.
+    pub(super) fn of(self, plan: &Plan, checkpoint: &Checkpoint) -> Error {
+        let norm = plan.layers.get(self.layer).map(|layer| layer.norm.clone()).unwrap_or_default();
+        Error::Plan { path: checkpoint.path().to_owned(), norm, problem: self.problem.to_string() }
+    }
 }
 
 /// Checks every line of `plan` and turns the folds among them into [`Fold`]s; the first line that does not fit is an
@@ -118,6 +127,7 @@ fn fold(line: &FoldLine, norm: &Norm, weight: &Weight, checkpoint: &Checkpoint) 
         bias: line.bias.clone(),
         bias_float,
         eps: line.eps,
+        eps_source: line.eps_source.clone(),
     })
 }
 

@@ -7,8 +7,8 @@ use std::fmt::{self, Display};
 
 use super::{Layers, Lint, ModelReport, Outcome, Seconds, Totals, Verification};
 use crate::error::{counted, shown};
+use crate::fold::Style;
 use crate::network::names;
-use crate::output::Style;
 use crate::plan::{Action, FoldLine, Layer, Plan};
 
 /// Bytes with a decimal unit.

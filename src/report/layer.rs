@@ -1,16 +1,13 @@
 //! 6 REPORT: one folded layer in figures: its scales, its weights before and after, its channels that die or blow up.
 //!
-//! In: a fold, what was planned for its norm, the ranges that the folding pass gathered. Out: a [`LayerReport`] of a few
-//! hundred bytes, however many channels there are.
+//! In: folded layers, with the ranges that the folding pass gathered. Out: a [`LayerReport`] of a few hundred bytes each,
+//! however many channels there are.
 
 use serde::Serialize;
 
 use super::lint::{self, LARGE_SCALE, Lint};
-use crate::checkpoint::Float;
-use crate::fold::{Range, Shifts};
-use crate::network::{Fold, Op};
-use crate::output::NormPlan;
-use crate::plan::{Action, EpsSource, Planned};
+use crate::fold::{FoldedLayer, Range};
+use crate::network::Op;
 
 /// Bins of [`ScaleReport::histogram`] a decade.
 pub const BINS_A_DECADE: i32 = 10;
@@ -167,64 +164,47 @@ impl WeightRange {
     }
 }
 
-/// Every fold in figures, and what is remarkable about it. `ranges` are the folding pass's, or empty.
-pub(crate) fn layer_reports(
-    planned: &Planned,
-    plans: &[NormPlan],
-    shifts: &Shifts,
-    ranges: &[Vec<Range>],
-    stored_as: impl Fn(Float) -> Float,
-) -> (Vec<LayerReport>, Vec<Lint>) {
-    let sources = planned.plan.layers.iter().filter_map(|layer| match &layer.action {
-        Action::Fold(line) => Some(&line.eps_source),
-        Action::Keep(_) => None,
-    });
-    let (mut layers, mut lints) = (Vec::new(), Vec::new());
-    for (index, ((fold, plan), source)) in planned.folds.iter().zip(plans).zip(sources).enumerate() {
-        let to = stored_as(fold.float);
-        let scales = plan.scales();
-        let before = ranges.get(index);
+/// Every layer in figures, and what is remarkable about it.
+pub(crate) fn layer_reports(layers: &[FoldedLayer<'_>]) -> (Vec<LayerReport>, Vec<Lint>) {
+    let (mut reports, mut lints) = (Vec::new(), Vec::new());
+    for layer in layers {
+        let scales = layer.norm.scales();
+        let before = (!layer.ranges.is_empty()).then_some(layer.ranges.as_slice());
         let after = before.map(|ranges| {
-            let folded = ranges.iter().zip(&scales).map(|(range, &scale)| range.scaled(scale, to));
+            let folded = ranges.iter().zip(&scales).map(|(range, &scale)| range.scaled(scale, layer.float));
             folded.collect::<Vec<_>>()
         });
+        let weights = before.zip(after.as_deref());
         lints.extend(lint::remarks(&lint::Subject {
-            layer: &fold.norm.name,
+            layer: &layer.fold.norm.name,
             scales: &scales,
-            variances: &plan.affine.var,
-            eps: plan.affine.eps,
-            shifts: &shifts.values[index],
-            weights: before.map(Vec::as_slice).zip(after.as_deref()),
+            variances: &layer.norm.affine.var,
+            eps: layer.norm.affine.eps,
+            shifts: &layer.shift,
+            weights,
         }));
-        let weights = before.zip(after.as_ref());
         let weights =
             weights.map(|(before, after)| Weights { before: WeightRange::of(before), after: WeightRange::of(after) });
-        layers.push(layer(fold, source, to, &scales, &shifts.values[index], weights));
+        reports.push(report(layer, &scales, weights));
     }
-    (layers, lints)
+    (reports, lints)
 }
 
-fn layer(
-    fold: &Fold,
-    eps_source: &EpsSource,
-    to: Float,
-    scales: &[f64],
-    shifts: &[f64],
-    weights: Option<Weights>,
-) -> LayerReport {
+fn report(layer: &FoldedLayer<'_>, scales: &[f64], weights: Option<Weights>) -> LayerReport {
+    let fold = layer.fold;
     LayerReport {
         norm: fold.norm.name.clone(),
         weight: fold.weight.clone(),
         op: fold.op,
-        dtype: to.name(),
+        dtype: layer.float.name(),
         channels: fold.channels,
         eps: fold.eps,
-        eps_source: eps_source.to_string(),
-        eps_code: eps_source.code(),
+        eps_source: fold.eps_source.to_string(),
+        eps_code: fold.eps_source.code(),
         scales: ScaleReport { spread: Spread::of(scales.iter().copied()), histogram: Histogram::of(scales) },
         dead: Channels::that(scales.iter().copied(), |scale| scale == 0.0),
         large: Channels::that(scales.iter().copied(), |scale| scale.abs() > LARGE_SCALE),
-        largest_shift: Spread::of(shifts.iter().copied()).max,
+        largest_shift: Spread::of(layer.shift.iter().copied()).max,
         weights,
     }
 }

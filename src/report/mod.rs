@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 
-use crate::output::Style;
+use crate::fold::Style;
 pub use layer::LayerReport;
 pub use lint::Lint;
 pub use run::{Ended, Outcome, RunReport, Totals};

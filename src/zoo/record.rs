@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, InputFile, Metadata};
 use crate::error::{Error, Result, shown};
 use crate::fold::FoldOptions;
-use crate::model::Settings;
+use crate::model::{PlanSource, Settings};
 use crate::network::dialect;
 use crate::plan::{EpsSettings, PlanSettings, Planned};
 
@@ -140,13 +140,17 @@ fn hash_source(checkpoint: &Checkpoint, cancelled: &AtomicBool) -> Result<String
 
 /// Everything is taken apart by name, so that an option that is added later cannot be forgotten here.
 fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldOptions<'_>) -> Result<String> {
-    let Settings { planning, plan, style, dtype, strict, replace: _, sync: _, make_folder: _, record: _ } = settings;
+    let Settings { planning, notes: _, plan, style, dtype, strict, replace: _, sync: _, make_folder: _, record: _ } =
+        settings;
     let PlanSettings { eps, evidence, is_one_of_several: _, threads: _ } = planning;
     let EpsSettings { for_norms, all, arch, config } = eps;
     let FoldOptions { verify, allow_non_finite, ranges: _, threads: _, cancelled: _, progress: _ } = options;
     // Which of several plans is followed is told by the path.
     let plan = plan.map(|plan| {
-        let text = std::fs::read_to_string(plan).map_err(Error::io("read the plan", plan))?;
+        let text = match plan {
+            PlanSource::File(plan) => std::fs::read_to_string(plan).map_err(Error::io("read the plan", plan))?,
+            PlanSource::Plan(plan) => serde_json::json!(plan).to_string(),
+        };
         Ok::<_, Error>((text, checkpoint.path().to_string_lossy()))
     });
     let plan = plan.transpose()?;

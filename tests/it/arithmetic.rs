@@ -5,7 +5,7 @@
 
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::Engine;
-use bnfold_gpu::output::Style;
+use bnfold_gpu::fold::Style;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

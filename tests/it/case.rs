@@ -6,7 +6,7 @@
 //! The reference is this file's own, in f64, from the tensors as the `safetensors` crate reads them.
 
 use bnfold_gpu::checkpoint::Float;
-use bnfold_gpu::output::Style;
+use bnfold_gpu::fold::Style;
 use serde_json::Value;
 
 use crate::fixture::{Model, Numbers};

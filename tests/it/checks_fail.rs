@@ -5,9 +5,10 @@
 
 use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
-use bnfold_gpu::fold::{Engine, FoldOptions, Job, Scales, Shifts, affine::Affine, fold};
+use bnfold_gpu::fold::{
+    Engine, FoldOptions, FoldedLayer, Job, Scales, Storage, Style, affine::Affine, check_shifts, compute_shifts, fold,
+};
 use bnfold_gpu::network::Fold;
-use bnfold_gpu::output::{Style, style_norms};
 use bnfold_gpu::plan::{PlanSettings, plan};
 
 use crate::fixture::{Folder, Model, Numbers};
@@ -68,14 +69,14 @@ fn a_weight_off_its_reference_is_never_handed_on() {
 fn a_shift_off_its_reference_is_never_written() {
     let (_folder, checkpoint, folds) = ready();
     for style in [Style::Strip, Style::DropIn] {
-        let plans = style_norms(&checkpoint, &folds, style, |float| float).unwrap();
-        let right = Shifts::compute(&plans, &mut Engine::Cpu).values;
+        let mut right = [FoldedLayer::new(&checkpoint, &folds[0], Storage { style, dtype: None }).unwrap()];
+        compute_shifts(&mut right, &mut Engine::Cpu);
         let check = |change: &dyn Fn(&mut Vec<f64>)| {
-            let mut shifts = Shifts::compute(&plans, &mut Engine::Cpu);
-            change(&mut shifts.values[0]);
-            shifts.check(&checkpoint, &folds, &plans, FoldOptions::default())
+            let mut layers = right.clone();
+            change(&mut layers[0].shift);
+            check_shifts(&checkpoint, &layers, FoldOptions::default())
         };
-        check(&|_| {}).unwrap();
+        assert_eq!(check(&|_| {}).unwrap().compared, 4);
         let wrong: [Change<'_>; 3] = [
             ("the layer's bias left out", &|shift| shift[0] += 0.37),
             ("two channels exchanged", &|shift| shift.swap(0, 3)),
@@ -85,7 +86,7 @@ fn a_shift_off_its_reference_is_never_written() {
             let error = check(change).expect_err(what);
             assert!(matches!(error, Error::Verification { .. }), "{style:?}, {what}: {error}");
         }
-        assert!(right[0].iter().all(|shift| *shift != 0.0), "test is broken");
+        assert!(right[0].shift.iter().all(|shift| *shift != 0.0), "test is broken");
     }
 }
 

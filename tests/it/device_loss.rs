@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, GpuEngine, Wanted};
 use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Job, Scales, affine::Affine};
-use bnfold_gpu::model::{Settings, fold_model};
-use bnfold_gpu::output::{Replace, Style};
+use bnfold_gpu::model::{PlanSource, Settings, fold_model};
 use bnfold_gpu::plan::{PlanSettings, Planned};
 use bnfold_gpu::report::ModelReport;
 
@@ -57,17 +56,8 @@ impl Case {
 
     /// Folds the model from file to file; `progress` is told the bytes that are done.
     fn run(&self, output: &Path, engine: &mut Engine, progress: &(dyn Fn(u64) + Sync)) -> ModelReport {
-        let settings = Settings {
-            planning: PlanSettings::default(),
-            plan: Some(&self.plan),
-            style: Style::Strip,
-            dtype: None,
-            strict: true,
-            replace: Replace::Never,
-            sync: false,
-            make_folder: false,
-            record: None,
-        };
+        let plan = PlanSource::from(self.plan.as_path());
+        let settings = Settings { plan: Some(&plan), strict: true, sync: false, ..Settings::default() };
         let cancelled = &AtomicBool::new(false);
         let options =
             FoldOptions { verify: true, allow_non_finite: false, ranges: false, threads: 2, cancelled, progress };

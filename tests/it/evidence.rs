@@ -6,12 +6,6 @@
 use std::path::{Path, PathBuf};
 
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
-#[cfg(feature = "gpu")]
-use bnfold_gpu::fold::{
-    Engine,
-    gpu::{GpuEngine, Wanted},
-};
-#[cfg(feature = "gpu")]
 use bnfold_gpu::plan::{EvidenceLevel, PlanSettings};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@
 
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::Engine;
-use bnfold_gpu::output::Style;
+use bnfold_gpu::fold::Style;
 use safetensors::Dtype;
 
 use crate::arithmetic::{EPS, fold_everywhere};

@@ -281,18 +281,9 @@ fn a_disk_that_fills_up_leaves_nothing() {
 
 /// Folds the model at `input` through the library; `meanwhile` is called whenever bytes are done.
 fn fold_here(input: &Path, output: &Path, plan: &Path, meanwhile: &(dyn Fn() + Sync)) -> Result<(), String> {
-    use bnfold_gpu::{fold::Engine, fold::FoldOptions, model, output::Replace, output::Style};
-    let settings = model::Settings {
-        planning: Default::default(),
-        plan: Some(plan),
-        style: Style::Strip,
-        dtype: None,
-        strict: false,
-        replace: Replace::Never,
-        sync: false,
-        make_folder: false,
-        record: None,
-    };
+    use bnfold_gpu::{fold::Engine, fold::FoldOptions, model};
+    let plan = model::PlanSource::from(plan);
+    let settings = model::Settings { plan: Some(&plan), sync: false, ..Default::default() };
     let options = FoldOptions {
         verify: true,
         allow_non_finite: false,

@@ -99,6 +99,7 @@ fn fold_of(float: Float, part: &Part) -> Fold {
         bias: String::new(),
         bias_float: None,
         eps: 0.0,
+        eps_source: bnfold_gpu::network::EpsSource::ForAll,
     }
 }
 

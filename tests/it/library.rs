@@ -7,10 +7,9 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bnfold_gpu::checkpoint::Float;
-use bnfold_gpu::fold::{Engine, FoldOptions};
-use bnfold_gpu::model::{Settings, fold_model};
-use bnfold_gpu::output::{Replace, Style};
-use bnfold_gpu::plan::PlanSettings;
+use bnfold_gpu::fold::{Engine, FoldOptions, Style};
+use bnfold_gpu::model::{PlanSource, Settings, fold_model};
+use bnfold_gpu::output::Replace;
 use bnfold_gpu::report::ModelReport;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -38,16 +37,15 @@ pub fn fold(
     output: &Path,
     how: How,
 ) -> bnfold_gpu::Result<ModelReport> {
+    let plan = PlanSource::from(plan);
     let settings = Settings {
-        planning: PlanSettings::default(),
-        plan: Some(plan),
+        plan: Some(&plan),
         style: how.style,
         dtype: how.dtype,
         strict: true,
         replace: Replace::Always,
         sync: false,
-        make_folder: false,
-        record: None,
+        ..Settings::default()
     };
     let options = FoldOptions {
         verify: how.verify,

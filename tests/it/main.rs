@@ -45,6 +45,8 @@ mod exact;
 mod failures;
 // Files for the other modules, and ways to run the program.
 mod fixture;
+// The library's face, and the examples of its use.
+mod job;
 // The shaders, word for word.
 #[cfg(feature = "gpu")]
 mod kernels;

@@ -16,7 +16,7 @@ use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::eps::EpsSource;
+use crate::network::EpsSource;
 
 pub(super) use recognise::{Recognised, recognise};
 pub(super) use rules::{KnownPairs, PairLine, Path, of_architecture, of_family};

@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::rules::PairLine;
 use super::{Catalogue, Entry, PathGlob};
+use crate::network::EpsSource;
 use crate::network::Inventory;
 use crate::network::names;
-use crate::plan::eps::EpsSource;
 
 /// Module paths that belong to one family only.
 #[derive(Debug, Deserialize)]

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::recognise::recognise_paths;
 use super::*;
+use crate::network::EpsSource;
 use crate::network::dialect::DIALECTS;
-use crate::plan::eps::EpsSource;
 
 #[derive(Deserialize)]
 struct Facts {

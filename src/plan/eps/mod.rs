@@ -5,7 +5,6 @@
 //! ten times, so an eps that nobody stated is reported as assumed.
 
 pub(super) mod sensitivity;
-mod source;
 
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
@@ -13,10 +12,7 @@ use serde_json::Value;
 use super::architecture;
 use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
 use crate::error::{counted, shown};
-use crate::network::{Inventory, Norm};
-
-pub(super) use source::ASSUMED;
-pub use source::EpsSource;
+use crate::network::{EpsSource, Inventory, Norm};
 
 /// What the user and the checkpoint's surroundings say about eps.
 #[derive(Debug, Default, Clone)]

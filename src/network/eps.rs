@@ -1,4 +1,4 @@
-//! 2 PLAN, eps: where an eps comes from, as data.
+//! Where an eps comes from, as data.
 //!
 //! In: who says so. Out: [`EpsSource`], with a stable code, the sentence that a plan shows, and whether the value is only
 //! assumed.
@@ -11,6 +11,13 @@ use std::fmt;
 pub enum EpsSource {
     /// A line of a plan file, in the words of its `eps_source`, if it has any.
     Plan(Option<String>),
+    /// As a plan has it that was saved and read again: one of the other codes, and the sentence.
+    Saved {
+        /// The code.
+        code: &'static str,
+        /// The sentence.
+        words: String,
+    },
     /// The option for norms whose name matches a glob.
     ForNorms {
         /// The glob.
@@ -63,31 +70,44 @@ pub enum EpsSource {
 }
 
 impl EpsSource {
+    /// The code of an eps that nobody stated.
+    pub const ASSUMED: &'static str = "assumed";
+
     /// A name for it that stays the same from version to version; `assumed` for all that nobody stated.
     pub fn code(&self) -> &'static str {
         match self {
             EpsSource::Plan(_) => "plan",
+            EpsSource::Saved { code, .. } => code,
             EpsSource::ForNorms { .. } => "eps-for",
             EpsSource::ForAll => "eps",
             EpsSource::Config { .. } => "config",
             EpsSource::Catalogue { .. } => "catalogue",
             EpsSource::ModuleNames { .. } => "module-names",
             EpsSource::AssumedUnless { .. } | EpsSource::AssumedLibrary { .. } | EpsSource::AssumedDialect { .. } => {
-                ASSUMED
+                EpsSource::ASSUMED
             }
+        }
+    }
+
+    /// What a saved plan's line says: a code that is not known is a plan's own.
+    pub(crate) fn saved(code: &str, words: String) -> EpsSource {
+        const CODES: [&str; 6] = ["eps-for", "eps", "config", "catalogue", "module-names", EpsSource::ASSUMED];
+        match CODES.iter().find(|known| **known == code) {
+            Some(code) => EpsSource::Saved { code, words },
+            None => EpsSource::Plan(Some(words)),
         }
     }
 
     /// Whether nobody stated the value.
     pub fn is_assumed(&self) -> bool {
-        self.code() == ASSUMED
+        self.code() == EpsSource::ASSUMED
     }
 
     /// The sentence without the citation.
     pub fn brief(&self) -> String {
         match self {
             EpsSource::Plan(None) => "plan".to_owned(),
-            EpsSource::Plan(Some(words)) => words.clone(),
+            EpsSource::Plan(Some(words)) | EpsSource::Saved { words, .. } => words.clone(),
             EpsSource::ForNorms { glob } => format!("--eps-for {glob}"),
             EpsSource::ForAll => "--eps".to_owned(),
             EpsSource::Config { field } => format!("config.json: {field}"),
@@ -112,12 +132,35 @@ impl EpsSource {
     }
 }
 
-/// The code of an eps that nobody stated.
-pub(in crate::plan) const ASSUMED: &str = "assumed";
-
 impl fmt::Display for EpsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.brief())?;
         self.cite().map_or(Ok(()), |cite| write!(f, " ({cite})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_keeps_code_and_sentence() {
+        let about = || "timm dpn*".to_owned();
+        let all = [
+            EpsSource::Plan(Some("the paper".to_owned())),
+            EpsSource::ForNorms { glob: "head.*".to_owned() },
+            EpsSource::ForAll,
+            EpsSource::Config { field: "batch_norm_eps".to_owned() },
+            EpsSource::Catalogue { about: about(), cite: "timm 1.0.31" },
+            EpsSource::ModuleNames { about: about(), cite: "timm 1.0.31" },
+            EpsSource::AssumedUnless { other: 1e-3, when: "pretrained", about: about(), cite: "timm 1.0.31" },
+            EpsSource::AssumedLibrary { library: "timm", name: "dpn".to_owned() },
+            EpsSource::AssumedDialect { dialect: "keras" },
+        ];
+        for source in all {
+            let saved = EpsSource::saved(source.code(), source.to_string());
+            assert_eq!((saved.code(), saved.to_string()), (source.code(), source.to_string()));
+            assert_eq!(saved.is_assumed(), source.is_assumed());
+        }
     }
 }

@@ -1,0 +1,135 @@
+//! What computes: the caller's wish, and the devices that are opened for it.
+//!
+//! In: a [`Device`], and how much there is to fold. Out: engines, none of them for the CPU, and why it is these.
+
+use crate::error::{Error, Result};
+use crate::fold::Engine;
+
+/// Which device folds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The best hardware adapter where it is not slower than the CPU for as many bytes; otherwise the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The best adapter, a software one if there is no other.
+    Gpu,
+    /// The adapters of these numbers.
+    Numbers(Vec<usize>),
+}
+
+/// Devices that were opened.
+pub struct Opened {
+    /// The engines; empty for the CPU.
+    pub engines: Vec<Engine>,
+    /// What it is folded on and why, where that was left open.
+    pub note: Option<String>,
+    /// Why a device that should have been taken could not be opened.
+    pub warning: Option<String>,
+}
+
+impl Opened {
+    fn asked_for(engines: Vec<Engine>) -> Opened {
+        Opened { engines, note: None, warning: None }
+    }
+}
+
+impl Device {
+    /// Opens what folds `bytes` bytes of checkpoints.
+    ///
+    /// # Errors
+    ///
+    /// A GPU is asked for, and there is none, it lacks something, or this is a build without the feature `gpu`.
+    pub fn open(&self, bytes: u64) -> Result<Opened> {
+        match self {
+            Device::Cpu => Ok(Opened::asked_for(Vec::new())),
+            Device::Auto => Ok(quicker(bytes)),
+            Device::Gpu => Ok(Opened::asked_for(vec![gpu(None)?])),
+            Device::Numbers(numbers) => {
+                let engines = numbers.iter().map(|&number| gpu(Some(number)));
+                Ok(Opened::asked_for(engines.collect::<Result<_>>()?))
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    /// `auto`, `cpu`, `gpu`, `gpu:N`, or several as `gpu:0,gpu:1`.
+    fn from_str(text: &str) -> Result<Device, String> {
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "gpu" => Ok(Device::Gpu),
+            _ => numbers(text).map(Device::Numbers).ok_or_else(|| {
+                "expected auto, cpu, gpu or gpu:N with a number from `bnfold-gpu devices`; several as gpu:0,gpu:1"
+                    .to_owned()
+            }),
+        }
+    }
+}
+
+/// The numbers in `gpu:0,gpu:1`, which have to be distinct.
+fn numbers(text: &str) -> Option<Vec<usize>> {
+    let number = |name: &str| name.strip_prefix("gpu:").and_then(|number| number.parse().ok());
+    let numbers = text.split(',').map(number).collect::<Option<Vec<usize>>>()?;
+    (1..numbers.len()).all(|n| !numbers[..n].contains(&numbers[n])).then_some(numbers)
+}
+
+/// What is quicker for `bytes` bytes, the best hardware adapter or the CPU.
+#[cfg(feature = "gpu")]
+fn quicker(bytes: u64) -> Opened {
+    use crate::fold::choice::{Choice, choose};
+    use crate::fold::gpu::{GpuEngine, Wanted, adapters, pick};
+    let best = || {
+        let mut adapters = adapters();
+        match pick(&adapters, &Wanted::Hardware) {
+            Ok(number) => Ok(adapters.swap_remove(number)),
+            Err(Error::NoAdapter { reason, .. }) => Err(reason),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let opened = |engines, note: Option<String>, warning| Opened { engines, note, warning };
+    match choose(bytes, best) {
+        Choice::Cpu { reason } => opened(Vec::new(), Some(format!("folding on the CPU: {reason}")), None),
+        Choice::Gpu { number, reason } => match GpuEngine::open(&Wanted::Number(number)) {
+            Ok(gpu) => opened(vec![Engine::Gpu(Box::new(gpu))], Some(format!("folding on the GPU: {reason}")), None),
+            Err(error) => opened(Vec::new(), None, Some(format!("folding on the CPU: {error}"))),
+        },
+    }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn quicker(_: u64) -> Opened {
+    let note = "folding on the CPU: this program was built without GPU support".to_owned();
+    Opened { engines: Vec::new(), note: Some(note), warning: None }
+}
+
+#[cfg(feature = "gpu")]
+fn gpu(number: Option<usize>) -> Result<Engine> {
+    use crate::fold::gpu::{GpuEngine, Wanted};
+    let wanted = number.map_or(Wanted::Any, Wanted::Number);
+    Ok(Engine::Gpu(Box::new(GpuEngine::open(&wanted)?)))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpu(number: Option<usize>) -> Result<Engine> {
+    let wanted = number.map_or("gpu".to_owned(), |number| format!("gpu:{number}"));
+    Err(Error::NoAdapter { wanted, reason: "this program was built without the feature `gpu`".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_parsed_or_refused() {
+        assert_eq!("gpu:3".parse(), Ok(Device::Numbers(vec![3])));
+        assert_eq!("gpu:3,gpu:1".parse(), Ok(Device::Numbers(vec![3, 1])));
+        for wrong in ["gpu:", "cuda", "gpu:1,gpu:1", "gpu:1,2", "gpu,gpu:1", "gpu:1,"] {
+            assert!(wrong.parse::<Device>().is_err(), "{wrong}");
+        }
+    }
+}

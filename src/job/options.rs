@@ -1,0 +1,199 @@
+//! Everything that can be said of how models are folded.
+//!
+//! In: the caller's wishes, field by field or as a chain of methods. Out: [`Options`], and what the stages take: settings
+//! of one model, with the `config.json` beside it, and options of the folding itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use globset::Glob;
+
+use super::Device;
+use super::config::config_beside;
+use crate::checkpoint::Float;
+use crate::fold::{FoldOptions, Style};
+use crate::model::{PlanSource, Settings};
+use crate::output::Replace;
+use crate::parallel;
+use crate::plan::{EpsSettings, EvidenceLevel, PlanSettings};
+
+/// How models are folded; the default is the command's.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// How folded norms are stored.
+    pub style: Style,
+    /// The float type of the output; `None` keeps every tensor's.
+    pub dtype: Option<Float>,
+    /// What computes.
+    pub device: Device,
+    /// The eps of every norm; a checkpoint does not store it.
+    pub eps: Option<f64>,
+    /// The eps of norms whose name matches a glob; the first that matches wins, and goes before [`Options::eps`].
+    pub eps_for: Vec<(Glob, f64)>,
+    /// The architecture, as its library calls it: `timm/tf_efficientnet_b0`.
+    pub arch: Option<String>,
+    /// How far values may speak for or against a pair.
+    pub evidence: EvidenceLevel,
+    /// A plan to follow instead of planning.
+    pub plan: Option<PlanSource>,
+    /// Of a plan file only the plan whose `input` is the checkpoint: the same options are for several models.
+    pub one_of_several: bool,
+    /// Fail if a norm would stay.
+    pub strict: bool,
+    /// Compare every result with the reference.
+    pub verify: bool,
+    /// Write results that are not finite instead of refusing them.
+    pub allow_non_finite: bool,
+    /// Gather the ranges of the weights, for the report.
+    pub ranges: bool,
+    /// What becomes of an output that exists.
+    pub replace: Replace,
+    /// Flush the output to disk before it gets its name.
+    pub sync: bool,
+    /// Threads to use; `None` for one per core.
+    pub threads: Option<usize>,
+    /// Set from outside to stop; what is under way leaves nothing behind.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            style: Style::default(),
+            dtype: None,
+            device: Device::default(),
+            eps: None,
+            eps_for: Vec::new(),
+            arch: None,
+            evidence: EvidenceLevel::default(),
+            plan: None,
+            one_of_several: false,
+            strict: false,
+            verify: true,
+            allow_non_finite: false,
+            ranges: false,
+            replace: Replace::default(),
+            sync: true,
+            threads: None,
+            cancelled: Arc::default(),
+        }
+    }
+}
+
+impl Options {
+    /// How the model at `input` is planned and written. `result`, where it goes or is, is no other checkpoint that a
+    /// `config.json` beside `input` could be about.
+    pub fn settings(&self, input: &Path, result: Option<&Path>) -> Settings<'_> {
+        let beside = config_beside(input, result);
+        let eps = EpsSettings {
+            for_norms: self.eps_for.clone(),
+            all: self.eps,
+            arch: self.arch.clone(),
+            config: beside.config,
+        };
+        Settings {
+            planning: PlanSettings {
+                eps,
+                evidence: self.evidence,
+                is_one_of_several: self.one_of_several,
+                threads: self.threads_or_all(),
+            },
+            notes: beside.ignored.into_iter().collect(),
+            plan: self.plan.as_ref(),
+            style: self.style,
+            dtype: self.dtype,
+            strict: self.strict,
+            replace: self.replace,
+            sync: self.sync,
+            make_folder: false,
+            record: None,
+        }
+    }
+
+    /// How weights are folded; `progress` is told how many bytes are done.
+    pub fn fold_options<'a>(&'a self, progress: &'a (dyn Fn(u64) + Sync)) -> FoldOptions<'a> {
+        FoldOptions {
+            verify: self.verify,
+            allow_non_finite: self.allow_non_finite,
+            ranges: self.ranges,
+            threads: self.threads_or_all(),
+            cancelled: &self.cancelled,
+            progress,
+        }
+    }
+
+    fn threads_or_all(&self) -> usize {
+        self.threads.unwrap_or_else(parallel::all_cores).max(1)
+    }
+}
+
+/// Defines the builder methods of [`Options`], and a macro that gives them to a type with a field `options`. One list: a
+/// method that is added is there everywhere.
+macro_rules! builder_methods {
+    ($dollar:tt $($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*), $options:ident => $set:expr;)*) => {
+        impl Options {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $name(self, $($argument: $type),*) -> Options {
+                    let mut $options = self;
+                    $set;
+                    $options
+                }
+            )*
+        }
+
+        macro_rules! forward_options {
+            ($dollar target:ty) => {
+                impl $dollar target {
+                    $(
+                        $(#[$doc])*
+                        #[must_use]
+                        pub fn $name(mut self, $($argument: $type),*) -> Self {
+                            self.options = self.options.$name($($argument),*);
+                            self
+                        }
+                    )*
+                }
+            };
+        }
+        pub(super) use forward_options;
+    };
+}
+
+builder_methods! {$
+    /// Stores folded norms in this style.
+    style(style: crate::fold::Style), options => options.style = style;
+    /// Converts every float tensor to this type.
+    dtype(dtype: crate::checkpoint::Float), options => options.dtype = Some(dtype);
+    /// Computes on this device.
+    device(device: crate::Device), options => options.device = device;
+    /// States the eps of every norm: a finite number of at least 0; norms stay where it is none.
+    eps(eps: f64), options => options.eps = Some(eps);
+    /// States the eps of norms whose name matches a glob; may be repeated, the first that matches wins.
+    eps_for(names: globset::Glob, eps: f64), options => options.eps_for.push((names, eps));
+    /// Names the architecture, as its library calls it: `timm/tf_efficientnet_b0`.
+    arch(name: impl Into<String>), options => options.arch = Some(name.into());
+    /// Says how far values may speak for or against a pair.
+    evidence(level: crate::plan::EvidenceLevel), options => options.evidence = level;
+    /// Follows this plan, or the plan in this file, instead of planning.
+    follow(plan: impl Into<crate::model::PlanSource>), options => options.plan = Some(plan.into());
+    /// Fails if a norm would stay.
+    strict(strict: bool), options => options.strict = strict;
+    /// Compares every result with the reference, as is the default, or does not.
+    verify_results(verify: bool), options => options.verify = verify;
+    /// Writes results that are not finite instead of refusing them.
+    allow_non_finite(allow: bool), options => options.allow_non_finite = allow;
+    /// Gathers the ranges of the weights, for the report.
+    ranges(ranges: bool), options => options.ranges = ranges;
+    /// Replaces an output that exists, or refuses to.
+    replace(replace: crate::output::Replace), options => options.replace = replace;
+    /// Flushes the output to disk before it gets its name, as is the default, or does not.
+    sync(sync: bool), options => options.sync = sync;
+    /// Uses so many threads, one at least.
+    threads(threads: usize), options => options.threads = Some(threads);
+    /// Stops once this is set.
+    cancelled(flag: std::sync::Arc<std::sync::atomic::AtomicBool>), options => options.cancelled = flag;
+}

@@ -1,0 +1,125 @@
+//! One model: what is reported of it.
+//!
+//! In: what every stage found. Out: a [`ModelReport`], complete but for the time that publishing takes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Model;
+use crate::error::{counted, shown};
+use crate::fold::{FoldStats, FoldedLayer, ShiftStats, Style};
+use crate::report::layer::layer_reports;
+use crate::report::{Layers, ModelReport, Seconds, Verification};
+
+/// What was done, stage by stage.
+pub(super) struct Work<'w> {
+    /// What the work began on: `cpu` or `gpu`.
+    pub(super) device: &'static str,
+    /// The adapter's name, if there is one.
+    pub(super) adapter: Option<String>,
+    /// The layers, folded.
+    pub(super) layers: &'w [FoldedLayer<'w>],
+    /// What checking their shifts found.
+    pub(super) shifts: ShiftStats,
+    /// What folding their weights found, with all warnings of the stage.
+    pub(super) weights: FoldStats,
+    /// Time that everything took that is not folded.
+    pub(super) copy: Duration,
+}
+
+impl Model<'_> {
+    /// The report on a result of `bytes` bytes at `output`.
+    pub(super) fn report(&self, output: &Path, bytes: u64, work: Work<'_>, verified: bool) -> ModelReport {
+        let (folded, kept) = self.planned.plan.counts();
+        let (layers, lints) = layer_reports(work.layers);
+        ModelReport {
+            input: self.checkpoint.path().to_owned(),
+            output: output.to_owned(),
+            elements: work.weights.elements,
+            elements_on_gpu: work.weights.elements_on_gpu,
+            style: self.settings.style,
+            layers: Layers { folded, kept },
+            kept: self.planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.text.clone())).collect(),
+            folded: layers,
+            lints,
+            bytes_in: self.checkpoint.bytes(),
+            bytes_out: bytes,
+            seconds: work.seconds(self.plan_time),
+            verification: verified.then(|| work.verification()),
+            warnings: self.warnings(&work),
+            device: work.device,
+            adapter: work.adapter,
+        }
+    }
+
+    /// What the user should know about the result.
+    fn warnings(&self, work: &Work<'_>) -> Vec<String> {
+        let mut warnings = self.kept().into_iter().collect::<Vec<_>>();
+        warnings.extend(self.planned.warnings());
+        warnings.extend(self.model_class());
+        warnings.extend(work.weights.warnings.iter().cloned());
+        let non_finite = work.weights.non_finite + work.shifts.non_finite;
+        if non_finite > 0 {
+            warnings.push(format!("{non_finite} folded values are not finite, as --allow-non-finite accepts"));
+        }
+        warnings
+    }
+
+    /// That norms stay, or that there are none.
+    fn kept(&self) -> Option<String> {
+        let (folded, kept) = self.planned.plan.counts();
+        let all = folded + kept;
+        if all == 0 {
+            return Some("no batch norm found; the tensors were copied as they are".to_owned());
+        }
+        let (norm, reason) = self.planned.plan.kept().next()?;
+        Some(format!(
+            "{kept} of {} kept; the first is `{}`: {reason} (`bnfold-gpu plan` lists all)",
+            counted(all, "norm"),
+            shown(norm)
+        ))
+    }
+
+    /// That code of the model's class would not load the result rightly.
+    fn model_class(&self) -> Option<String> {
+        if self.planned.folds.is_empty() || self.settings.style != Style::Strip {
+            return None;
+        }
+        let config = self.settings.planning.eps.config.as_ref()?;
+        // transformers says `architectures`, timm `architecture`.
+        let class = config.get("architectures").and_then(|classes| classes.get(0));
+        let class = class.or_else(|| config.get("architecture"))?.as_str()?;
+        Some(format!(
+            "the config.json beside the input names a model class: unmodified code of `{}` has no place for the new \
+             biases and may load this file wrongly without failing; use --style drop-in for it",
+            shown(class)
+        ))
+    }
+}
+
+impl Work<'_> {
+    fn verification(&self) -> Verification {
+        Verification {
+            elements: self.weights.compared + self.shifts.compared,
+            differ: self.weights.differ,
+            worst_ulp: self.weights.worst_ulp,
+            worst_shift_ulp: self.shifts.worst_ulp,
+        }
+    }
+
+    /// Stages that are over before the result is published.
+    fn seconds(&self, plan: Duration) -> Seconds {
+        let weights = &self.weights;
+        Seconds {
+            plan: plan.as_secs_f64(),
+            read: weights.read.as_secs_f64(),
+            copy: self.copy.as_secs_f64(),
+            fold: weights.compute.as_secs_f64(),
+            kernel: weights.kernel.map(|kernel| kernel.as_secs_f64()),
+            verify: weights.verify.as_secs_f64(),
+            write: weights.write.as_secs_f64(),
+            commit: 0.0,
+            total: 0.0,
+        }
+    }
+}
