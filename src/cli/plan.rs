@@ -77,7 +77,7 @@ fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::E
     job(input, arguments).planned(None)
 }
 
-fn job(input: &Path, arguments: &PlanArguments) -> Job {
+fn job(input: &Path, arguments: &PlanArguments) -> Job<'static> {
     let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
     options.one_of_several = settings::is_zoo(&arguments.input);
     Job::with(input, options)
