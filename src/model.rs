@@ -12,7 +12,7 @@ use crate::error::{Error, Result, counted, shown};
 use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, Shifts, fold};
 use crate::network::Fold;
 use crate::output::{Files, Layout, NormPlan, Replace, Style, style_norms};
-use crate::plan::{PlanSettings, Planned, plan_on};
+use crate::plan::{PlanSettings, Planned, plan};
 use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
 use crate::store;
@@ -59,7 +59,7 @@ impl Default for Settings<'_> {
     }
 }
 
-/// Folds the checkpoint at `input` into `output`: [`Model::plan_on`] and [`Model::fold_into`] in one call.
+/// Folds the checkpoint at `input` into `output`: [`Model::plan`] and [`Model::fold_into`] in one call.
 pub fn fold_model(
     input: &Path,
     output: &Path,
@@ -67,7 +67,7 @@ pub fn fold_model(
     engine: &mut Engine,
     options: FoldOptions<'_>,
 ) -> Result<ModelReport> {
-    Model::plan_on(Checkpoint::open(input)?, settings, engine)?.fold_into(output, engine, options)
+    Model::plan(Checkpoint::open(input)?, settings)?.fold_into(output, engine, options)
 }
 
 /// A checkpoint that was read and planned.
@@ -86,15 +86,10 @@ impl<'a> Model<'a> {
         Model::plan(Checkpoint::open(input)?, settings)
     }
 
-    /// Plans an open checkpoint, on the CPU.
+    /// Plans an open checkpoint.
     pub fn plan(checkpoint: Checkpoint, settings: Settings<'a>) -> Result<Model<'a>> {
-        Model::plan_on(checkpoint, settings, &mut Engine::Cpu)
-    }
-
-    /// Plans an open checkpoint. The plan is the same on every engine; only `--evidence full` gives it something to do.
-    pub fn plan_on(checkpoint: Checkpoint, settings: Settings<'a>, engine: &mut Engine) -> Result<Model<'a>> {
         let began = Instant::now();
-        let planned = plan_on(&checkpoint, &settings.planning, settings.plan, engine)?;
+        let planned = plan(&checkpoint, &settings.planning, settings.plan)?;
         check_strict(&checkpoint, &planned, settings.strict)?;
         Ok(Model { checkpoint, planned, settings, began, plan_time: began.elapsed() })
     }

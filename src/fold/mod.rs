@@ -10,19 +10,16 @@
 //! ```
 
 pub mod affine;
-mod bits;
 mod check;
 #[cfg(feature = "gpu")]
 pub mod choice;
 pub mod cpu;
-mod element;
 pub mod engine;
 mod finite;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod oracle;
 mod ranges;
-pub mod reduce;
 mod settle;
 mod shifts;
 mod workers;

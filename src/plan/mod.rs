@@ -1,8 +1,7 @@
 //! 2 PLAN: which norm goes into which weight, with which eps, and why; or why it stays.
 //!
 //! In: a checkpoint's header and the user's wishes. Out: a [`Plan`], plain data that is printed as the dry run, edited
-//! by users, taken back with `--plan` and carried out by the next stage. Nothing here writes a file or knows what a GPU is;
-//! an [`Engine`] adds up rows for `--evidence full`, and any of them makes the same plan.
+//! by users, taken back with `--plan` and carried out by the next stage. Nothing here writes a file or knows what a GPU is.
 //!
 //! ```text
 //! names, shapes ─ inventory ─▶ norms, weights ─ pair ─▶ pairs ─ evidence ─▶ pairs ─ eps ─▶ Plan ─ resolve ─▶ folds
@@ -30,7 +29,6 @@ use std::path::Path;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::fold::Engine;
 use crate::network::{Fold, Inventory, Op};
 use crate::parallel;
 use eps::EpsLookup;
@@ -134,13 +132,6 @@ pub struct Planned {
     pub notes: Vec<String>,
 }
 
-impl PlanSettings {
-    /// Whether [`plan_on`] has work for a device; a plan from a file needs no evidence.
-    pub fn wants_engine(&self, file: Option<&Path>) -> bool {
-        self.evidence == EvidenceLevel::Full && file.is_none()
-    }
-}
-
 impl Planned {
     /// Everything that the user should be warned of, sentence by sentence.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
@@ -175,16 +166,6 @@ impl Default for PlanSettings {
 
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
-    plan_on(checkpoint, settings, file, &mut Engine::Cpu)
-}
-
-/// The same plan, with the sums that [`EvidenceLevel::Full`] asks for added up on `engine`.
-pub fn plan_on(
-    checkpoint: &Checkpoint,
-    settings: &PlanSettings,
-    file: Option<&Path>,
-    engine: &mut Engine,
-) -> Result<Planned> {
     let inventory = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &inventory);
     let mut notes = eps.warnings.clone();
@@ -197,7 +178,7 @@ pub fn plan_on(
             (file.plan, folds)
         }
         None => {
-            let mut plan = judge(checkpoint, &inventory, &eps, settings, (engine, &mut notes))?;
+            let mut plan = judge(checkpoint, &inventory, &eps, settings, &mut notes)?;
             let folds = resolve::resolve_or_keep(&mut plan, &inventory, checkpoint);
             (plan, folds)
         }
@@ -206,18 +187,17 @@ pub fn plan_on(
     Ok(Planned { plan, folds, assumed, notes })
 }
 
-/// The planner's own plan; what of the catalogue's rules does not fit the checkpoint, and what went wrong with the engine, is
-/// added to the notes.
+/// The planner's own plan; what of the catalogue's rules does not fit the checkpoint is added to the notes.
 fn judge(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
     eps: &EpsLookup,
     settings: &PlanSettings,
-    (engine, notes): (&mut Engine, &mut Vec<String>),
+    notes: &mut Vec<String>,
 ) -> Result<Plan> {
     let mut verdicts = pair(inventory);
     notes.extend(pair::apply(inventory, &eps.known_pairs(), &mut verdicts));
-    let verdicts = weigh(checkpoint, inventory, verdicts, settings, (engine, notes))?;
+    let verdicts = weigh(checkpoint, inventory, verdicts, settings)?;
     let layers = inventory
         .norms
         .iter()

@@ -158,14 +158,9 @@ impl Run<'_> {
             }
             settings.record = Some(record);
         }
-        // Most plans need no device: others have it meanwhile, and a model that cannot be planned does not open one.
-        let (model, mut engine) = match settings.planning.wants_engine(settings.plan) {
-            true => {
-                let mut engine = self.engines.lend()?;
-                (Model::plan_on(checkpoint, settings, &mut engine)?, engine)
-            }
-            false => (Model::plan(checkpoint, settings)?, self.engines.lend()?),
-        };
+        let model = Model::plan(checkpoint, settings)?;
+        // Others have the device while this one is planned, and a model that cannot be planned does not open one.
+        let mut engine = self.engines.lend()?;
         let folded = model.fold(output, &mut engine, options)?;
         // Another model may have the device while this one goes to the disk.
         drop(engine);

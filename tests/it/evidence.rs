@@ -6,13 +6,6 @@
 use std::path::{Path, PathBuf};
 
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
-#[cfg(feature = "gpu")]
-use bnfold_gpu::fold::{
-    Engine,
-    gpu::{GpuEngine, Wanted},
-};
-#[cfg(feature = "gpu")]
-use bnfold_gpu::plan::plan_on;
 use bnfold_gpu::plan::{EvidenceLevel, PlanSettings};
 use serde_json::Value;
 
@@ -499,48 +492,4 @@ fn a_plan_does_not_depend_on_the_number_of_threads() {
             }
         }
     }
-}
-
-/// Lost before it is asked: with `full` the plan says so, with less nobody asks.
-#[cfg(feature = "gpu")]
-#[test]
-fn a_plan_does_not_depend_on_the_device() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let real = root.join("target/models/mobilenet_v2.safetensors");
-    assert!(real.exists(), "{} is missing: run scripts/fetch_models.py", real.display());
-    let open = || GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one");
-    for path in [real, root.join("tests/data/digits-resnet.safetensors"), twin("post-activation")] {
-        let checkpoint = Checkpoint::open(&path).unwrap();
-        for evidence in [EvidenceLevel::Auto, EvidenceLevel::Full] {
-            let settings = PlanSettings { evidence, ..PlanSettings::default() };
-            let on_cpu = bnfold_gpu::plan::plan(&checkpoint, &settings, None).unwrap();
-            let on = |engine: &mut Engine| plan_on(&checkpoint, &settings, None, engine).unwrap();
-            let mut gpu = Engine::Gpu(Box::new(open()));
-            let on_gpu = on(&mut gpu);
-            assert_eq!((&on_gpu.plan, &on_gpu.notes), (&on_cpu.plan, &on_cpu.notes), "{}", path.display());
-            assert_eq!(gpu.device(), "gpu", "it was not given up");
-
-            let lost = open();
-            lost.loser()();
-            let mut lost = Engine::Gpu(Box::new(lost));
-            let planned = on(&mut lost);
-            assert_eq!(planned.plan, on_cpu.plan, "{}", path.display());
-            let asked = evidence == EvidenceLevel::Full;
-            assert_eq!(lost.device(), if asked { "cpu" } else { "gpu" });
-            assert_eq!(planned.notes.len(), on_cpu.notes.len() + usize::from(asked), "{:?}", planned.notes);
-        }
-    }
-}
-
-#[cfg(feature = "gpu")]
-#[test]
-fn full_evidence_gives_the_same_files_on_both_devices() {
-    let (folder, input) = (Folder::new(), twin("post-activation"));
-    let fold = |device: &str| {
-        let output = folder.path(device);
-        let run = bnfold(&[&"--input", &input, &"--output", &output, &"--evidence", &"full", &"--device", &device]);
-        run.expect(0);
-        std::fs::read(output).unwrap()
-    };
-    assert!(fold("cpu") == fold("gpu"));
 }

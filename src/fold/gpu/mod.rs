@@ -8,7 +8,6 @@ mod batch;
 mod device;
 mod kernel;
 mod probe;
-mod reduce;
 mod slot;
 mod timer;
 
@@ -20,7 +19,6 @@ pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
 pub use device::{AdapterSummary, Wanted, adapters, pick};
 use kernel::Kernels;
 pub use probe::Probe;
-pub use reduce::can_reduce;
 use slot::{Poison, Slot, buffer};
 
 use super::{Job, Piece};

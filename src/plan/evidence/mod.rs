@@ -7,7 +7,7 @@
 //! ```text
 //! templates  pairs of equal names but for numbers stand and fall together; which of them are looked at
 //! values     running statistics and weights, read by several threads
-//! stats      row sums and row norms of a weight, piece by piece
+//! row_sums   row sums and row norms of a weight, piece by piece
 //! score      how far rows and statistics agree; the tests and their error rates
 //! choose     what names leave open between a few weights, or say of one with a doubt
 //! tied       one weight under several names
@@ -28,8 +28,8 @@ mod assign;
 mod choose;
 mod judge;
 mod predicted;
+mod row_sums;
 mod score;
-mod stats;
 mod templates;
 mod tied;
 mod turned;
@@ -40,7 +40,6 @@ use serde::{Deserialize, Serialize};
 use super::{Inventory, PlanSettings, Verdict};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::fold::Engine;
 use choose::Doubt;
 use templates::Template;
 use values::Values;
@@ -65,22 +64,17 @@ pub const SAMPLE_BYTES: u64 = 32 << 20;
 /// Fewer channels than these say nothing: a sign or a rank among seven is chance.
 const FEWEST_CHANNELS: u64 = 8;
 
-/// Holds `verdicts`, in the order of the inventory's norms, against the checkpoint's values. Row sums are `engine`'s with
-/// [`EvidenceLevel::Full`], the CPU's with less: a sample is read before a device would be ready. They are the same
-/// numbers on every engine; what goes wrong with one is added to `warnings`.
+/// Holds `verdicts`, in the order of the inventory's norms, against the checkpoint's values.
 pub fn weigh(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
     mut verdicts: Vec<Verdict>,
     &PlanSettings { evidence: level, threads, .. }: &PlanSettings,
-    (engine, warnings): (&mut Engine, &mut Vec<String>),
 ) -> Result<Vec<Verdict>> {
     if level == EvidenceLevel::None {
         return Ok(verdicts.into_iter().map(without_values).collect());
     }
-    let mut cpu = Engine::Cpu;
-    let engine = if level == EvidenceLevel::Full { engine } else { &mut cpu };
-    let mut values = Values::new(checkpoint, inventory, (engine, threads));
+    let mut values = Values::new(checkpoint, inventory, threads);
     let is_kept = |verdict: &Verdict| matches!(verdict, Verdict::Keep { .. });
     // With all evidence, kept norms are assigned weights, or explain what others leave.
     let asked = (0..verdicts.len()).filter(|&norm| level == EvidenceLevel::Full || !is_kept(&verdicts[norm]));
@@ -106,7 +100,6 @@ pub fn weigh(
         let refused = planned.iter().zip(&verdicts).map(|(planned, now)| planned.filter(|_| weight(now).is_none()));
         assign::decide(&mut values, (&refused.collect::<Vec<_>>(), &tied), &mut verdicts)?;
     }
-    warnings.extend(values.into_warnings());
     Ok(verdicts)
 }
 

@@ -109,7 +109,7 @@ impl Layer {
         step: u64,
         map: ChannelMap,
     ) -> Result<()> {
-        super::stats::pieces(checkpoint, tensor, float, |first, elements| {
+        super::row_sums::pieces(checkpoint, tensor, float, |first, elements| {
             for (index, &x) in (first..).zip(elements) {
                 let input = usize::try_from(index / step % self.inputs as u64).unwrap_or(usize::MAX);
                 let output = usize::try_from(map.channel(index)).unwrap_or(usize::MAX);
