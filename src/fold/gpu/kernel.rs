@@ -20,7 +20,7 @@ const SCALE: &str = placed!("scale.wgsl");
 const SHIFT: &str = include_str!("../../../shaders/shift.wgsl");
 
 /// Lanes of a workgroup of the shift kernel.
-const SHIFT_LANES: usize = 256;
+pub(super) const SHIFT_LANES: usize = 256;
 
 /// A signalling NaN that no arithmetic gives; as halves, two NaNs too.
 pub(super) const POISON: u32 = 0x7fba_7fba;
@@ -89,18 +89,14 @@ impl Kernels {
         tiles: usize,
         timer: Option<&Timer>,
     ) {
-        dispatch(encoder, ("scale", timer), self.scale.pipeline(&self.device, entry(float)), bindings, tiles);
+        let pipeline = self.scale.pipeline(&self.device, entry(float));
+        Pass { label: "scale", timer, pipeline, bindings, workgroups: tiles }.record(encoder);
     }
 
-    /// Records the shift of `channels` channels.
-    pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, channels: usize) {
-        dispatch(
-            encoder,
-            ("shift", None),
-            self.shift.pipeline(&self.device, 0),
-            bindings,
-            channels.div_ceil(SHIFT_LANES),
-        );
+    /// Records the shift of as many channels as `workgroups` times [`SHIFT_LANES`], or fewer.
+    pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, workgroups: usize) {
+        let pipeline = self.shift.pipeline(&self.device, 0);
+        Pass { label: "shift", timer: None, pipeline, bindings, workgroups }.record(encoder);
     }
 }
 
@@ -135,19 +131,25 @@ fn entry(float: Float) -> usize {
     }
 }
 
-fn dispatch(
-    encoder: &mut wgpu::CommandEncoder,
-    (label, timer): (&str, Option<&Timer>),
-    pipeline: &wgpu::ComputePipeline,
-    bindings: &wgpu::BindGroup,
+/// A compute pass of one dispatch.
+struct Pass<'a> {
+    label: &'static str,
+    timer: Option<&'a Timer>,
+    pipeline: &'a wgpu::ComputePipeline,
+    bindings: &'a wgpu::BindGroup,
     workgroups: usize,
-) {
-    let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: timer.map(Timer::writes) };
-    let mut pass = encoder.begin_compute_pass(&descriptor);
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, bindings, &[]);
-    // A batch has far fewer tiles than the default limit of 65,535; beyond it wgpu reports an error.
-    pass.dispatch_workgroups(u32::try_from(workgroups).unwrap_or(u32::MAX), 1, 1);
+}
+
+impl Pass<'_> {
+    fn record(self, encoder: &mut wgpu::CommandEncoder) {
+        let timestamp_writes = self.timer.map(Timer::writes);
+        let descriptor = wgpu::ComputePassDescriptor { label: Some(self.label), timestamp_writes };
+        let mut pass = encoder.begin_compute_pass(&descriptor);
+        pass.set_pipeline(self.pipeline);
+        pass.set_bind_group(0, self.bindings, &[]);
+        // A batch has far fewer tiles than the default limit of 65,535; beyond it wgpu reports an error.
+        pass.dispatch_workgroups(u32::try_from(self.workgroups).unwrap_or(u32::MAX), 1, 1);
+    }
 }
 
 /// Storage bindings 0, 1, ...; each read-only or not.

@@ -219,8 +219,8 @@ impl Lanes {
 
     #[inline(always)]
     fn add<T: Wide>(&mut self, vector: &[T; LANES]) {
-        for lane in 0..LANES {
-            let x = vector[lane].into();
+        for (lane, &x) in vector.iter().enumerate() {
+            let x = x.into();
             self.sums[lane] += x;
             self.squares[lane] += x * x;
         }
