@@ -248,7 +248,7 @@ fn jobs<'a>(folds: &'a [Fold], plans: &[NormPlan], stored_as: impl Fn(Float) -> 
 fn verification(stats: &FoldStats, shifts: &Shifts) -> Verification {
     Verification {
         elements: stats.compared + shifts.compared,
-        differ: stats.differ,
+        differ: stats.differ + shifts.differ,
         worst_ulp: stats.worst_ulp,
         worst_shift_ulp: shifts.worst_ulp,
     }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::settle::Settle;
+use super::shifts::Shifted;
 use super::{FoldStats, Piece, cpu};
 #[cfg(feature = "gpu")]
 use super::{gpu::Batch, workers};
@@ -44,32 +45,23 @@ impl Engine {
         }
     }
 
-    /// The shift of every channel: `moved + beta`. A GPU's are compared with the CPU's, which are the ones taken: bits may
-    /// differ where a device flushes subnormals, and nowhere else.
-    pub fn shift(&mut self, moved: &[f32], beta: &[f32], warnings: &mut Vec<String>) -> Vec<f32> {
+    /// The shift of every channel: `moved + beta`. Of a GPU, what passes the check of [`Shifted::checked`]; a GPU that
+    /// does not pass it is given up, and the shifts are the CPU's.
+    pub fn shift(&mut self, moved: &[f32], beta: &[f32], warnings: &mut Vec<String>) -> Shifted {
         let twin = cpu::shift(moved, beta);
         #[cfg(feature = "gpu")]
         if let Engine::Gpu(gpu) = self
             && !moved.is_empty()
         {
-            // A subnormal may be flushed to zero, as an operand or as the sum.
-            let same = |(((ours, theirs), moved), beta): (((&f32, &f32), &f32), &f32)| {
-                let flushed = moved.is_subnormal() || beta.is_subnormal() || (ours.is_subnormal() && *theirs == 0.0);
-                ours.to_bits() == theirs.to_bits() || flushed || ours.is_nan()
-            };
-            let complaint = match gpu.shift(moved, beta) {
-                Ok(shifted) if shifted.len() != twin.len() => Some("it returned too few shifts".to_owned()),
-                Ok(shifted) if twin.iter().zip(&shifted).zip(moved).zip(beta).all(same) => None,
-                Ok(_) => Some("its shifts differ from the CPU's".to_owned()),
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(complaint) = complaint {
-                self.give_up(&complaint, warnings);
+            let shifted = gpu.shift(moved, beta).map_err(|error| error.to_string());
+            match shifted.and_then(|values| Shifted::checked(values, &twin, moved, beta)) {
+                Ok(shifted) => return shifted,
+                Err(reason) => drop(self.give_up(&reason, warnings)),
             }
         }
         #[cfg(not(feature = "gpu"))]
         let _ = warnings;
-        twin
+        Shifted { values: twin, differ: 0 }
     }
 
     /// Folds what the GPU can fold; returns what is left for the CPU.

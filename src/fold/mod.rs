@@ -33,7 +33,7 @@ use crate::network::Fold;
 use crate::parallel;
 pub use engine::Engine;
 pub use ranges::Range;
-pub use shifts::Shifts;
+pub use shifts::{Shifted, Shifts};
 
 #[cfg(target_endian = "big")]
 compile_error!("element bytes are used in the order of the file, which is little-endian");

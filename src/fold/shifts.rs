@@ -9,13 +9,62 @@ use crate::error::{Error, Result};
 use crate::network::Fold;
 use crate::output::NormPlan;
 
+/// Shifts as an engine computed them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shifted {
+    /// One per channel.
+    pub values: Vec<f32>,
+    /// How many of a GPU's had other bits than the CPU's, which were taken.
+    pub differ: u64,
+}
+
+#[cfg(feature = "gpu")]
+impl Shifted {
+    /// Holds a GPU's shifts `values` against `twin`, those of the CPU, one by one. A value with the CPU's bits stays; where
+    /// the device flushed a subnormal, or a NaN has other bits, the CPU's value takes its place and is counted. An `Err` says
+    /// in words what is wrong with any other value: the GPU must not be trusted.
+    pub(super) fn checked(
+        mut values: Vec<f32>,
+        twin: &[f32],
+        moved: &[f32],
+        beta: &[f32],
+    ) -> std::result::Result<Shifted, String> {
+        if values.len() != twin.len() {
+            return Err(format!("it returned {} shifts of {}", values.len(), twin.len()));
+        }
+        let mut differ = 0;
+        for (channel, (value, &twin)) in values.iter_mut().zip(twin).enumerate() {
+            if value.to_bits() == twin.to_bits() {
+                continue;
+            }
+            let is_excused = is_flush(*value, moved[channel], beta[channel]) || value.is_nan() && twin.is_nan();
+            if !is_excused {
+                return Err("its shifts differ from the CPU's".to_owned());
+            }
+            (*value, differ) = (twin, differ + 1);
+        }
+        Ok(Shifted { values, differ })
+    }
+}
+
+/// Whether a device that flushes subnormals to zero, as operands or as the result, may say that `moved + beta` is `value`.
+#[cfg(feature = "gpu")]
+fn is_flush(value: f32, moved: f32, beta: f32) -> bool {
+    let flushed = |x: f32| if x.is_subnormal() { 0.0 } else { x };
+    let sums = [moved + beta, flushed(moved) + beta, moved + flushed(beta), flushed(moved) + flushed(beta)];
+    let is_there = [moved, beta].iter().chain(&sums).any(|x| x.is_subnormal());
+    is_there && sums.iter().any(|&sum| value == sum || value == flushed(sum))
+}
+
 /// The shifts of all folds, as they are stored.
 #[derive(Debug)]
 pub struct Shifts {
-    /// One vector a fold, one value a channel, rounded to the type it is stored in.
+    /// One vector per fold, one value per channel, rounded to the type it is stored in.
     pub values: Vec<Vec<f64>>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// How many of a GPU's had other bits than the CPU's, which were taken.
+    pub differ: u64,
     /// How many were compared with the reference.
     pub compared: u64,
     /// The furthest of them from it, in ulp of the largest number it is the sum of.
@@ -25,7 +74,7 @@ pub struct Shifts {
 }
 
 impl Shifts {
-    /// One vector a fold: f64 ones on the CPU, all others in one go on the engine.
+    /// One vector per fold: f64 ones on the CPU, all others in one go on the engine.
     pub fn compute(plans: &[NormPlan], engine: &mut Engine) -> Shifts {
         let mut warnings = Vec::new();
         let (mut moved, mut beta) = (Vec::new(), Vec::new());
@@ -33,7 +82,8 @@ impl Shifts {
             moved.extend(to_f32(&plan.affine.moved(plan.bias.as_deref())));
             beta.extend(to_f32(&plan.affine.beta));
         }
-        let mut shifted = engine.shift(&moved, &beta, &mut warnings).into_iter().map(f64::from);
+        let Shifted { values: shifted, differ } = engine.shift(&moved, &beta, &mut warnings);
+        let mut shifted = shifted.into_iter().map(f64::from);
         let values = plans.iter().map(|plan| {
             let shift: Vec<f64> = match plan.shift_float {
                 Float::F64 => {
@@ -44,7 +94,7 @@ impl Shifts {
             };
             shift.iter().map(|shift| plan.shift_float.round(shift * plan.shift_sign)).collect()
         });
-        Shifts { values: values.collect(), warnings, compared: 0, worst_ulp: 0.0, non_finite: 0 }
+        Shifts { values: values.collect(), warnings, differ, compared: 0, worst_ulp: 0.0, non_finite: 0 }
     }
 
     /// Every shift must be finite and, with verification, as near to the reference as is promised.
@@ -103,4 +153,70 @@ impl Shifts {
 #[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
 fn to_f32(values: &[f64]) -> impl Iterator<Item = f32> {
     values.iter().map(|&value| value as f32)
+}
+
+#[cfg(test)]
+#[cfg(feature = "gpu")]
+mod tests {
+    use super::*;
+    use crate::fold::cpu;
+
+    /// Half of the smallest normal number.
+    const TINY: f32 = f32::MIN_POSITIVE / 2.0;
+    const MOVED: [f32; 7] = [1.5, TINY, TINY, f32::MIN_POSITIVE * 1.5, 0.0, f32::INFINITY, -2.0];
+    const BETA: [f32; 7] = [2.0, 0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE, 0.0, f32::NEG_INFINITY, 2.0];
+
+    fn claim(at: usize, value: f32) -> std::result::Result<Shifted, String> {
+        let mut values = cpu::shift(&MOVED, &BETA);
+        values[at] = value;
+        Shifted::checked(values, &cpu::shift(&MOVED, &BETA), &MOVED, &BETA)
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn shifts_with_the_twins_bits_are_the_gpus_own() {
+        let values = cpu::shift(&MOVED, &BETA);
+        let (gpu, twin) = (values.clone(), values);
+        let memory = gpu.as_ptr();
+        let shifted = Shifted::checked(gpu, &twin, &MOVED, &BETA).unwrap();
+        assert_eq!((bits(&shifted.values), shifted.differ), (bits(&twin), 0));
+        assert_eq!(shifted.values.as_ptr(), memory, "what the GPU gave is what goes on");
+    }
+
+    #[test]
+    fn flushed_shifts_are_replaced_and_counted() {
+        // The sum itself; one operand of a sum that stays normal; a sum of normal numbers; a NaN, which has no fixed bits.
+        for (at, value) in [(1, 0.0), (1, -0.0), (2, f32::MIN_POSITIVE), (3, 0.0), (5, f32::from_bits(0x7fba_7fba))] {
+            let shifted = claim(at, value).unwrap();
+            assert_eq!(shifted.differ, 1, "channel {at} as {value:e}");
+            assert_eq!(bits(&shifted.values), bits(&cpu::shift(&MOVED, &BETA)), "channel {at} as {value:e}");
+        }
+    }
+
+    #[test]
+    fn any_other_shift_is_not_believed() {
+        let poison = f32::from_bits(0x7fba_7fba);
+        let wrong = [
+            (0, 3.5 + f32::EPSILON * 2.0),
+            (0, 0.0),
+            (0, poison),
+            (1, 1.0),
+            (1, poison),
+            (2, 0.0),
+            (2, f32::MIN_POSITIVE * 2.0),
+            (3, f32::MIN_POSITIVE),
+            (4, -0.0),
+            (4, TINY),
+            (5, 0.0),
+            (6, -0.0),
+        ];
+        for (at, value) in wrong {
+            assert!(claim(at, value).is_err(), "channel {at} as {value:e}");
+        }
+        let twin = cpu::shift(&MOVED, &BETA);
+        assert!(Shifted::checked(twin[1..].to_vec(), &twin, &MOVED, &BETA).is_err(), "one is missing");
+    }
 }
