@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
-use crate::fold::{Engine, FoldOptions, FoldedLayer, Storage, Style, check_shifts, compute_shifts, fold_layers};
+use crate::fold::{
+    Engine, FoldOptions, FoldedLayer, ShiftStats, Storage, Style, check_shifts, compute_shifts, fold_layers,
+};
 use crate::output::{Destination, Files, Layout, Replace};
 use crate::plan::{Plan, PlanSettings, Planned, follow, plan};
 use crate::report::ModelReport;
@@ -159,8 +161,9 @@ impl<'a> Model<'a> {
         let checkpoint = &self.checkpoint;
         let (device, adapter) = (engine.device(), engine.adapter());
         let mut layers = self.layers()?;
-        let warnings = compute_shifts(&mut layers, engine);
-        let shifts = check_shifts(checkpoint, &layers, options)?;
+        let mut warnings = Vec::new();
+        let differ = compute_shifts(&mut layers, engine, &mut warnings);
+        let shifts = ShiftStats { differ, ..check_shifts(checkpoint, &layers, options)? };
         let layout = self.lay_out(&mut layers)?;
         let files = self.create(output, &layout, &layers)?;
         let timed = Instant::now();

@@ -6,6 +6,7 @@
 //! assumed.
 
 mod dtype;
+mod element;
 mod file;
 mod foreign;
 mod header;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use dtype::{Dtype, Float};
+pub(crate) use element::Element;
 pub use file::InputFile;
 pub use foreign::Foreign;
 pub use header::{HEADER_LIMIT, HeaderProblem};

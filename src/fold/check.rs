@@ -9,9 +9,8 @@ use std::ops::Range;
 use bytemuck::cast_slice;
 use half::{bf16, f16};
 
-use super::element::Element;
 use super::oracle::{Geometry, Row};
-use crate::checkpoint::Float;
+use crate::checkpoint::{Element, Float};
 
 /// Elements that are given a scale each at a time: the scales stay in the innermost cache.
 const CHUNK: usize = 1024;

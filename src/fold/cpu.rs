@@ -9,8 +9,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use half::{bf16, f16};
 
 use super::Scales;
-use super::element::Element;
-use crate::checkpoint::Float;
+use crate::checkpoint::{Element, Float};
 use crate::network::channels::{ChannelMap, Run};
 
 /// Elements that are given a scale each at a time: the scales stay in the innermost cache.

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 #[cfg(feature = "gpu")]
 use std::time::Instant;
 
-use super::reduce::{Measured, Sums};
 use super::settle::Settle;
+use super::shifts::Shifted;
 use super::{FoldStats, Piece, cpu};
 #[cfg(feature = "gpu")]
 use super::{gpu::Batch, workers};
@@ -45,50 +45,23 @@ impl Engine {
         }
     }
 
-    /// The shift of every channel: `moved + beta`. A GPU's are compared with the CPU's, which are the ones taken: bits may
-    /// differ where a device flushes subnormals, and nowhere else.
-    pub fn shift(&mut self, moved: &[f32], beta: &[f32], warnings: &mut Vec<String>) -> Vec<f32> {
+    /// The shift of every channel: `moved + beta`. Of a GPU, what passes the check of [`Shifted::checked`]; a GPU that
+    /// does not pass it is given up, and the shifts are the CPU's.
+    pub fn shift(&mut self, moved: &[f32], beta: &[f32], warnings: &mut Vec<String>) -> Shifted {
         let twin = cpu::shift(moved, beta);
         #[cfg(feature = "gpu")]
         if let Engine::Gpu(gpu) = self
             && !moved.is_empty()
         {
-            // A subnormal may be flushed to zero, as an operand or as the sum.
-            let same = |(((ours, theirs), moved), beta): (((&f32, &f32), &f32), &f32)| {
-                let flushed = moved.is_subnormal() || beta.is_subnormal() || (ours.is_subnormal() && *theirs == 0.0);
-                ours.to_bits() == theirs.to_bits() || flushed || ours.is_nan()
-            };
-            let complaint = match gpu.shift(moved, beta) {
-                Ok(shifted) if shifted.len() != twin.len() => Some("it returned too few shifts".to_owned()),
-                Ok(shifted) if twin.iter().zip(&shifted).zip(moved).zip(beta).all(same) => None,
-                Ok(_) => Some("its shifts differ from the CPU's".to_owned()),
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(complaint) = complaint {
-                self.give_up(&complaint, warnings);
+            let shifted = gpu.shift(moved, beta).map_err(|error| error.to_string());
+            match shifted.and_then(|values| Shifted::checked(values, &twin, moved, beta)) {
+                Ok(shifted) => return shifted,
+                Err(reason) => drop(self.give_up(&reason, warnings)),
             }
         }
         #[cfg(not(feature = "gpu"))]
         let _ = warnings;
-        twin
-    }
-
-    /// The sums of every part; the parts' elements lie in `words`, one after the other. A GPU's are compared with the
-    /// CPU's, which are the ones taken, and here no difference has an excuse.
-    pub(super) fn reduce(&mut self, words: &[u64], parts: &[Measured<'_>], warnings: &mut Vec<String>) -> Vec<Sums> {
-        let twin = parts.iter().map(Measured::sums).collect::<Vec<_>>();
-        #[cfg(feature = "gpu")]
-        if let Engine::Gpu(gpu) = self
-            && super::gpu::can_reduce(parts)
-        {
-            let complaint = complaint(gpu.reduce(words, parts), &twin);
-            if let Some(complaint) = complaint {
-                self.give_up(&complaint, warnings);
-            }
-        }
-        #[cfg(not(feature = "gpu"))]
-        let _ = (words, warnings);
-        twin
+        Shifted { values: twin, differ: 0 }
     }
 
     /// Folds what the GPU can fold; returns what is left for the CPU.
@@ -170,16 +143,6 @@ impl Engine {
     }
 }
 
-/// What is wrong with a GPU's sums.
-#[cfg(feature = "gpu")]
-fn complaint(sums: Result<Vec<Sums>>, twin: &[Sums]) -> Option<String> {
-    match sums {
-        Ok(sums) if sums == twin => None,
-        Ok(_) => Some("its row sums differ from the CPU's".to_owned()),
-        Err(error) => Some(error.to_string()),
-    }
-}
-
 /// Settles a batch that came back, on all cores; `false` if the GPU's results are not to be trusted.
 #[cfg(feature = "gpu")]
 fn settle_batch(settle: &Settle<'_>, batch: &Batch, folded: &[u8], stats: &mut FoldStats) -> Result<bool> {
@@ -195,23 +158,4 @@ fn settle_batch(settle: &Settle<'_>, batch: &Batch, folded: &[u8], stats: &mut F
     })?;
     stats.merge(settled.per_thread(threads));
     Ok(!untrusted.into_inner())
-}
-
-#[cfg(test)]
-#[cfg(feature = "gpu")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sums_that_differ_or_never_came_are_not_believed() {
-        let sums = |value, square| Sums { values: vec![3, value], squares: vec![9, square] };
-        let (right, zero) = (sums(-5, 25), Sums { values: vec![0; 2], squares: vec![0; 2] });
-        let twin = [right.clone(), right.clone()];
-        assert_eq!(complaint(Ok(vec![right.clone(), right.clone()]), &twin), None);
-        for wrong in [sums(-4, 25), sums(-5, 26), sums(5, 25), zero] {
-            assert!(complaint(Ok(vec![right.clone(), wrong]), &twin).is_some());
-        }
-        assert!(complaint(Ok(vec![right]), &twin).is_some(), "a part is missing");
-        assert!(complaint(Err(crate::Error::Interrupted), &twin).is_some());
-    }
 }

@@ -11,12 +11,10 @@
 //! ```
 
 pub mod affine;
-mod bits;
 mod check;
 #[cfg(feature = "gpu")]
 pub mod choice;
 pub mod cpu;
-mod element;
 pub mod engine;
 mod finite;
 #[cfg(feature = "gpu")]
@@ -24,7 +22,6 @@ pub mod gpu;
 mod layer;
 pub mod oracle;
 mod ranges;
-pub mod reduce;
 mod settle;
 mod shifts;
 pub mod style;
@@ -40,7 +37,7 @@ use crate::parallel;
 pub use engine::Engine;
 pub use layer::{FoldedLayer, LayerSink, Place, fold_layers};
 pub use ranges::Range;
-pub use shifts::{ShiftStats, check_shifts, compute_shifts};
+pub use shifts::{ShiftStats, Shifted, check_shifts, compute_shifts};
 pub use style::{Storage, Style};
 
 #[cfg(target_endian = "big")]

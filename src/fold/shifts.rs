@@ -7,9 +7,58 @@ use super::{Engine, FoldOptions, FoldedLayer, oracle};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 
+/// Shifts as an engine computed them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shifted {
+    /// One per channel.
+    pub values: Vec<f32>,
+    /// How many of a GPU's had other bits than the CPU's, which were taken.
+    pub differ: u64,
+}
+
+#[cfg(feature = "gpu")]
+impl Shifted {
+    /// Holds a GPU's shifts `values` against `twin`, those of the CPU, one by one. A value with the CPU's bits stays; where
+    /// the device flushed a subnormal, or a NaN has other bits, the CPU's value takes its place and is counted. An `Err` says
+    /// in words what is wrong with any other value: the GPU must not be trusted.
+    pub(super) fn checked(
+        mut values: Vec<f32>,
+        twin: &[f32],
+        moved: &[f32],
+        beta: &[f32],
+    ) -> std::result::Result<Shifted, String> {
+        if values.len() != twin.len() {
+            return Err(format!("it returned {} shifts of {}", values.len(), twin.len()));
+        }
+        let mut differ = 0;
+        for (channel, (value, &twin)) in values.iter_mut().zip(twin).enumerate() {
+            if value.to_bits() == twin.to_bits() {
+                continue;
+            }
+            let is_excused = is_flush(*value, moved[channel], beta[channel]) || value.is_nan() && twin.is_nan();
+            if !is_excused {
+                return Err("its shifts differ from the CPU's".to_owned());
+            }
+            (*value, differ) = (twin, differ + 1);
+        }
+        Ok(Shifted { values, differ })
+    }
+}
+
+/// Whether a device that flushes subnormals to zero, as operands or as the result, may say that `moved + beta` is `value`.
+#[cfg(feature = "gpu")]
+fn is_flush(value: f32, moved: f32, beta: f32) -> bool {
+    let flushed = |x: f32| if x.is_subnormal() { 0.0 } else { x };
+    let sums = [moved + beta, flushed(moved) + beta, moved + flushed(beta), flushed(moved) + flushed(beta)];
+    let is_there = [moved, beta].iter().chain(&sums).any(|x| x.is_subnormal());
+    is_there && sums.iter().any(|&sum| value == sum || value == flushed(sum))
+}
+
 /// What checking the shifts of a model found.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ShiftStats {
+    /// How many of a GPU's had other bits than the CPU's, which were taken.
+    pub differ: u64,
     /// How many were compared with the reference.
     pub compared: u64,
     /// The furthest of them from it, in ulp of the largest number it is the sum of.
@@ -18,16 +67,16 @@ pub struct ShiftStats {
     pub non_finite: u64,
 }
 
-/// Computes the shifts of all `layers`: f64 ones on the CPU, all others in one go on the engine. Returns what the user
-/// should know.
-pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// Computes the shifts of all `layers`: f64 ones on the CPU, all others in one go on the engine. Returns how many of a GPU's
+/// had other bits than the CPU's, which were taken, and adds to `warnings` what the user should know.
+pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine, warnings: &mut Vec<String>) -> u64 {
     let (mut moved, mut beta) = (Vec::new(), Vec::new());
     for norm in layers.iter().map(|layer| &layer.norm).filter(|norm| norm.shift_float != Float::F64) {
         moved.extend(to_f32(&norm.affine.moved(norm.bias.as_deref())));
         beta.extend(to_f32(&norm.affine.beta));
     }
-    let mut shifted = engine.shift(&moved, &beta, &mut warnings).into_iter().map(f64::from);
+    let Shifted { values, differ } = engine.shift(&moved, &beta, warnings);
+    let mut shifted = values.into_iter().map(f64::from);
     for FoldedLayer { norm, shift, .. } in layers {
         let exact: Vec<f64> = match norm.shift_float {
             Float::F64 => {
@@ -38,7 +87,7 @@ pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine) -> Ve
         };
         *shift = exact.iter().map(|shift| norm.shift_float.round(shift * norm.shift_sign)).collect();
     }
-    warnings
+    differ
 }
 
 /// Every shift must be finite and, with verification, as near to the reference as is promised.
@@ -117,4 +166,70 @@ impl Expected {
 #[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
 fn to_f32(values: &[f64]) -> impl Iterator<Item = f32> {
     values.iter().map(|&value| value as f32)
+}
+
+#[cfg(test)]
+#[cfg(feature = "gpu")]
+mod tests {
+    use super::*;
+    use crate::fold::cpu;
+
+    /// Half of the smallest normal number.
+    const TINY: f32 = f32::MIN_POSITIVE / 2.0;
+    const MOVED: [f32; 7] = [1.5, TINY, TINY, f32::MIN_POSITIVE * 1.5, 0.0, f32::INFINITY, -2.0];
+    const BETA: [f32; 7] = [2.0, 0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE, 0.0, f32::NEG_INFINITY, 2.0];
+
+    fn claim(at: usize, value: f32) -> std::result::Result<Shifted, String> {
+        let mut values = cpu::shift(&MOVED, &BETA);
+        values[at] = value;
+        Shifted::checked(values, &cpu::shift(&MOVED, &BETA), &MOVED, &BETA)
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn shifts_with_the_twins_bits_are_the_gpus_own() {
+        let values = cpu::shift(&MOVED, &BETA);
+        let (gpu, twin) = (values.clone(), values);
+        let memory = gpu.as_ptr();
+        let shifted = Shifted::checked(gpu, &twin, &MOVED, &BETA).unwrap();
+        assert_eq!((bits(&shifted.values), shifted.differ), (bits(&twin), 0));
+        assert_eq!(shifted.values.as_ptr(), memory, "what the GPU gave is what goes on");
+    }
+
+    #[test]
+    fn flushed_shifts_are_replaced_and_counted() {
+        // The sum itself; one operand of a sum that stays normal; a sum of normal numbers; a NaN, which has no fixed bits.
+        for (at, value) in [(1, 0.0), (1, -0.0), (2, f32::MIN_POSITIVE), (3, 0.0), (5, f32::from_bits(0x7fba_7fba))] {
+            let shifted = claim(at, value).unwrap();
+            assert_eq!(shifted.differ, 1, "channel {at} as {value:e}");
+            assert_eq!(bits(&shifted.values), bits(&cpu::shift(&MOVED, &BETA)), "channel {at} as {value:e}");
+        }
+    }
+
+    #[test]
+    fn any_other_shift_is_not_believed() {
+        let poison = f32::from_bits(0x7fba_7fba);
+        let wrong = [
+            (0, 3.5 + f32::EPSILON * 2.0),
+            (0, 0.0),
+            (0, poison),
+            (1, 1.0),
+            (1, poison),
+            (2, 0.0),
+            (2, f32::MIN_POSITIVE * 2.0),
+            (3, f32::MIN_POSITIVE),
+            (4, -0.0),
+            (4, TINY),
+            (5, 0.0),
+            (6, -0.0),
+        ];
+        for (at, value) in wrong {
+            assert!(claim(at, value).is_err(), "channel {at} as {value:e}");
+        }
+        let twin = cpu::shift(&MOVED, &BETA);
+        assert!(Shifted::checked(twin[1..].to_vec(), &twin, &MOVED, &BETA).is_err(), "one is missing");
+    }
 }

@@ -101,7 +101,7 @@ impl Work<'_> {
     fn verification(&self) -> Verification {
         Verification {
             elements: self.weights.compared + self.shifts.compared,
-            differ: self.weights.differ,
+            differ: self.weights.differ + self.shifts.differ,
             worst_ulp: self.weights.worst_ulp,
             worst_shift_ulp: self.shifts.worst_ulp,
         }

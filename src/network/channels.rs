@@ -9,8 +9,6 @@
 //! where `i` is the element's flat index (row-major). `inner` neighbours share a channel, `row` channels follow each
 //! other, and the row is repeated `repeats` times before the next `row` channels begin.
 
-use std::ops::Range;
-
 /// Where a framework keeps a weight's output channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Axis {
@@ -72,19 +70,6 @@ impl ChannelMap {
     pub fn channel(&self, index: u64) -> u64 {
         let block = self.inner * self.row * self.repeats;
         index / block * self.row + index / self.inner % self.row
-    }
-
-    /// Channels that the elements `first .. first + elements` may belong to: the first of them to the last where rows are
-    /// not repeated, whole rows otherwise.
-    pub fn span(&self, first: u64, elements: usize) -> Range<usize> {
-        let Some(last) = (elements as u64).checked_sub(1).map(|more| first + more) else { return 0..0 };
-        let block = |index: u64| index / (self.inner * self.row * self.repeats).max(1) * self.row;
-        let span = match self.repeats {
-            1 => self.channel(first)..self.channel(last) + 1,
-            _ => block(first)..block(last) + self.row,
-        };
-        let index = |channel| usize::try_from(channel).unwrap_or(usize::MAX);
-        index(span.start)..index(span.end)
     }
 
     /// Elements of a whole run.
@@ -192,14 +177,8 @@ mod tests {
                     (0..len).map(move |step| channel + if moving { step } else { 0 })
                 });
                 let expected = (first..elements).map(|index| map.channel(index) as usize);
-                assert!(channels.eq(expected.clone()), "{map:?} from {first}");
+                assert!(channels.eq(expected), "{map:?} from {first}");
                 assert_eq!(map.runs(first, 0).count(), 0, "no elements, no runs");
-                for len in 0..=len {
-                    let span = map.span(first, len);
-                    assert!(expected.clone().take(len).all(|channel| span.contains(&channel)), "{map:?} from {first}");
-                    let tight = map.repeats > 1 || span.len() <= len;
-                    assert!(tight && span.end <= (map.row * map.groups) as usize, "{map:?} from {first}: {span:?}");
-                }
             }
         }
     }

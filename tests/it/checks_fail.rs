@@ -70,7 +70,7 @@ fn a_shift_off_its_reference_is_never_written() {
     let (_folder, checkpoint, folds) = ready();
     for style in [Style::Strip, Style::DropIn] {
         let mut right = [FoldedLayer::new(&checkpoint, &folds[0], Storage { style, dtype: None }).unwrap()];
-        compute_shifts(&mut right, &mut Engine::Cpu);
+        compute_shifts(&mut right, &mut Engine::Cpu, &mut Vec::new());
         let check = |change: &dyn Fn(&mut Vec<f64>)| {
             let mut layers = right.clone();
             change(&mut layers[0].shift);

@@ -493,16 +493,3 @@ fn a_plan_does_not_depend_on_the_number_of_threads() {
         }
     }
 }
-
-#[cfg(feature = "gpu")]
-#[test]
-fn full_evidence_gives_the_same_files_on_both_devices() {
-    let (folder, input) = (Folder::new(), twin("post-activation"));
-    let fold = |device: &str| {
-        let output = folder.path(device);
-        let run = bnfold(&[&"--input", &input, &"--output", &output, &"--evidence", &"full", &"--device", &device]);
-        run.expect(0);
-        std::fs::read(output).unwrap()
-    };
-    assert!(fold("cpu") == fold("gpu"));
-}

@@ -6,7 +6,7 @@
 
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, Batch, GpuEngine, Wanted};
-use bnfold_gpu::fold::{Job, Piece, Scales, cpu};
+use bnfold_gpu::fold::{Engine, Job, Piece, Scales, cpu};
 use bnfold_gpu::network::channels::{Axis, ChannelMap};
 use bnfold_gpu::network::dialect::DIALECTS;
 use bnfold_gpu::network::{Fold, Norm, Op};
@@ -202,6 +202,24 @@ fn shifts_of_every_size_are_the_twins_bits() {
         let (moved, beta) = (some(), some());
         assert_eq!(gpu.shift(&moved, &beta).unwrap(), cpu::shift(&moved, &beta), "{channels} channels");
     }
+}
+
+/// What a device flushes is put right, and no reason to give it up.
+#[test]
+fn shifts_with_subnormals_are_the_cpus_bits() {
+    let mut numbers = Numbers::new(9);
+    let mut some =
+        || numbers.many(999, -4.0, 4.0).into_iter().map(|x| x as f32 * f32::MIN_POSITIVE).collect::<Vec<_>>();
+    let (moved, beta) = (some(), some());
+    let twin = cpu::shift(&moved, &beta);
+    let tiny = [&moved, &beta, &twin].map(|values| values.iter().filter(|x| x.is_subnormal()).count());
+    assert!(tiny.iter().all(|&count| count > 50), "test is broken: {tiny:?} subnormals");
+    let (mut engine, mut warnings) = (Engine::Gpu(Box::new(open())), Vec::new());
+    let shifted = engine.shift(&moved, &beta, &mut warnings);
+    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&shifted.values), bits(&twin));
+    assert!(shifted.differ <= tiny.iter().sum::<usize>() as u64, "{} differ", shifted.differ);
+    assert_eq!((warnings, engine.device()), (Vec::new(), "gpu"));
 }
 
 /// A batch that is full to its last byte, and results that stay apart when several batches are under way.

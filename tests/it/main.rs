@@ -63,8 +63,6 @@ mod plan_files;
 mod reading;
 // Networks that others trained.
 mod real_models;
-// Sums of rows, on both devices.
-mod reduction;
 // `--report`: the page in a browser, numerical remarks, and what a report may replace.
 mod report;
 // Several models in one call.

@@ -35,13 +35,13 @@ pub struct Batch {
 }
 
 impl Segment {
-    /// Elements of a weight, from flat index `first` on, that begin at byte `begin` of a batch.
+    /// A piece of a weight that begins at byte `begin` of a batch.
     #[expect(clippy::cast_possible_truncation, reason = "only weights whose numbers fit into 32 bits come here")]
-    pub(super) fn new(begin: usize, (first, elements): (u64, usize), map: ChannelMap, first_channel: u32) -> Segment {
+    fn new(begin: usize, piece: Piece, map: ChannelMap, first_channel: u32) -> Segment {
         Segment {
             first_vector: (begin / 16) as u32,
-            elements: elements as u32,
-            first_element: first as u32,
+            elements: piece.elements as u32,
+            first_element: piece.first as u32,
             inner: map.inner as u32,
             row: map.row as u32,
             repeats: map.repeats as u32,
@@ -49,6 +49,17 @@ impl Segment {
             padding: 0,
         }
     }
+}
+
+/// What the shader needs beside a batch's elements.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// The pieces in the shader's terms.
+    pub(super) segments: Vec<Segment>,
+    /// For each tile the index of its segment.
+    pub(super) tiles: Vec<u32>,
+    /// Scales of all layers in the batch, one layer after the other.
+    pub(super) scales: Vec<f32>,
 }
 
 /// Whether the GPU can fold a weight: no f64 and no change of type, since there is no kernel for them; indices within the
@@ -130,11 +141,10 @@ impl Batch {
         self.pieces.into_iter().map(|(piece, _)| piece)
     }
 
-    /// What the shader needs beside the elements: the pieces in its terms, which of them every tile belongs to, and the
-    /// scales of all layers in the batch.
+    /// What the shader needs beside the elements.
     #[expect(clippy::cast_possible_truncation, reason = "can_fold admitted only layers whose numbers fit into 32 bits")]
-    pub(super) fn tables(&self, jobs: &[Job<'_>]) -> (Vec<Segment>, Vec<u32>, Vec<f32>) {
-        let (mut segments, mut tiles, mut scales) = (Vec::new(), Vec::new(), Vec::new());
+    pub(super) fn tables(&self, jobs: &[Job<'_>]) -> Tables {
+        let Tables { mut segments, mut tiles, mut scales } = Tables::default();
         let mut last = None;
         for (piece, range) in self.places() {
             let job = &jobs[piece.job];
@@ -144,8 +154,8 @@ impl Batch {
             }
             tiles.extend(std::iter::repeat_n(segments.len() as u32, range.len().div_ceil(TILE_BYTES)));
             let first_channel = (scales.len() - job.scales.f32.len()) as u32;
-            segments.push(Segment::new(range.start, (piece.first, piece.elements), job.fold.map, first_channel));
+            segments.push(Segment::new(range.start, piece, job.fold.map, first_channel));
         }
-        (segments, tiles, scales)
+        Tables { segments, tiles, scales }
     }
 }

@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, counted};
 
+/// A dispatch of one batch takes milliseconds; a device that needs longer than this is taken for hung.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Which adapter to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -221,9 +224,9 @@ impl Device {
         }
     }
 
-    /// Waits until `submission` is done.
-    pub(super) fn wait(&self, submission: &wgpu::SubmissionIndex, timeout: Duration) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(timeout) };
+    /// Waits until `submission` is done, for [`TIMEOUT`] at most.
+    pub(super) fn wait(&self, submission: &wgpu::SubmissionIndex) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(TIMEOUT) };
         // `poll` panics on a really lost device.
         let polled = self.checked("waiting", |device, _| device.poll(wait))?;
         let reason = |error| format!("{} did not finish: {error}", self.summary.name);

@@ -1,7 +1,7 @@
 //! 3 FOLD, GPU: the compute pipelines and the structs they share with `shaders/`.
 //!
 //! In: a device. Out: pipelines, made once, and the calls that record their dispatches. A pipeline is made when it is
-//! first needed: drivers take tens of milliseconds for one, and a model needs two of the seven. The Rust side of every
+//! first needed: drivers take tens of milliseconds for one, and a model needs two of the four. The Rust side of every
 //! binding is held against the WGSL by a test that parses the shaders.
 
 use std::sync::OnceLock;
@@ -16,12 +16,11 @@ macro_rules! placed {
     };
 }
 
-const REDUCE: &str = placed!("reduce.wgsl");
 const SCALE: &str = placed!("scale.wgsl");
 const SHIFT: &str = include_str!("../../../shaders/shift.wgsl");
 
 /// Lanes of a workgroup of the shift kernel.
-const SHIFT_LANES: usize = 256;
+pub(super) const SHIFT_LANES: usize = 256;
 
 /// A signalling NaN that no arithmetic gives; as halves, two NaNs too.
 pub(super) const POISON: u32 = 0x7fba_7fba;
@@ -40,15 +39,6 @@ pub(super) struct Segment {
     pub(super) padding: u32,
 }
 
-/// `Sums` of `shaders/reduce.wgsl`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct SplitSums {
-    pub(super) values: i32,
-    pub(super) low: u32,
-    pub(super) high: u32,
-}
-
 /// A shader file and its pipelines, each made when it is first needed.
 struct Shader {
     name: &'static str,
@@ -62,24 +52,22 @@ struct Shader {
 pub(super) struct Kernels {
     device: wgpu::Device,
     scale: Shader,
-    reduce: Shader,
     shift: Shader,
 }
 
 impl Kernels {
     pub(super) fn new(device: &wgpu::Device) -> Kernels {
-        // Both kernels that walk over a batch read the elements, a table of channels and the tables of pieces.
+        // Elements, results, scales, segments, tiles.
         let batch = layout(device, "batch", &[true, false, true, true, true]);
         let shift = layout(device, "shift", &[true, true, false]);
         Kernels {
             device: device.clone(),
             scale: Shader::new("scale.wgsl", SCALE, &["scale_f32", "scale_f16", "scale_bf16"], &batch),
-            reduce: Shader::new("reduce.wgsl", REDUCE, &["reduce_f32", "reduce_f16", "reduce_bf16"], &batch),
             shift: Shader::new("shift.wgsl", SHIFT, &["shift"], &shift),
         }
     }
 
-    /// Binds what both kernels that walk over a batch use: elements, results, table of channels, segments, tiles.
+    /// Binds what the scaling of a batch uses: elements, results, scales, segments, tiles.
     pub(super) fn bind_batch(&self, device: &wgpu::Device, buffers: [&wgpu::Buffer; 5]) -> wgpu::BindGroup {
         bind(device, "batch", &self.scale.bindings, &buffers)
     }
@@ -101,33 +89,14 @@ impl Kernels {
         tiles: usize,
         timer: Option<&Timer>,
     ) {
-        dispatch(encoder, ("scale", timer), self.scale.pipeline(&self.device, entry(float)), bindings, tiles);
+        let pipeline = self.scale.pipeline(&self.device, entry(float));
+        Pass { label: "scale", timer, pipeline, bindings, workgroups: tiles }.record(encoder);
     }
 
-    /// Records the reduction of `tiles` tiles; their sums begin as zeros.
-    ///
-    /// # Panics
-    ///
-    /// For f64, as [`Kernels::scale`].
-    pub(super) fn reduce(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        float: Float,
-        bindings: &wgpu::BindGroup,
-        tiles: usize,
-    ) {
-        dispatch(encoder, ("reduce", None), self.reduce.pipeline(&self.device, entry(float)), bindings, tiles);
-    }
-
-    /// Records the shift of `channels` channels.
-    pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, channels: usize) {
-        dispatch(
-            encoder,
-            ("shift", None),
-            self.shift.pipeline(&self.device, 0),
-            bindings,
-            channels.div_ceil(SHIFT_LANES),
-        );
+    /// Records the shift of as many channels as `workgroups` times [`SHIFT_LANES`], or fewer.
+    pub(super) fn shift(&self, encoder: &mut wgpu::CommandEncoder, bindings: &wgpu::BindGroup, workgroups: usize) {
+        let pipeline = self.shift.pipeline(&self.device, 0);
+        Pass { label: "shift", timer: None, pipeline, bindings, workgroups }.record(encoder);
     }
 }
 
@@ -162,19 +131,25 @@ fn entry(float: Float) -> usize {
     }
 }
 
-fn dispatch(
-    encoder: &mut wgpu::CommandEncoder,
-    (label, timer): (&str, Option<&Timer>),
-    pipeline: &wgpu::ComputePipeline,
-    bindings: &wgpu::BindGroup,
+/// A compute pass of one dispatch.
+struct Pass<'a> {
+    label: &'static str,
+    timer: Option<&'a Timer>,
+    pipeline: &'a wgpu::ComputePipeline,
+    bindings: &'a wgpu::BindGroup,
     workgroups: usize,
-) {
-    let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: timer.map(Timer::writes) };
-    let mut pass = encoder.begin_compute_pass(&descriptor);
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, bindings, &[]);
-    // A batch has far fewer tiles than the default limit of 65,535; beyond it wgpu reports an error.
-    pass.dispatch_workgroups(u32::try_from(workgroups).unwrap_or(u32::MAX), 1, 1);
+}
+
+impl Pass<'_> {
+    fn record(self, encoder: &mut wgpu::CommandEncoder) {
+        let timestamp_writes = self.timer.map(Timer::writes);
+        let descriptor = wgpu::ComputePassDescriptor { label: Some(self.label), timestamp_writes };
+        let mut pass = encoder.begin_compute_pass(&descriptor);
+        pass.set_pipeline(self.pipeline);
+        pass.set_bind_group(0, self.bindings, &[]);
+        // A batch has far fewer tiles than the default limit of 65,535; beyond it wgpu reports an error.
+        pass.dispatch_workgroups(u32::try_from(self.workgroups).unwrap_or(u32::MAX), 1, 1);
+    }
 }
 
 /// Storage bindings 0, 1, ...; each read-only or not.
@@ -256,18 +231,16 @@ mod tests {
     fn every_shader_file_is_known_here_and_valid() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-        assert_eq!(files.len(), 4, "a new shader file needs a pipeline and a twin: {files:?}");
-        let built_in = [REDUCE, SCALE, SHIFT];
+        assert_eq!(files.len(), 3, "a new shader file needs a pipeline and a twin: {files:?}");
+        let built_in = [SCALE, SHIFT];
         for file in &files {
             let source = std::fs::read_to_string(file).unwrap();
             let users = built_in.iter().filter(|built_in| built_in.contains(&source)).count();
-            let shared = file.file_name().is_some_and(|name| name == "place.wgsl");
-            assert_eq!(users, if shared { 2 } else { 1 }, "{} is not the one built in", file.display());
+            assert_eq!(users, 1, "{} is not the one built in", file.display());
         }
         let read = |file| std::fs::read_to_string(file).unwrap().len();
         let (all, sources) = (built_in.map(str::len), files.iter().map(read).sum::<usize>());
-        let place = include_str!("../../../shaders/place.wgsl").len();
-        assert_eq!(all.iter().sum::<usize>(), sources + place + 2, "nothing else is built in but two line ends");
+        assert_eq!(all.iter().sum::<usize>(), sources + 1, "nothing else is built in but one line end");
         for source in built_in {
             assert!(!parse(source).entry_points.is_empty(), "no entry point");
         }
@@ -294,21 +267,13 @@ mod tests {
             ("first_channel", offset_of!(Segment, first_channel)),
             ("padding", offset_of!(Segment, padding)),
         ];
-        let sums = [
-            ("values", offset_of!(SplitSums, values)),
-            ("low", offset_of!(SplitSums, low)),
-            ("high", offset_of!(SplitSums, high)),
-        ];
         let owned = |members: &[(&str, usize)]| members.iter().map(|&(n, offset)| (n.to_owned(), offset)).collect();
-        for source in [SCALE, REDUCE] {
-            assert_eq!(layout_of(source, "Segment"), (size_of::<Segment>(), owned(&segment)));
-        }
-        assert_eq!(layout_of(REDUCE, "Sums"), (size_of::<SplitSums>(), owned(&sums)));
+        assert_eq!(layout_of(SCALE, "Segment"), (size_of::<Segment>(), owned(&segment)));
     }
 
     #[test]
     fn workgroups_are_as_large_as_the_host_counts_on() {
-        for entry in [SCALE, REDUCE].into_iter().flat_map(|source| parse(source).entry_points) {
+        for entry in parse(SCALE).entry_points {
             // Four words a lane, four bytes a word.
             assert_eq!(entry.workgroup_size.map(|n| n as usize), [TILE_BYTES / 16, 1, 1], "{}", entry.name);
         }

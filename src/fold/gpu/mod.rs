@@ -8,20 +8,20 @@ mod batch;
 mod device;
 mod kernel;
 mod probe;
-mod reduce;
+mod round_trip;
+mod shift;
 mod slot;
 mod timer;
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
 pub use device::{AdapterSummary, Wanted, adapters, pick};
 use kernel::Kernels;
 pub use probe::Probe;
-pub use reduce::can_reduce;
-use slot::{Poison, Slot, buffer};
+use round_trip::{RoundTrip, map_for_writing};
+use slot::{Poison, Slot};
 
 use super::{Job, Piece};
 use crate::error::{Error, Result};
@@ -29,9 +29,6 @@ use device::Device;
 
 /// Batches under way at once.
 const SLOTS: usize = 3;
-
-/// A dispatch of one batch takes milliseconds; a device that needs longer than this is taken for hung.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The GPU engine.
 pub struct GpuEngine {
@@ -79,8 +76,7 @@ pub struct Refused {
 struct UnderWay {
     batch: Batch,
     slot: Slot,
-    submission: wgpu::SubmissionIndex,
-    mapped: Receiver<Result<(), wgpu::BufferAsyncError>>,
+    trip: RoundTrip,
 }
 
 impl GpuEngine {
@@ -90,8 +86,8 @@ impl GpuEngine {
         let shared = device.summary().shares_memory;
         let (kernels, poison, free) = device.checked("set-up", |device, queue| {
             let kernels = Kernels::new(device);
-            let poison = Poison::new((device, queue), shared);
-            let free = (0..SLOTS).map(|_| Slot::new((device, queue), &kernels, shared)).collect();
+            let poison = Poison::new(device, queue, shared);
+            let free = (0..SLOTS).map(|_| Slot::new(device, queue, &kernels, &poison, shared)).collect();
             (kernels, poison, free)
         })?;
         let (under_way, spare) = (VecDeque::new(), Vec::new());
@@ -129,26 +125,16 @@ impl GpuEngine {
             let reason = "more batches were submitted than there are slots".to_owned();
             return Err(Refused { batch, error: Error::Gpu { reason } });
         };
-        let (segments, tiles, scales) = batch.tables(jobs);
-        let bytes = batch.stored().len() as u64;
-        let (sender, mapped) = channel();
-        let started = self.device.checked("dispatch", |device, queue| {
-            slot.upload(queue, batch.stored())?;
-            queue.write_buffer(&slot.scales, 0, bytemuck::cast_slice(&scales));
-            queue.write_buffer(&slot.segments, 0, bytemuck::cast_slice(&segments));
-            queue.write_buffer(&slot.tiles, 0, bytemuck::cast_slice(&tiles));
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("batch") });
-            slot.record(&mut encoder, (&self.kernels, &self.poison), batch.float(), (tiles.len(), bytes));
-            let submission = queue.submit([encoder.finish()]);
-            slot.result().map_async(wgpu::MapMode::Read, .., move |result| {
-                // The receiver is gone only if the engine was given up.
-                let _ = sender.send(result);
-            });
-            Ok(submission)
+        let tables = batch.tables(jobs);
+        let started = RoundTrip::start(&self.device, "batch", |recorder| {
+            slot.upload(recorder.queue, batch.stored())?;
+            slot.write_tables(recorder.queue, &tables);
+            slot.record(&mut recorder.encoder, &self.kernels, batch.float(), batch.stored().len());
+            Ok(slot.result().clone())
         });
-        match started.and_then(|submission| submission) {
-            Ok(submission) => {
-                self.under_way.push_back(UnderWay { batch, slot, submission, mapped });
+        match started {
+            Ok(trip) => {
+                self.under_way.push_back(UnderWay { batch, slot, trip });
                 Ok(())
             }
             Err(error) => Err(Refused { batch, error }),
@@ -161,20 +147,11 @@ impl GpuEngine {
             return Ok(None);
         }
         let words = self.spare();
-        let Some(oldest) = self.under_way.front() else { return Ok(None) };
-        self.device.wait(&oldest.submission, TIMEOUT)?;
-        received(&oldest.mapped)?;
-        let bytes = oldest.batch.stored().len() as u64;
-        let mut kernel_time = None;
-        let folded = self.device.checked("readback", |_, _| {
-            let result = oldest.slot.result();
-            let folded = result.get_mapped_range(0..bytes).map(|view| Folded::copy(&view, words));
-            kernel_time = oldest.slot.kernel_time();
-            result.unmap();
-            folded
+        let Some(UnderWay { batch, slot, trip }) = self.under_way.front() else { return Ok(None) };
+        let (folded, kernel_time) = trip.finish(&self.device, |result| {
+            (Folded::copy(&result[..batch.stored().len()], words), slot.kernel_time(result))
         })?;
-        self.remap(&oldest.slot)?;
-        let folded = folded.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })?;
+        self.remap(slot)?;
         self.kernel_time = self.kernel_time.zip(kernel_time).map(|(sum, time)| sum + time);
         Ok(self.under_way.pop_front().map(|UnderWay { batch, slot, .. }| {
             self.free.push(slot);
@@ -184,18 +161,7 @@ impl GpuEngine {
 
     /// Where memory is shared: maps the input of a slot that is done, for its next batch.
     fn remap(&self, slot: &Slot) -> Result<()> {
-        if slot.readback.is_some() {
-            return Ok(());
-        }
-        let (sender, mapped) = channel();
-        self.device.checked("mapping", |device, _| {
-            slot.stored.map_async(wgpu::MapMode::Write, .., move |result| {
-                let _ = sender.send(result);
-            });
-            // Nothing uses it any more, so a single poll maps it.
-            let _ = device.poll(wgpu::PollType::Poll);
-        })?;
-        received(&mapped)
+        if slot.readback.is_some() { Ok(()) } else { map_for_writing(&self.device, &slot.stored) }
     }
 
     /// Waits for all batches under way and throws their results away; `false` if the device failed meanwhile.
@@ -223,59 +189,10 @@ impl GpuEngine {
         pieces
     }
 
-    /// The shift of all channels: twin of [`super::cpu::shift`].
-    pub fn shift(&mut self, moved: &[f32], beta: &[f32]) -> Result<Vec<f32>> {
-        let mut shifted = Vec::with_capacity(moved.len());
-        for (moved, beta) in moved.chunks(BATCH_BYTES / 4).zip(beta.chunks(BATCH_BYTES / 4)) {
-            shifted.extend(self.shift_chunk(moved, beta)?);
-        }
-        Ok(shifted)
-    }
-
-    fn shift_chunk(&mut self, moved: &[f32], beta: &[f32]) -> Result<Vec<f32>> {
-        let bytes = moved.len() * 4;
-        let (sender, mapped) = channel();
-        let (readback, submission) = self.device.checked("shift", |device, queue| {
-            use wgpu::BufferUsages as Usage;
-            let input = |label, values: &[f32]| {
-                let buffer = buffer(device, label, bytes, Usage::STORAGE | Usage::COPY_DST);
-                queue.write_buffer(&buffer, 0, bytemuck::cast_slice(values));
-                buffer
-            };
-            let (moved, beta) = (input("moved", moved), input("beta", beta));
-            let shifted = buffer(device, "shifted", bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST);
-            let readback = buffer(device, "shift readback", bytes, Usage::MAP_READ | Usage::COPY_DST);
-            let bindings = self.kernels.bind_shift(device, [&moved, &beta, &shifted]);
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("shift") });
-            self.poison.fill(&mut encoder, &shifted, bytes as u64);
-            self.kernels.shift(&mut encoder, &bindings, bytes / 4);
-            encoder.copy_buffer_to_buffer(&shifted, 0, &readback, 0, bytes as u64);
-            let submission = queue.submit([encoder.finish()]);
-            readback.map_async(wgpu::MapMode::Read, .., move |result| {
-                let _ = sender.send(result);
-            });
-            (readback, submission)
-        })?;
-        self.device.wait(&submission, TIMEOUT)?;
-        received(&mapped)?;
-        let view = readback.get_mapped_range(..);
-        let view = view.map_err(|error| Error::Gpu { reason: format!("the shifts cannot be read: {error}") })?;
-        Ok(view.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect())
-    }
-
     /// What destroys the device, as a driver reset would, even while the engine is at work: the test of what happens
     /// then.
     #[doc(hidden)]
     pub fn loser(&self) -> impl Fn() + use<> {
         self.device.destroyer()
-    }
-}
-
-/// Waits for the callback of a mapping.
-fn received(mapped: &Receiver<Result<(), wgpu::BufferAsyncError>>) -> Result<()> {
-    match mapped.recv_timeout(TIMEOUT) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Error::Gpu { reason: format!("a buffer cannot be mapped: {error}") }),
-        Err(error) => Err(Error::Gpu { reason: format!("a mapping never came: {error}") }),
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! In: an open engine. Out: seconds a batch, with nothing overlapping: what the benchmark prints beside whole models.
 
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use super::batch::Tables;
 use super::kernel::Segment;
+use super::round_trip::{Recorder, RoundTrip, run};
 use super::slot::{Slot, buffer};
-use super::{BATCH_BYTES, GpuEngine, TILE_BYTES, TIMEOUT, received};
+use super::{BATCH_BYTES, GpuEngine, TILE_BYTES};
 use crate::checkpoint::Float;
 use crate::error::{Error, Result};
 
@@ -33,82 +34,60 @@ impl GpuEngine {
         let missing = || Error::Gpu { reason: "a probe was asked for while batches were under way".to_owned() };
         let slot = self.free.pop().ok_or_else(missing)?;
         let stored = float.narrow_all(&vec![0.75; BATCH_BYTES / float.bytes()]);
-        let upload = self.timed(|_, queue| {
-            slot.upload(queue, &stored)?;
-            // An empty submission takes pending writes along.
-            Ok(queue.submit([]))
+        let upload = self.timed(|recorder| slot.upload(recorder.queue, &stored))?;
+        run(&self.device, "probe tables", |recorder| {
+            slot.write_tables(recorder.queue, &tables(float));
+            Ok(())
         })?;
-        self.device.checked("probe", |_, queue| write_tables(queue, &slot, float))?;
-        let tiles = BATCH_BYTES / TILE_BYTES;
-        let kernel = self.timed(|device, queue| {
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("kernels") });
-            (0..REPEAT).for_each(|_| self.kernels.scale(&mut encoder, float, &slot.bindings, tiles, None));
-            Ok(queue.submit([encoder.finish()]))
+        let kernel = self.timed(|Recorder { encoder, .. }| {
+            (0..REPEAT).for_each(|_| self.kernels.scale(encoder, float, &slot.bindings, TILES, None));
+            Ok(())
         })?;
-        let source = self.device.checked("probe", |device, queue| {
+        let source = self.device.checked("probe", |device, _| {
             let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            let source = buffer(device, "copy source", BATCH_BYTES, usage);
-            queue.write_buffer(&source, 0, &stored);
-            (source, queue.submit([]))
+            buffer(device, "copy source", BATCH_BYTES, usage)
         })?;
-        let (source, written) = source;
-        self.device.wait(&written, TIMEOUT)?;
-        let copy = self.timed(|device, queue| {
-            let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copies") });
+        run(&self.device, "probe source", |recorder| {
+            recorder.queue.write_buffer(&source, 0, &stored);
+            Ok(())
+        })?;
+        let copy = self.timed(|Recorder { encoder, .. }| {
             let bytes = BATCH_BYTES as u64;
             (0..REPEAT).for_each(|_| encoder.copy_buffer_to_buffer(&source, 0, &slot.folded, 0, bytes));
-            Ok(queue.submit([encoder.finish()]))
+            Ok(())
         })?;
         let readback = self.read_back(&slot, stored)?;
         self.free.push(slot);
         Ok(Probe { upload, kernel: kernel / REPEAT, readback, copy: copy / REPEAT })
     }
 
-    /// The time from the begin of `work` to the end of what it submitted.
-    fn timed(
-        &self,
-        work: impl FnOnce(&wgpu::Device, &wgpu::Queue) -> Result<wgpu::SubmissionIndex>,
-    ) -> Result<Duration> {
+    /// The time from the beginning of `record` to the end of what it recorded.
+    fn timed(&self, record: impl FnOnce(&mut Recorder<'_>) -> Result<()>) -> Result<Duration> {
         let started = Instant::now();
-        let submission = self.device.checked("probe", work)??;
-        self.device.wait(&submission, TIMEOUT)?;
+        run(&self.device, "probe", record)?;
         Ok(started.elapsed())
     }
 
     /// Reads the result into `target`, and maps a shared slot for its next user.
     fn read_back(&self, slot: &Slot, mut target: Vec<u8>) -> Result<Duration> {
         let started = Instant::now();
-        let bytes = BATCH_BYTES as u64;
-        let (sender, mapped) = channel();
-        let submission = self.device.checked("probe", |device, queue| {
-            let mut encoder =
-                device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("readback") });
-            if let Some(readback) = &slot.readback {
-                encoder.copy_buffer_to_buffer(&slot.folded, 0, readback, 0, bytes);
-            }
-            let submission = queue.submit([encoder.finish()]);
-            slot.result().map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
-                let _ = sender.send(result);
-            });
-            submission
+        let trip = RoundTrip::start(&self.device, "probe", |recorder| {
+            slot.record_readback(&mut recorder.encoder, BATCH_BYTES as u64);
+            Ok(slot.result().clone())
         })?;
-        self.device.wait(&submission, TIMEOUT)?;
-        received(&mapped)?;
-        let read = self.device.checked("probe", |_, _| {
-            let copied = slot.result().get_mapped_range(0..bytes).map(|view| target.copy_from_slice(&view));
-            slot.result().unmap();
-            copied
-        })?;
-        read.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })?;
+        trip.finish(&self.device, |result| target.copy_from_slice(&result[..BATCH_BYTES]))?;
         let elapsed = started.elapsed();
         self.remap(slot)?;
         Ok(elapsed)
     }
 }
 
+/// Tiles of a full batch.
+const TILES: usize = BATCH_BYTES / TILE_BYTES;
+
 /// A batch that is one piece of one weight.
 #[expect(clippy::cast_possible_truncation, reason = "a batch has far fewer elements than 2^32")]
-fn write_tables(queue: &wgpu::Queue, slot: &Slot, float: Float) {
+fn tables(float: Float) -> Tables {
     let segment = Segment {
         first_vector: 0,
         elements: (BATCH_BYTES / float.bytes()) as u32,
@@ -119,7 +98,5 @@ fn write_tables(queue: &wgpu::Queue, slot: &Slot, float: Float) {
         first_channel: 0,
         padding: 0,
     };
-    queue.write_buffer(&slot.scales, 0, bytemuck::cast_slice(&[1.5f32; 1024]));
-    queue.write_buffer(&slot.segments, 0, bytemuck::bytes_of(&segment));
-    queue.write_buffer(&slot.tiles, 0, bytemuck::cast_slice(&[0u32; BATCH_BYTES / TILE_BYTES]));
+    Tables { segments: vec![segment], tiles: vec![0; TILES], scales: vec![1.5; 1024] }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::batch::{BATCH_BYTES, MAX_SCALES, TILE_BYTES};
+use super::batch::{BATCH_BYTES, MAX_SCALES, TILE_BYTES, Tables};
 use super::kernel::{Kernels, POISON, Segment};
 use super::timer::{TIMES_BYTES, Timer};
 use crate::checkpoint::Float;
@@ -22,12 +22,19 @@ pub(super) struct Slot {
     /// Where the host reads the result; `None` where memory is shared and it reads `folded` itself.
     pub(super) readback: Option<wgpu::Buffer>,
     pub(super) bindings: wgpu::BindGroup,
+    poison: Poison,
     /// `None` where the adapter has no clocks.
     pub(super) timer: Option<Timer>,
 }
 
 impl Slot {
-    pub(super) fn new((device, queue): (&wgpu::Device, &wgpu::Queue), kernels: &Kernels, shared: bool) -> Slot {
+    pub(super) fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        kernels: &Kernels,
+        poison: &Poison,
+        shared: bool,
+    ) -> Slot {
         use wgpu::BufferUsages as Usage;
         let input = Usage::STORAGE | Usage::COPY_DST;
         let tiles = BATCH_BYTES / TILE_BYTES;
@@ -46,7 +53,8 @@ impl Slot {
         let tiles = buffer(device, "tiles", tiles * 4, input);
         let readback = (!shared).then(|| buffer(device, "readback", result_bytes, Usage::MAP_READ | Usage::COPY_DST));
         let bindings = kernels.bind_batch(device, [&stored, &folded, &scales, &segments, &tiles]);
-        Slot { stored, folded, scales, segments, tiles, readback, bindings, timer: Timer::new(device, queue) }
+        let (poison, timer) = (poison.clone(), Timer::new(device, queue));
+        Slot { stored, folded, scales, segments, tiles, readback, bindings, poison, timer }
     }
 
     /// Brings a batch's elements to where the shader reads them.
@@ -63,30 +71,33 @@ impl Slot {
         Ok(())
     }
 
-    /// Records a batch of `tiles` tiles and `bytes` bytes: poison, kernel, and where memory is not shared the way back.
-    pub(super) fn record(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        (kernels, poison): (&Kernels, &Poison),
-        float: Float,
-        (tiles, bytes): (usize, u64),
-    ) {
-        poison.fill(encoder, &self.folded, bytes);
-        kernels.scale(encoder, float, &self.bindings, tiles, self.timer.as_ref());
-        if let Some(readback) = &self.readback {
-            encoder.copy_buffer_to_buffer(&self.folded, 0, readback, 0, bytes);
-        }
+    /// Brings a batch's tables to where the shader reads them.
+    pub(super) fn write_tables(&self, queue: &wgpu::Queue, tables: &Tables) {
+        queue.write_buffer(&self.scales, 0, bytemuck::cast_slice(&tables.scales));
+        queue.write_buffer(&self.segments, 0, bytemuck::cast_slice(&tables.segments));
+        queue.write_buffer(&self.tiles, 0, bytemuck::cast_slice(&tables.tiles));
+    }
+
+    /// Records a batch of `bytes` bytes, whole tiles: poison, kernel, and where memory is not shared the way back.
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, kernels: &Kernels, float: Float, bytes: usize) {
+        self.poison.fill(encoder, &self.folded, bytes as u64);
+        kernels.scale(encoder, float, &self.bindings, bytes / TILE_BYTES, self.timer.as_ref());
+        self.record_readback(encoder, bytes as u64);
         if let Some(timer) = &self.timer {
             timer.resolve(encoder, self.result(), BATCH_BYTES as u64);
         }
     }
 
-    /// How long the kernel took; the result is mapped.
-    pub(super) fn kernel_time(&self) -> Option<Duration> {
-        let timer = self.timer.as_ref()?;
-        let begin = BATCH_BYTES as u64;
-        let times = self.result().get_mapped_range(begin..begin + TIMES_BYTES as u64).ok()?;
-        timer.elapsed(&times)
+    /// Records the way back of `bytes` bytes; where memory is shared there is none.
+    pub(super) fn record_readback(&self, encoder: &mut wgpu::CommandEncoder, bytes: u64) {
+        if let Some(readback) = &self.readback {
+            encoder.copy_buffer_to_buffer(&self.folded, 0, readback, 0, bytes);
+        }
+    }
+
+    /// How long the kernel took, of a whole `result`.
+    pub(super) fn kernel_time(&self, result: &[u8]) -> Option<Duration> {
+        self.timer.as_ref()?.elapsed(result.get(BATCH_BYTES..)?)
     }
 
     /// Where the host reads the result.
@@ -97,6 +108,7 @@ impl Slot {
 
 /// What result buffers are filled with before a dispatch: a NaN that no arithmetic gives, so that a dispatch that never ran
 /// cannot pass for a result.
+#[derive(Clone)]
 pub(super) struct Poison(wgpu::Buffer);
 
 /// Bytes of poison where memory is shared: few enough that they stay in a cache while they are copied again and again. A
@@ -104,7 +116,7 @@ pub(super) struct Poison(wgpu::Buffer);
 const POISON_BYTES: usize = 128 << 10;
 
 impl Poison {
-    pub(super) fn new((device, queue): (&wgpu::Device, &wgpu::Queue), shared: bool) -> Poison {
+    pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue, shared: bool) -> Poison {
         let bytes = if shared { POISON_BYTES } else { BATCH_BYTES };
         let poison = buffer(device, "poison", bytes, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
         queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(bytes / 4));
@@ -133,34 +145,26 @@ pub(super) fn buffer(device: &wgpu::Device, label: &str, bytes: usize, usage: wg
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
-
     use super::*;
-    use crate::fold::gpu::{GpuEngine, TIMEOUT, Wanted, received};
+    use crate::fold::gpu::round_trip::RoundTrip;
+    use crate::fold::gpu::{GpuEngine, Wanted};
 
     #[test]
     fn poison_fills_what_is_asked_for_and_no_more() {
         let engine = GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one");
         let (filled, all) = (2 * POISON_BYTES + 52, 3 * POISON_BYTES);
         for shared in [true, false] {
-            let (sender, mapped) = channel();
-            let copied = engine.device.checked("test", |device, queue| {
+            let trip = RoundTrip::start(&engine.device, "test", |recorder| {
                 use wgpu::BufferUsages as Usage;
-                let poison = Poison::new((device, queue), shared);
-                let target = buffer(device, "target", all, Usage::MAP_READ | Usage::COPY_DST);
-                let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-                poison.fill(&mut encoder, &target, filled as u64);
-                let submission = queue.submit([encoder.finish()]);
-                target.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result).expect("it is awaited"));
-                (target, submission)
+                let poison = Poison::new(recorder.device, recorder.queue, shared);
+                let target = buffer(recorder.device, "target", all, Usage::MAP_READ | Usage::COPY_DST);
+                poison.fill(&mut recorder.encoder, &target, filled as u64);
+                Ok(target)
             });
-            let (target, submission) = copied.unwrap();
-            engine.device.wait(&submission, TIMEOUT).unwrap();
-            received(&mapped).unwrap();
-            let view = target.get_mapped_range(..).unwrap();
-            let (front, rest) = view.split_at(filled);
+            let found = trip.unwrap().finish(&engine.device, <[u8]>::to_vec).unwrap();
+            let (front, rest) = found.split_at(filled);
             assert!(front.chunks_exact(4).all(|word| word == POISON.to_le_bytes()), "shared: {shared}");
-            assert!(rest.iter().all(|&byte| byte == 0), "shared: {shared}");
+            assert!(rest.len() == all - filled && rest.iter().all(|&byte| byte == 0), "shared: {shared}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! samples           pairs of equal names but for numbers stand and fall together; which of them are looked at
-//! values, stats     running statistics and weights, read by several threads; row sums and row norms
+//! values, row_sums  running statistics and weights, read by several threads; row sums and row norms
 //! correlation       how far rows and statistics agree; the tests and their error rates
 //! disambiguate      what names leave open between a few weights, or say of one with a doubt
 //! tied              one weight under several names
@@ -25,8 +25,8 @@ pub(super) mod activation_means;
 mod correlation;
 mod disambiguate;
 mod rivals;
+mod row_sums;
 mod samples;
-mod stats;
 mod tied;
 mod transposed;
 mod unpaired;

@@ -10,11 +10,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::FEWEST_CHANNELS;
 use super::correlation::{Agreement, Offset, dot, offset, ranks};
-use super::stats::{Rows, first_rows, rows};
+use super::row_sums::{Rows, Stored};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::fold::Engine;
-use crate::fold::reduce::Reducer;
 use crate::network::channels::ChannelMap;
 use crate::network::{Inventory, NormId, Weight, WeightId};
 use crate::parallel;
@@ -59,7 +57,7 @@ pub(in crate::plan) struct Layer {
 /// A weight as a layer with so many outputs, whose channels lie as the map says.
 pub(in crate::plan) type Reading = (WeightId, ChannelMap, u64);
 
-/// What was read so far, and what adds up the rows of weights.
+/// What was read so far.
 pub(in crate::plan) struct Values<'a> {
     pub(in crate::plan) checkpoint: &'a Checkpoint,
     pub(in crate::plan) inventory: &'a Inventory,
@@ -108,8 +106,7 @@ impl<'a> Values<'a> {
         if let Some(known) = self.layers.get(&key(reading)) {
             return Ok(known.clone());
         }
-        let found =
-            read_layer(self.checkpoint, self.inventory, reading, &mut Reducer::new(&mut Engine::Cpu))?.map(Arc::new);
+        let found = read_layer(self.checkpoint, self.inventory, reading)?.map(Arc::new);
         self.layers.insert(key(reading), found.clone());
         Ok(found)
     }
@@ -121,9 +118,7 @@ impl<'a> Values<'a> {
         readings.sort_unstable_by_key(|&reading| (Reverse(self.bytes(reading.0)), key(reading)));
         readings.dedup_by_key(|reading| key(*reading));
         let Values { checkpoint, inventory, .. } = *self;
-        let found = self.in_parallel(&readings, |&reading| {
-            read_layer(checkpoint, inventory, reading, &mut Reducer::new(&mut Engine::Cpu))
-        })?;
+        let found = self.in_parallel(&readings, |&reading| read_layer(checkpoint, inventory, reading))?;
         self.layers.extend(readings.into_iter().map(key).zip(found.into_iter().map(|found| found.map(Arc::new))));
         Ok(())
     }
@@ -181,17 +176,12 @@ fn read_layer(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
     (weight, map, channels): Reading,
-    reducer: &mut Reducer<'_>,
 ) -> Result<Option<Layer>> {
     let weight = &inventory[weight];
     let Some(float) = weight.dtype.float() else { return Ok(None) };
     let tensor = checkpoint.tensor(&weight.tensor)?;
     let channels = usize::try_from(channels).unwrap_or(usize::MAX);
-    let rows = rows(checkpoint, tensor, (float, map), channels, reducer)?;
-    // Squares of f64 may overflow.
-    let Some(rows) = rows.filter(|rows| rows.squares.iter().all(|square| square.is_finite())) else {
-        return Ok(None);
-    };
+    let Some(rows) = Stored { checkpoint, tensor, float }.rows(map, channels, u64::MAX)? else { return Ok(None) };
     let bias = if weight.bias_exists { checkpoint.read_f64(&weight.bias)? } else { None };
     let bias = bias.filter(|bias| bias.len() == channels && bias.iter().all(|bias| bias.is_finite()));
     let (sum_ranks, norm_ranks) = (ranks(&rows.sums), ranks(&rows.squares));
@@ -210,17 +200,15 @@ fn first_look(
     let Some(float) = weight.dtype.float() else { return Ok(None) };
     let tensor = checkpoint.tensor(&weight.tensor)?;
     let channels = statistics.mean.len();
-    let all = tensor.bytes / float.bytes() as u64;
+    let stored = Stored { checkpoint, tensor, float };
+    let all = stored.elements();
     let mut elements = (all / channels as u64).saturating_mul(rows).min(all);
     // Whole rounds of the channels, where there is one: of the last, a few channels would have more than the others.
     let round = map.inner.saturating_mul(map.row).max(1);
     if elements >= round {
         elements -= elements % round;
     }
-    // Too little for a device.
-    let cpu = &mut Engine::Cpu;
-    let found = first_rows(checkpoint, tensor, (float, map), (elements, channels), &mut Reducer::new(cpu))?;
-    let Some(found) = found else { return Ok(None) };
+    let Some(found) = stored.rows(map, channels, elements)? else { return Ok(None) };
     let counts = counts(map, elements, channels);
     let most = counts.iter().max().copied().unwrap_or(0);
     let whole = (0..channels).filter(|&channel| counts[channel] == most).collect::<Vec<_>>();

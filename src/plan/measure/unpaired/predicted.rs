@@ -12,7 +12,7 @@
 
 use super::super::activation_means::{ACTIVATIONS, means};
 use super::super::correlation::dot;
-use super::super::stats::pieces;
+use super::super::row_sums::pieces;
 use super::super::values::Values;
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;

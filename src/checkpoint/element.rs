@@ -1,4 +1,4 @@
-//! 3 FOLD: element types as the CPU's kernels see them: to f32 and back.
+//! 1 READ: element types as loops over many elements see them: to f32 and back.
 //!
 //! In: one value. Out: the same value, or the nearest, ties to even, in operations that a compiler turns into vectors on
 //! every processor. The processor's own conversions of f16 (F16C) are as right, but safe code reaches them eight elements
@@ -8,7 +8,7 @@
 use half::{bf16, f16};
 
 /// An element type that is multiplied in f32.
-pub(super) trait Element: bytemuck::Pod {
+pub(crate) trait Element: bytemuck::Pod {
     /// The f32 of the same value.
     fn widen(self) -> f32;
 

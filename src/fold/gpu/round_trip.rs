@@ -1,0 +1,107 @@
+//! 3 FOLD, GPU: work on its way through the device and back to the host.
+//!
+//! In: commands, recorded by whoever has work. Out: the bytes of the buffer that they leave their result in. Whatever
+//! fails on the way (an error of wgpu, a mapping that is refused or never comes, a device that hangs) is an `Err`.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use super::device::{Device, TIMEOUT};
+use crate::error::{Error, Result};
+
+/// What commands are recorded with.
+pub(super) struct Recorder<'a> {
+    pub(super) device: &'a wgpu::Device,
+    pub(super) queue: &'a wgpu::Queue,
+    pub(super) encoder: wgpu::CommandEncoder,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(device: &'a wgpu::Device, queue: &'a wgpu::Queue, label: &str) -> Recorder<'a> {
+        let encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
+        Recorder { device, queue, encoder }
+    }
+
+    /// What was written to buffers since the last submission goes along, even if no command was recorded.
+    fn submit(self) -> wgpu::SubmissionIndex {
+        self.queue.submit([self.encoder.finish()])
+    }
+}
+
+/// Submitted commands, and the mapping of the buffer that holds their result.
+pub(super) struct RoundTrip {
+    submission: wgpu::SubmissionIndex,
+    result: Mapping,
+}
+
+impl RoundTrip {
+    /// Submits what `record` records and returns at once. `record` also tells which buffer is to be read.
+    pub(super) fn start(
+        device: &Device,
+        label: &str,
+        record: impl FnOnce(&mut Recorder<'_>) -> Result<wgpu::Buffer>,
+    ) -> Result<RoundTrip> {
+        device.checked(label, |device, queue| {
+            let mut recorder = Recorder::new(device, queue, label);
+            let buffer = record(&mut recorder)?;
+            let submission = recorder.submit();
+            Ok(RoundTrip { submission, result: Mapping::request(buffer, wgpu::MapMode::Read) })
+        })?
+    }
+
+    /// Waits for the result, hands all of its buffer to `read`, and unmaps it.
+    pub(super) fn finish<T>(&self, device: &Device, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        device.wait(&self.submission)?;
+        self.result.wait()?;
+        device.checked("readback", |_, _| {
+            let found = self.result.buffer.get_mapped_range(..).map(|view| read(&view));
+            self.result.buffer.unmap();
+            found.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })
+        })?
+    }
+}
+
+/// Submits what `record` records and waits until it is done; no result comes back.
+pub(super) fn run(device: &Device, label: &str, record: impl FnOnce(&mut Recorder<'_>) -> Result<()>) -> Result<()> {
+    let submission = device.checked(label, |device, queue| {
+        let mut recorder = Recorder::new(device, queue, label);
+        record(&mut recorder)?;
+        Ok(recorder.submit())
+    })??;
+    device.wait(&submission)
+}
+
+/// Maps a buffer that nothing on the device uses, for the host to write.
+pub(super) fn map_for_writing(device: &Device, buffer: &wgpu::Buffer) -> Result<()> {
+    let mapping = device.checked("mapping", |device, _| {
+        let mapping = Mapping::request(buffer.clone(), wgpu::MapMode::Write);
+        // Nothing uses it any more, so a single poll maps it.
+        let _ = device.poll(wgpu::PollType::Poll);
+        mapping
+    })?;
+    mapping.wait()
+}
+
+/// A buffer that is being mapped.
+struct Mapping {
+    buffer: wgpu::Buffer,
+    answer: Receiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Mapping {
+    fn request(buffer: wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
+        let (sender, answer) = channel();
+        buffer.map_async(mode, .., move |result| {
+            // The receiver is gone only if the engine was given up.
+            let _ = sender.send(result);
+        });
+        Mapping { buffer, answer }
+    }
+
+    fn wait(&self) -> Result<()> {
+        match self.answer.recv_timeout(TIMEOUT) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::Gpu { reason: format!("a buffer cannot be mapped: {error}") }),
+            Err(error) => Err(Error::Gpu { reason: format!("a mapping never came: {error}") }),
+        }
+    }
+}
