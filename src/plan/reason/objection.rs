@@ -1,0 +1,139 @@
+//! 2 PLAN: what stands against a pair, as data.
+//!
+//! In: ids of norms and weights, numbers. Out: an [`Objection`] with a stable code and who could settle it; its sentence is
+//! in [`sentences`](super::sentences).
+
+use std::sync::Arc;
+
+use super::{AnsweredBy, RuleMisfit, Sampled};
+use crate::network::{NormId, Op, WeightId};
+use crate::plan::measure::{Agreement, Follower};
+
+/// Why a norm stays, or would stay if nothing better came.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::plan) enum Objection {
+    /// The norm itself cannot be folded; [`Norm::defect`](crate::network::Norm::defect) says why.
+    Defect(NormId),
+    /// Most norms of the file have neither scale nor shift.
+    NoAffine,
+    /// No rule proposes a weight.
+    NoCandidate { channels: u64 },
+    /// Several weights fit.
+    Rivals { weights: Vec<WeightId>, channels: u64 },
+    /// Norms of this kind run before their layers.
+    PreActivation(WeightId),
+    /// The candidate does not put out the norm's channels.
+    WrongChannels { weight: WeightId, channels: u64 },
+    /// It does, but in other blocks the same pair does not.
+    MisfitElsewhere(WeightId),
+    /// The same norm has no weight beside it in other blocks.
+    MaybeShared(WeightId),
+    /// Modules of these names run their norm first elsewhere in the file.
+    MixedPrecedent(WeightId),
+    /// A norm right behind a layer makes its bias useless.
+    Biased(WeightId),
+    /// The layer could stand behind the norm as well; `usual` if the convention is all there is, for or against it.
+    EitherSide { weight: WeightId, usual: bool },
+    /// Norms and layers of the scope were counted apart.
+    CountedApart(WeightId),
+    /// The norm's name, or its block's, says that it comes before its layer.
+    NamedBefore,
+    /// The name of another module of the block says that it stands before something.
+    Between,
+    /// The scope's layers fit its numbered norms in no order, or in several.
+    NoOrder,
+    /// Several norms want the weight.
+    SeveralNorms(WeightId),
+    /// The weight is stored in a type that cannot be scaled.
+    Quantized(WeightId),
+    /// `__metadata__` lists other names for the weight.
+    Aliased(WeightId),
+    /// A tensor beside the weight makes it unclear what the layer computes.
+    Computed(WeightId),
+    /// The weight may be a convolution's or a transposed one's.
+    MaybeTransposed(WeightId),
+    /// A rule of the catalogue states an operation that the shape does not allow.
+    OtherOperation { weight: WeightId, op: Op },
+    /// The catalogue knows that the weight feeds another norm.
+    FeedsAnother { weight: WeightId, norm: NormId, source: Arc<str> },
+    /// The catalogue says that the norm must stay.
+    CatalogueKeeps { why: &'static str, source: Arc<str> },
+    /// A rule of the catalogue would speak for the norm, but does not fit the file.
+    CatalogueMisfit(Arc<RuleMisfit>),
+    /// No running mean is negative.
+    BehindActivation { channels: u64 },
+    /// The same of a norm of the same kind.
+    KinBehindActivation(NormId),
+    /// Weights under several names hold the same values.
+    Tied(Arc<[WeightId]>),
+    /// Another pair fits the values far better.
+    Contradicted {
+        norm: NormId,
+        weight: WeightId,
+        follower: Follower,
+        found: Agreement,
+        own: Agreement,
+        looked_at: Sampled,
+    },
+    /// The running means lie above what the weight gives.
+    Pooled { factor: f64, standard_errors: f64, looked_at: Sampled },
+}
+
+impl Objection {
+    /// A name for it that stays the same from version to version.
+    pub(in crate::plan) fn code(&self) -> &'static str {
+        match self {
+            Objection::Defect(_) => "norm-defect",
+            Objection::NoAffine => "no-scale-and-shift",
+            Objection::NoCandidate { .. } => "no-candidate",
+            Objection::Rivals { .. } => "several-candidates",
+            Objection::PreActivation(_) => "pre-activation",
+            Objection::WrongChannels { .. } => "wrong-channels",
+            Objection::MisfitElsewhere(_) => "misfit-elsewhere",
+            Objection::MaybeShared(_) => "maybe-shared",
+            Objection::MixedPrecedent(_) => "mixed-precedent",
+            Objection::Biased(_) => "biased",
+            Objection::EitherSide { .. } => "either-side",
+            Objection::CountedApart(_) => "counted-apart",
+            Objection::NamedBefore => "named-before",
+            Objection::Between => "between",
+            Objection::NoOrder => "no-order",
+            Objection::SeveralNorms(_) => "several-norms",
+            Objection::Quantized(_) => "quantized",
+            Objection::Aliased(_) => "aliased",
+            Objection::Computed(_) => "computed",
+            Objection::MaybeTransposed(_) => "maybe-transposed",
+            Objection::OtherOperation { .. } => "other-operation",
+            Objection::FeedsAnother { .. } => "feeds-another",
+            Objection::CatalogueKeeps { .. } => "catalogue-keeps",
+            Objection::CatalogueMisfit(_) => "catalogue-misfit",
+            Objection::BehindActivation { .. } => "behind-activation",
+            Objection::KinBehindActivation(_) => "kin-behind-activation",
+            Objection::Tied(_) => "tied-weight",
+            Objection::Contradicted { .. } => "contradicted",
+            Objection::Pooled { .. } => "pooled",
+        }
+    }
+
+    /// Who could settle it.
+    pub(in crate::plan) fn answered_by(&self) -> AnsweredBy {
+        match self {
+            Objection::Biased(_) | Objection::EitherSide { usual: true, .. } => AnsweredBy::Values,
+            Objection::EitherSide { usual: false, .. } | Objection::MixedPrecedent(_) => AnsweredBy::Comparison,
+            _ => AnsweredBy::Plan,
+        }
+    }
+
+    /// The weight that is the norm's, but cannot be folded into.
+    pub(in crate::plan) fn unusable_weight(&self) -> Option<WeightId> {
+        match self {
+            Objection::Quantized(weight)
+            | Objection::Aliased(weight)
+            | Objection::Computed(weight)
+            | Objection::MaybeTransposed(weight)
+            | Objection::WrongChannels { weight, .. }
+            | Objection::OtherOperation { weight, .. } => Some(*weight),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! 2 PLAN: objections in words.
+//!
+//! In: an [`Objection`] and the inventory whose names it speaks of. Out: a sentence fragment that names what was found and
+//! says what would settle it. It is made where a plan is written down.
+
+use std::fmt::Write;
+
+use super::Objection;
+use crate::network::{Inventory, WeightId};
+
+impl Objection {
+    /// A sentence fragment that names what was found and says what would settle it.
+    pub(in crate::plan) fn sentence(&self, network: &Inventory) -> String {
+        match self {
+            Objection::Defect(norm) => network[*norm].defect.as_ref().map(ToString::to_string).unwrap_or_default(),
+            Objection::Quantized(_)
+            | Objection::Aliased(_)
+            | Objection::Computed(_)
+            | Objection::MaybeTransposed(_)
+            | Objection::OtherOperation { .. }
+            | Objection::WrongChannels { .. }
+            | Objection::SeveralNorms(_) => self.about_weight(network),
+            Objection::FeedsAnother { .. } | Objection::CatalogueKeeps { .. } | Objection::CatalogueMisfit(_) => {
+                self.of_catalogue(network)
+            }
+            Objection::BehindActivation { .. }
+            | Objection::KinBehindActivation(_)
+            | Objection::Tied(_)
+            | Objection::Contradicted { .. }
+            | Objection::Pooled { .. } => self.of_values(network),
+            Objection::NamedBefore | Objection::Between | Objection::NoOrder | Objection::NoAffine => {
+                self.of_names().to_owned()
+            }
+            _ => self.to_candidates(network),
+        }
+    }
+
+    /// Objections that name no weight.
+    fn of_names(&self) -> &'static str {
+        match self {
+            Objection::NamedBefore => {
+                "by its name or its block's it runs before its layer; name its producer in a plan"
+            }
+            Objection::Between => {
+                "by its name, another module of the block may stand between it and its weight; name its producer in a plan"
+            }
+            Objection::NoOrder => {
+                "its block's layers fit its block's numbered norms in no order, or in several; name its producer in a plan"
+            }
+            _ => {
+                "most norms of this file have neither scale nor shift, as where weights are binarised when they are used"
+            }
+        }
+    }
+
+    /// Objections to candidates that names and shapes propose.
+    fn to_candidates(&self, network: &Inventory) -> String {
+        let tensor = |id: &WeightId| &network[*id].tensor;
+        match self {
+            Objection::NoCandidate { channels } => format!(
+                "no weight in its scope is named or placed like its producer with {channels} output channels; name it in \
+                 a plan"
+            ),
+            Objection::Rivals { weights, channels } => format!(
+                "{} have {channels} output channels and nothing tells them apart; name the right one in a plan",
+                listed(network, weights)
+            ),
+            Objection::PreActivation(weight) => format!(
+                "norms of its kind run before their layers: it feeds `{}`, and what feeds it is not in its block",
+                tensor(weight)
+            ),
+            Objection::MisfitElsewhere(weight) => {
+                format!("`{}` fits, but in other blocks of this kind the same pair does not", tensor(weight))
+            }
+            Objection::MaybeShared(weight) => {
+                format!("`{}` may be shared: the same norm in other blocks has no weight beside it", tensor(weight))
+            }
+            Objection::MixedPrecedent(weight) => format!(
+                "`{}` fits, but modules named like these run their norm first elsewhere in the file; name it in a plan",
+                tensor(weight)
+            ),
+            Objection::Biased(weight) => format!(
+                "`{}` has a bias, which a norm directly behind it would make useless: something may stand between; name \
+                 the weight in a plan",
+                tensor(weight)
+            ),
+            Objection::EitherSide { weight, .. } => format!(
+                "`{}` fits, but the norm may as well stand elsewhere in the block; name it in a plan",
+                tensor(weight)
+            ),
+            Objection::CountedApart(weight) => format!(
+                "`{}` has the same number, but norms and layers were counted apart here; name the right one in a plan",
+                tensor(weight)
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// Objections that values raise.
+    fn of_values(&self, network: &Inventory) -> String {
+        match self {
+            Objection::Tied(weights) => format!(
+                "{} hold the same values, so that one weight feeds several norms or a norm and something else",
+                listed(network, weights)
+            ),
+            Objection::BehindActivation { channels } => format!(
+                "none of its {channels} running means is negative, so an activation stands before it (a layer alone \
+                 would do that once in 2^{channels})"
+            ),
+            Objection::KinBehindActivation(norm) => {
+                format!("an activation stands before `{}`, and so before all norms of its kind", network[*norm].name)
+            }
+            Objection::Contradicted { norm, weight, follower, found, own, looked_at } => format!(
+                "values contradict it: the running statistics of {} (row sums and means correlate by {:.2}, row norms \
+                 and variances by {:.2}; as planned by {:.2} and {:.2}){}",
+                follower.clause(network, *norm, *weight),
+                found.sums,
+                found.norms,
+                own.sums,
+                own.norms,
+                looked_at.clause()
+            ),
+            Objection::Pooled { factor, standard_errors, looked_at } => format!(
+                "values contradict it: its running means lie {factor:.2} running deviations above what the weight gives \
+                 ({standard_errors:.0} standard errors), so a pool or an activation stands between{}",
+                looked_at.clause()
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// Objections to a weight as such.
+    fn about_weight(&self, network: &Inventory) -> String {
+        let weight = |id: &WeightId| &network[*id];
+        match self {
+            Objection::SeveralNorms(id) => format!("`{}` seems to feed several norms", weight(id).tensor),
+            Objection::WrongChannels { weight, channels } => wrong_channels(network, *weight, *channels),
+            Objection::Quantized(id) => {
+                let found = weight(id);
+                format!("its weight `{}` is stored as {}: quantized weights are not folded", found.tensor, found.dtype)
+            }
+            Objection::Aliased(id) => format!(
+                "its weight `{}` is used under other names too, so that it feeds more than this norm",
+                weight(id).tensor
+            ),
+            Objection::Computed(id) => {
+                let found = weight(id);
+                let beside = found.side_tensor.as_deref().unwrap_or_default();
+                format!("`{}` may not be used as it is stored: `{beside}` lies beside it", found.tensor)
+            }
+            Objection::MaybeTransposed(id) => format!(
+                "`{}` may be a convolution or a transposed one, and names do not tell; say which in a plan",
+                weight(id).tensor
+            ),
+            Objection::OtherOperation { weight: id, op } => {
+                let found = weight(id);
+                format!("`{}` of shape {:?} is no {}", found.tensor, found.shape, op.name())
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Objections that the catalogue makes.
+    fn of_catalogue(&self, network: &Inventory) -> String {
+        match self {
+            Objection::FeedsAnother { weight, norm, source } => {
+                format!("`{}` feeds `{}`; {source}", network[*weight].tensor, network[*norm].name)
+            }
+            Objection::CatalogueKeeps { why, source } => format!("{why}; {source}"),
+            Objection::CatalogueMisfit(misfit) => misfit.sentence(network),
+            _ => String::new(),
+        }
+    }
+}
+
+fn wrong_channels(network: &Inventory, weight: WeightId, channels: u64) -> String {
+    let weight = &network[weight];
+    match weight.bias_channels {
+        Some(bias) if bias != channels => {
+            format!("`{}` has a bias of {bias} channels, and the norm has {channels}", weight.tensor)
+        }
+        _ => format!("`{}` has shape {:?} and cannot put out its {channels} channels", weight.tensor, weight.shape),
+    }
+}
+
+/// The first three of `weights`, and how many more there are.
+fn listed(network: &Inventory, weights: &[WeightId]) -> String {
+    let names = weights.iter().take(3).map(|&weight| format!("`{}`", network[weight].tensor));
+    let mut list = names.collect::<Vec<_>>().join(" and ");
+    if let Some(more) = weights.len().checked_sub(3).filter(|more| *more > 0) {
+        // Writing to a string cannot fail.
+        let _ = write!(list, " and {more} more");
+    }
+    list
+}
