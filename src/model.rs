@@ -11,12 +11,11 @@ use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result, counted, shown};
 use crate::fold::{Engine, FoldOptions, FoldStats, Job, Scales, Shifts, fold};
 use crate::network::Fold;
-use crate::output::{Files, Layout, NormPlan, Replace, Style, style_norms};
+use crate::output::{Files, Layout, NormPlan, Record, Replace, Style, style_norms};
 use crate::plan::{PlanSettings, Planned, plan_on};
 use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
 use crate::store;
-use crate::zoo::Record;
 
 /// How a model is folded: the resolved command line.
 #[derive(Debug, Clone)]

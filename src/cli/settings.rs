@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{InputFile, is_index};
-use bnfold_gpu::error::shown;
 use bnfold_gpu::fold::Engine;
+use bnfold_gpu::output::FOLDED;
 use bnfold_gpu::plan::{EpsSettings, PlanSettings};
-use bnfold_gpu::store;
-use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, real, same_content};
+use bnfold_gpu::store::{self, absolute, index_stem};
+use bnfold_gpu::text::shown;
+use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, same_content};
 use globset::{Glob, GlobSetBuilder};
 use serde_json::Value;
 
@@ -150,7 +151,7 @@ fn ignored(path: &Path, why: &str, quiet: bool) -> Option<Value> {
 
 /// A checkpoint in `folder` that is neither `input` nor its shard if it is an index, and no result of ours.
 fn another_checkpoint(folder: &Path, input: &Path, result: Option<&Path>) -> Option<String> {
-    let stem = index_stem(input);
+    let stem = index_stem(input).filter(|_| is_index(input));
     // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
     let is_own_shard = |name: &str| {
         let rest = stem.as_ref().and_then(|stem| name.strip_prefix(stem.as_str()));
@@ -167,14 +168,6 @@ fn another_checkpoint(folder: &Path, input: &Path, result: Option<&Path>) -> Opt
     };
     store::names_in(folder).ok()?.into_iter().find(is_other)
 }
-
-/// What the shards' names begin with, if `input` is an index: its own name up to `.safetensors`.
-fn index_stem(input: &Path) -> Option<String> {
-    let name = input.file_name().filter(|_| is_index(input))?.to_string_lossy();
-    name.split_once(".safetensors.index.").map(|(stem, _)| stem.to_owned())
-}
-
-const FOLDED: &str = ".folded.safetensors";
 
 /// The models behind `inputs`; what was passed over is said. That there is none is an error of the command line.
 pub(crate) fn find(
@@ -256,7 +249,7 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
     for task in tasks {
         let input = shown_path(&task.source.input);
         for output in task.outputs() {
-            if let Some(other) = seen.insert(real(&output), &task.source.input) {
+            if let Some(other) = seen.insert(absolute(&output), &task.source.input) {
                 let (other, output) = (shown_path(other), shown_path(&output));
                 return Err(UsageError(format!(
                     "{other} and {input} would both be written to {output}; fold them one by one"

@@ -1,8 +1,8 @@
 //! `bnfold-gpu verify`: a folded file against its original.
 
 use bnfold_gpu::checkpoint::Checkpoint;
-use bnfold_gpu::error::{counted, shown};
 use bnfold_gpu::plan::plan;
+use bnfold_gpu::text::{counted, shown};
 use bnfold_gpu::verify::{VerifyReport, verify};
 
 use super::arguments::VerifyArguments;

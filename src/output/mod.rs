@@ -10,6 +10,7 @@ mod index;
 mod layout;
 mod place;
 mod problem;
+mod record;
 mod style;
 mod target;
 mod temporary;
@@ -22,7 +23,11 @@ pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, Place, ShardLayout};
 pub use place::Same;
 pub use problem::OutputProblem;
+pub use record::{KEY, OtherResult, Record};
 pub use style::{NormPlan, Style, style_norms};
 pub use target::Replace;
 pub use temporary::folder_of;
 pub use whole::write_whole;
+
+/// How the name of a result ends that stands beside its original: `m.folded.safetensors`, for `m.safetensors`.
+pub const FOLDED: &str = ".folded.safetensors";
