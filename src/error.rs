@@ -10,10 +10,10 @@ mod text;
 use std::path::PathBuf;
 
 use text::{KEEP_ONE, not_finite};
-pub use text::{counted, shown};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::output::OutputProblem;
+pub use crate::text::{counted, shown};
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

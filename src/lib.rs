@@ -53,6 +53,7 @@ mod parallel;
 pub mod plan;
 pub mod report;
 pub mod store;
+pub mod text;
 pub mod verify;
 pub mod zoo;
 

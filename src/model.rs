@@ -14,11 +14,10 @@ use crate::error::{Error, Result};
 use crate::fold::{
     Engine, FoldOptions, FoldedLayer, ShiftStats, Storage, Style, check_shifts, compute_shifts, fold_layers,
 };
-use crate::output::{Destination, Files, Layout, Replace};
+use crate::output::{Destination, Files, Layout, Record, Replace};
 use crate::plan::{Plan, PlanSettings, Planned, follow, plan};
 use crate::report::ModelReport;
 use crate::store;
-use crate::zoo::Record;
 
 /// A plan to follow.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! rounds, each step once a round, so that a machine whose speed drifts is unfair to none of them; the first round warms
 //! caches and is not counted. Nothing is printed here, and what was written is removed again, whatever happens.
 
+mod report;
 mod run;
 mod statistics;
 pub mod synthetic;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use crate::checkpoint::Float;
 use crate::error::{Error, Result};
-use crate::report::bench::{BenchReport, Machine};
+pub use report::{BenchAdapter, BenchModel, BenchReport, Machine, Measurement, Step};
 pub use run::run;
 pub use statistics::Samples;
 pub use synthetic::Shape;

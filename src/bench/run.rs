@@ -6,13 +6,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{BenchDevice, BenchInput, BenchReport, BenchSettings, Samples, check_room, machine, synthetic};
+use super::report::{BenchAdapter, BenchModel, BenchReport, Measurement, Step};
+use super::{BenchDevice, BenchInput, BenchSettings, Samples, check_room, machine, synthetic};
 use crate::error::{Error, Result};
 use crate::fold::{Engine, FoldOptions};
 use crate::model::{Settings, fold_model};
 use crate::output::Replace;
 use crate::report::ModelReport;
-use crate::report::bench::{BenchAdapter, BenchModel, Measurement, Step};
 
 /// Measures.
 pub fn run(settings: &BenchSettings<'_>, device: BenchDevice) -> Result<BenchReport> {

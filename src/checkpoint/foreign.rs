@@ -3,7 +3,7 @@
 //! In: the beginning of a file whose header cannot be read. Out: what it looks like and what to do about it, if it is one of
 //! the things that are commonly found under a checkpoint's name. Nothing is decided here: the file is refused already.
 
-use crate::error::shown;
+use crate::text::shown;
 
 /// Bytes of a file that are looked at.
 pub(super) const BEGINNING: usize = 128;

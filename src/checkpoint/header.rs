@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::foreign::{BEGINNING, recognise};
 use super::{Dtype, Foreign, InputFile, Metadata};
-use crate::error::shown;
+use crate::text::shown;
 
 /// The longest header that readers accept (the `safetensors` crate's limit).
 pub const HEADER_LIMIT: u64 = 100_000_000;

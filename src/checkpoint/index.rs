@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 
 use super::foreign::{BEGINNING, recognise};
 use super::{Foreign, HEADER_LIMIT, InputFile};
-use crate::error::{Error, counted, shown};
+use crate::error::Error;
+use crate::text::{counted, shown};
 
 /// The longest index that is read: as long as a header, since both name every tensor once.
 pub const INDEX_LIMIT: u64 = HEADER_LIMIT;
@@ -106,13 +107,6 @@ pub enum IndexProblem {
         /// Where it should be.
         mapped: String,
     },
-}
-
-/// Whether a path is named like the index of a sharded checkpoint: `model.safetensors.index.json`, or with a variant as
-/// in `model.safetensors.index.fp16.json`.
-pub fn is_index(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    name.ends_with(".json") && name.contains(".safetensors.index.")
 }
 
 /// An index as it was written.

@@ -22,10 +22,11 @@ pub use file::InputFile;
 pub use foreign::Foreign;
 pub use header::{HEADER_LIMIT, HeaderProblem};
 pub(crate) use index::Part;
-pub use index::{INDEX_LIMIT, Index, IndexProblem, is_index};
+pub use index::{INDEX_LIMIT, Index, IndexProblem};
 
 use crate::error::{Error, Result};
 use crate::store;
+pub use crate::store::is_index;
 
 /// The free-text map that a safetensors header may carry under `__metadata__`.
 pub type Metadata = BTreeMap<String, String>;

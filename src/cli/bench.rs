@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bnfold_gpu::bench::{BenchDevice, BenchInput, BenchSettings, run as measure};
 use bnfold_gpu::checkpoint::is_index;
-use bnfold_gpu::error::shown;
 use bnfold_gpu::store;
+use bnfold_gpu::text::shown;
 use bnfold_gpu::{Device, Error};
 
 use super::arguments::BenchArguments;

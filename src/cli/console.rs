@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use bnfold_gpu::error::shown;
+use bnfold_gpu::text::shown;
 
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";

@@ -7,7 +7,7 @@ use super::{Status, console};
 #[cfg(feature = "gpu")]
 pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
     use bnfold_gpu::fold::gpu::{AdapterSummary, Wanted, adapters, pick};
-    use bnfold_gpu::report::human::bytes;
+    use bnfold_gpu::text::bytes;
 
     #[derive(serde::Serialize)]
     struct Devices {

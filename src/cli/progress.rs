@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bnfold_gpu::Error;
-use bnfold_gpu::error::shown;
 use bnfold_gpu::report::{Outcome, Totals};
+use bnfold_gpu::text::{bytes, shown};
 use bnfold_gpu::zoo::{Observer, Task};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -201,7 +201,7 @@ impl<'a> Progress<'a> {
         *said = Instant::now();
         let (done, all) = (self.bytes.load(Ordering::Relaxed), self.tasks.iter().map(|task| task.source.bytes).sum());
         let left = remaining(self.started.elapsed(), done, all);
-        let (done, all) = (bnfold_gpu::report::human::bytes(done), bnfold_gpu::report::human::bytes(all));
+        let (done, all) = (bytes(done), bytes(all));
         let models = self.models.load(Ordering::Relaxed);
         console::note(&format!("{models} of {} models, {done} of {all}, about {left} s left", self.tasks.len()));
     }

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use bnfold_gpu::Error;
-use bnfold_gpu::error::shown;
 use bnfold_gpu::output::{Replace, folder_of, write_whole};
 use bnfold_gpu::report::{Ended, Outcome, RunReport, html};
-use bnfold_gpu::store;
-use bnfold_gpu::zoo::real;
+use bnfold_gpu::store::{self, absolute};
+use bnfold_gpu::text::shown;
 
 /// Why a report cannot be written; nothing was lost.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +119,10 @@ fn takes_a_file(path: &Path) -> Result<(), ReportError> {
 
 /// No result, and no file that is copied, has the report's name or needs it for a folder.
 fn is_no_output(path: &Path, mut outputs: impl Iterator<Item = PathBuf>) -> Result<(), ReportError> {
-    let own = real(path);
-    match outputs.find(|output| real(output).starts_with(&own)) {
+    let own = absolute(path);
+    match outputs.find(|output| absolute(output).starts_with(&own)) {
         Some(output) => {
-            let problem = match real(&output) == own {
+            let problem = match absolute(&output) == own {
                 true => "is where a result of this run goes".to_owned(),
                 false => format!("would have to be a folder for {}", shown(&output.to_string_lossy())),
             };

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bnfold_gpu::checkpoint::is_index;
-use bnfold_gpu::error::shown;
 use bnfold_gpu::fold::Engine;
-use bnfold_gpu::job::{FOLDED_SUFFIX, Opened};
-use bnfold_gpu::store;
-use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, real, same_content};
+use bnfold_gpu::job::Opened;
+use bnfold_gpu::output::FOLDED;
+use bnfold_gpu::store::{self, absolute};
+use bnfold_gpu::text::shown;
+use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, same_content};
 use bnfold_gpu::{Device, Error, Options, PlanSource};
 use globset::{Glob, GlobSetBuilder};
 
@@ -102,7 +103,7 @@ fn beside(sources: Vec<Source>) -> Vec<Task> {
         let whole = source.place.as_os_str();
         let is_checkpoint = source.place.extension().is_some_and(|extension| extension == "safetensors");
         let mut name = source.place.file_stem().filter(|_| is_checkpoint).unwrap_or(whole).to_owned();
-        name.push(FOLDED_SUFFIX);
+        name.push(FOLDED);
         Task { output: source.input.with_file_name(name), source, make_folder: false, same_as: None }
     };
     sources.into_iter().map(task).collect()
@@ -120,7 +121,7 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
     for task in tasks {
         let input = shown_path(&task.source.input);
         for output in task.outputs() {
-            if let Some(other) = seen.insert(real(&output), &task.source.input) {
+            if let Some(other) = seen.insert(absolute(&output), &task.source.input) {
                 let (other, output) = (shown_path(other), shown_path(&output));
                 return Err(UsageError(format!(
                     "{other} and {input} would both be written to {output}; fold them one by one"

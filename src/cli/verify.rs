@@ -2,7 +2,7 @@
 
 use bnfold_gpu::Job;
 use bnfold_gpu::checkpoint::Checkpoint;
-use bnfold_gpu::error::{counted, shown};
+use bnfold_gpu::text::{counted, shown};
 use bnfold_gpu::verify::{VerifyReport, verify};
 
 use super::arguments::VerifyArguments;

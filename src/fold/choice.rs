@@ -12,7 +12,7 @@
 //! taken where that no longer shows, [`MOST_LOSS`] of the time, and never where its transfers are the slower part.
 
 use super::gpu::AdapterSummary;
-use crate::report::human;
+use crate::text;
 
 /// Seconds from asking the system for adapters to the first dispatch, with the pipelines made for it: 0.04 to 0.1 where it was measured.
 const OPENING: f64 = 0.08;
@@ -54,7 +54,7 @@ pub enum Choice {
 /// takes longer than a small model.
 pub fn choose(bytes: u64, adapter: impl FnOnce() -> Result<AdapterSummary, String>) -> Choice {
     let cpu = |reason: String| Choice::Cpu { reason };
-    let size = human::bytes(bytes);
+    let size = text::bytes(bytes);
     if loss(bytes, FILE) > MOST_LOSS {
         return cpu(format!("{size} are too few to make up for opening a GPU"));
     }

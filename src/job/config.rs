@@ -10,13 +10,11 @@ use serde_json::Value;
 
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::Error;
+use crate::output::FOLDED;
 use crate::store;
 
 /// The longest `config.json` that is read; real ones take a few kilobytes.
 const LIMIT: u64 = 16 << 20;
-
-/// How a result's name ends that stands beside its original.
-pub const FOLDED_SUFFIX: &str = ".folded.safetensors";
 
 /// What lies beside a checkpoint.
 #[derive(Debug, Default)]
@@ -81,7 +79,7 @@ fn another_checkpoint(folder: &Path, input: &Path, result: Option<&Path>) -> Opt
     let is_result = |name: &str| {
         let is_there =
             |result: &Path| store::real(&folder.join(name)).is_some_and(|path| store::real(result) == Some(path));
-        name.ends_with(FOLDED_SUFFIX) || result.is_some_and(is_there)
+        name.ends_with(FOLDED) || result.is_some_and(is_there)
     };
     let is_other = |name: &String| {
         let is_input = Some(OsStr::new(name)) == input.file_name();

@@ -12,7 +12,6 @@ mod zoo;
 
 use std::path::{Path, PathBuf};
 
-pub use config::FOLDED_SUFFIX;
 pub use device::{Device, Opened};
 pub use options::Options;
 pub use zoo::Zoo;

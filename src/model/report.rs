@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Model;
-use crate::error::{counted, shown};
 use crate::fold::{FoldStats, FoldedLayer, ShiftStats, Style};
 use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
+use crate::text::{counted, shown};
 
 /// What was done, stage by stage.
 pub(super) struct Work<'w> {

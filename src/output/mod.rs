@@ -11,6 +11,7 @@ mod layout;
 mod norm_tensors;
 mod place;
 mod problem;
+mod record;
 mod target;
 mod temporary;
 mod unfolded;
@@ -22,6 +23,10 @@ pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, ShardLayout};
 pub use place::Same;
 pub use problem::OutputProblem;
+pub use record::{KEY, OtherResult, Record};
 pub use target::Replace;
 pub use temporary::folder_of;
 pub use whole::write_whole;
+
+/// How the name of a result ends that stands beside its original: `m.folded.safetensors`, for `m.safetensors`.
+pub const FOLDED: &str = ".folded.safetensors";

@@ -3,8 +3,8 @@
 //! In: what is at the output's place, or what its name and header would be. Out: a reason, to which
 //! [`Error::Output`](crate::Error::Output) adds the path.
 
-use crate::error::shown;
-use crate::zoo::OtherResult;
+use super::OtherResult;
+use crate::text::shown;
 
 /// What is wrong with an output, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::catalogue::{Catalogue, Known};
 use super::eps::is_eps;
-use crate::error::shown;
 use crate::network::EpsSource;
+use crate::text::shown;
 
 /// Fields of a transformers `config.json` that give a batch norm's eps, with the model types where the name says
 /// otherwise. Sources: transformers 5.23.0, `configuration_*.py` and the `nn.BatchNorm2d(..., eps=config.X)` that read

@@ -218,7 +218,8 @@ fn eps_of(stated: f64, code: Option<&str>, words: Option<String>, found: Sourced
         Some(code) if code == found.source.code() && !is_edited => found,
         // The number was changed, its source was not.
         Some(code) if code == found.source.code() => SourcedEps { value: stated, source: EpsSource::Plan(None) },
-        _ => SourcedEps { value: stated, source: EpsSource::Plan(words) },
+        Some(code) => SourcedEps { value: stated, source: EpsSource::saved(code, words.unwrap_or_default()) },
+        None => SourcedEps { value: stated, source: EpsSource::Plan(words) },
     }
 }
 

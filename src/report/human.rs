@@ -6,15 +6,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use super::{Layers, Lint, ModelReport, Outcome, Seconds, Totals, Verification};
-use crate::error::{counted, shown};
 use crate::fold::Style;
 use crate::network::names;
 use crate::plan::{Action, FoldLine, Layer, Plan};
-
-/// Bytes with a decimal unit.
-pub fn bytes(bytes: u64) -> String {
-    indicatif::DecimalBytes(bytes).to_string()
-}
+use crate::text::{bytes, counted, shown};
 
 impl Display for ModelReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

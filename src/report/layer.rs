@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::channels::{Channels, Spread};
 use super::lint::{self, LARGE_SCALE, Lint};
 use crate::fold::{FoldedLayer, Range};
 use crate::network::Op;
@@ -14,9 +15,6 @@ pub const BINS_A_DECADE: i32 = 10;
 
 /// Scales beyond 10^12 or below 10^-12 are counted at the ends of the histogram.
 const OUTERMOST_BIN: i32 = 12 * BINS_A_DECADE;
-
-/// Channels that are listed by number; their count is always whole.
-const LISTED: usize = 32;
 
 /// One norm and the layer it was folded into.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,17 +47,6 @@ pub struct LayerReport {
     pub weights: Option<Weights>,
 }
 
-/// Magnitudes of one number a channel. A value that is not finite is `null` in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spread {
-    /// Smallest.
-    pub min: f64,
-    /// Median: the upper one of an even number.
-    pub median: f64,
-    /// Largest.
-    pub max: f64,
-}
-
 /// The scales of a layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScaleReport {
@@ -77,15 +64,6 @@ pub struct Histogram {
     pub first: i32,
     /// Channels in that bin and in those after it.
     pub counts: Vec<u64>,
-}
-
-/// Some channels of a layer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Channels {
-    /// How many.
-    pub count: u64,
-    /// The first of them, by number.
-    pub first: Vec<u64>,
 }
 
 /// The values of a weight before and after folding.
@@ -109,20 +87,6 @@ pub struct WeightRange {
     pub channels: Spread,
 }
 
-impl Spread {
-    /// Of the magnitudes of `values`; zeros if there are none.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Spread {
-        let mut values = values.into_iter().map(f64::abs).collect::<Vec<_>>();
-        if values.is_empty() {
-            return Spread { min: 0.0, median: 0.0, max: 0.0 };
-        }
-        let middle = values.len() / 2;
-        let (below, &mut median, above) = values.select_nth_unstable_by(middle, f64::total_cmp);
-        let min = below.iter().copied().fold(median, f64::min);
-        Spread { min, median, max: above.iter().copied().fold(median, f64::max) }
-    }
-}
-
 impl Histogram {
     /// Of the magnitudes of `scales`.
     pub fn of(scales: &[f64]) -> Histogram {
@@ -140,20 +104,6 @@ impl Histogram {
 fn bin(magnitude: f64) -> i32 {
     let bin = (magnitude.log10() * f64::from(BINS_A_DECADE)).floor() as i32;
     bin.clamp(-OUTERMOST_BIN, OUTERMOST_BIN - 1)
-}
-
-impl Channels {
-    /// The channels of `values` that `are` such.
-    pub fn that<T: Copy>(values: impl IntoIterator<Item = T>, are: impl Fn(T) -> bool) -> Channels {
-        let mut found = Channels::default();
-        for (channel, _) in (0..).zip(values).filter(|&(_, value)| are(value)) {
-            found.count += 1;
-            if found.first.len() < LISTED {
-                found.first.push(channel);
-            }
-        }
-        found
-    }
 }
 
 impl WeightRange {
@@ -220,18 +170,5 @@ mod tests {
         assert_eq!(Histogram::of(&[0.0, 0.0]), Histogram::default());
         let ends = Histogram::of(&[1e-300, 1e300]);
         assert_eq!((ends.first, ends.counts.len()), (-OUTERMOST_BIN, 2 * OUTERMOST_BIN as usize));
-    }
-
-    #[test]
-    fn a_spread_is_of_magnitudes() {
-        assert_eq!(Spread::of([-3.0, 1.0, 2.0]), Spread { min: 1.0, median: 2.0, max: 3.0 });
-        assert_eq!(Spread::of([4.0, 1.0, -2.0, 3.0]), Spread { min: 1.0, median: 3.0, max: 4.0 });
-        assert_eq!(Spread::of([]), Spread { min: 0.0, median: 0.0, max: 0.0 });
-    }
-
-    #[test]
-    fn channels_are_counted_whole_and_listed_in_part() {
-        let channels = Channels::that(0..100, |channel| channel % 2 == 1);
-        assert_eq!((channels.count, channels.first.len(), channels.first[1]), (50, LISTED, 3));
     }
 }

@@ -5,9 +5,9 @@
 
 use serde::Serialize;
 
-use super::layer::{Channels, Spread};
-use crate::error::counted;
+use super::channels::{Channels, Spread};
 use crate::fold::Range;
+use crate::text::counted;
 
 /// A running variance of at most this many eps: from here on eps is ten elevenths of what is under the root or more, and the
 /// scale is gamma / sqrt(eps) within 5 %, whatever the data. In trained networks a variance of one eps is nothing rare.

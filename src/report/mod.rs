@@ -2,7 +2,7 @@
 //!
 //! In: the figures of a model. Out: JSON lines, text for people or a page for a browser. Units are in the names.
 
-pub mod bench;
+pub mod channels;
 pub mod html;
 pub mod human;
 pub mod layer;

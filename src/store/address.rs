@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::names::index_stem;
+
 const SCHEMES: [&str; 5] = ["s3", "gs", "az", "http", "https"];
 
 /// Whether a path is a URL of an object store or a web server.
@@ -23,7 +25,7 @@ pub fn is_folder(path: &Path) -> bool {
         Some((scheme, _)) if is_web(scheme) => false,
         Some((_, rest)) => {
             let name = rest.rsplit('/').next().unwrap_or_default();
-            !rest.contains('/') || !(name.ends_with(".safetensors") || name.contains(".safetensors.index."))
+            !rest.contains('/') || !(name.ends_with(".safetensors") || index_stem(path).is_some())
         }
     }
 }

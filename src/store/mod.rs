@@ -5,6 +5,7 @@
 //! come here. Without the feature `cloud` there is nothing behind these functions but an error that says so.
 
 mod address;
+mod names;
 
 #[cfg(feature = "cloud")]
 mod blocks;
@@ -28,6 +29,7 @@ pub(crate) use absent::{Object, check_writable, is_same, length, list, publish};
 pub use address::{conceal, is_folder, is_url, redacted};
 #[cfg(feature = "cloud")]
 pub(crate) use listing::{is_same, length, list, remove};
+pub use names::{index_stem, is_index};
 #[cfg(feature = "cloud")]
 pub(crate) use object::Object;
 #[cfg(feature = "cloud")]
@@ -78,6 +80,20 @@ pub fn names_in(folder: &Path) -> Result<Vec<String>> {
 /// The path by which a file is told from others: symlinks are resolved, a URL is what it is. `None` if there is nothing.
 pub fn real(path: &Path) -> Option<PathBuf> {
     if is_url(path) { Some(path.to_owned()) } else { std::fs::canonicalize(path).ok() }
+}
+
+/// The place that a path names: its folder with links resolved, as far as there is one, and what follows. Two paths of one
+/// place are equal.
+pub fn absolute(path: &Path) -> PathBuf {
+    if is_url(path) {
+        return path.to_owned();
+    }
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return path };
+    match std::fs::canonicalize(folder) {
+        Ok(folder) => folder.join(name),
+        Err(_) => absolute(folder).join(name),
+    }
 }
 
 /// Whether something stands at `path`, a link that leads nowhere included.

@@ -16,7 +16,8 @@ use super::filter::Filter;
 use super::parts::{Indices, beside, index_shards, model_of_shard};
 use crate::checkpoint::is_index;
 use crate::error::{Error, Result};
-use crate::store::{self, Listed};
+use crate::output::FOLDED;
+use crate::store::{self, Listed, absolute};
 
 /// One model of a zoo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub struct Found {
 /// of the zoo.
 pub fn discover(inputs: &[PathBuf], filter: &Filter, output: Option<&Path>) -> Result<Found> {
     let mut found = Found::default();
-    let output = output.map(real);
+    let output = output.map(absolute);
     for input in inputs {
         if store::is_folder(input) {
             // One folder: its content. One of several: under its own name, as `cp -r A B OUT` does.
@@ -80,7 +81,7 @@ impl Found {
     /// two indices that share a shard only the first is folded.
     fn settle_shards(&mut self) {
         let shards = |source: &Source| {
-            let shards = source.shards.iter().map(|shard| real(&source.input.with_file_name(shard)));
+            let shards = source.shards.iter().map(|shard| absolute(&source.input.with_file_name(shard)));
             shards.collect::<Vec<_>>()
         };
         let mut owners: HashMap<PathBuf, PathBuf> = HashMap::new();
@@ -95,7 +96,7 @@ impl Found {
             owners.extend(shards.into_iter().map(|shard| (shard, source.input.clone())));
             kept.push(source);
         }
-        kept.retain(|source| match owners.get(&real(&source.input)) {
+        kept.retain(|source| match owners.get(&absolute(&source.input)) {
             Some(index) => {
                 let (part, index) = (source.input.display(), index.display());
                 self.notes.push(format!("{part}: passed over, it is a part of the model of {index}"));
@@ -131,20 +132,6 @@ fn name_of(path: &Path) -> Result<std::ffi::OsString> {
     }
     let real = std::fs::canonicalize(path).map_err(Error::io("find", path))?;
     Ok(real.file_name().unwrap_or_else(|| OsStr::new("root")).to_owned())
-}
-
-/// The place that a path names: its folder with links resolved, as far as there is one, and what follows. Two paths of one
-/// place are equal.
-pub fn real(path: &Path) -> PathBuf {
-    if store::is_url(path) {
-        return path.to_owned();
-    }
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return path };
-    match std::fs::canonicalize(folder) {
-        Ok(folder) => folder.join(name),
-        Err(_) => real(folder).join(name),
-    }
 }
 
 /// What is known about a model without opening its checkpoint. Whatever is missing shows when it is opened.
@@ -330,7 +317,7 @@ fn is_checkpoint(path: &Path) -> bool {
 
 /// `m.safetensors`, for the path `m.folded.safetensors`.
 fn original_of(path: &Path) -> Option<PathBuf> {
-    let stem = path.file_name()?.to_str()?.strip_suffix(".folded.safetensors")?;
+    let stem = path.file_name()?.to_str()?.strip_suffix(FOLDED)?;
     Some(path.with_file_name(format!("{stem}.safetensors")))
 }
 

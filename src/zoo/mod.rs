@@ -18,10 +18,10 @@ mod run;
 mod share;
 mod sidecars;
 
-pub use discover::{Found, Sidecar, Source, discover, real};
+pub use discover::{Found, Sidecar, Source, discover};
 pub use engines::Engines;
 pub use filter::Filter;
-pub use record::{KEY, OtherResult, Record};
+pub use record::record;
 pub use run::{Observer, Run, Task};
 pub use share::Share;
 pub use sidecars::{beside, copy, same_content};

@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::discover::real;
 use crate::checkpoint::{Checkpoint, Index, is_index};
-use crate::store;
+use crate::store::{self, absolute, index_stem};
 
 /// The shards that an index names; `None` if it cannot be read, which shows when it is opened.
 pub(super) fn index_shards(index: &Path) -> Option<Vec<String>> {
@@ -33,8 +32,8 @@ impl Indices {
         match index_shards(index) {
             None => self.broken.extend(model.map(|model| (model, index.to_owned()))),
             Some(shards) => {
-                let shards = shards.iter().map(|shard| real(&index.with_file_name(shard))).collect::<Vec<_>>();
-                let series = shards.iter().filter_map(|shard| model_of_shard(shard)).chain(model.map(|m| real(&m)));
+                let shards = shards.iter().map(|shard| absolute(&index.with_file_name(shard))).collect::<Vec<_>>();
+                let series = shards.iter().filter_map(|shard| model_of_shard(shard)).chain(model.map(|m| absolute(&m)));
                 self.series.extend(series.map(|model| (model, index.to_owned())));
                 self.shards.extend(shards.into_iter().map(|shard| (shard, index.to_owned())));
             }
@@ -43,12 +42,12 @@ impl Indices {
 
     /// The index that names `path` as one of its shards.
     pub(super) fn naming(&self, path: &Path) -> Option<&Path> {
-        self.shards.get(&real(path)).map(PathBuf::as_path)
+        self.shards.get(&absolute(path)).map(PathBuf::as_path)
     }
 
     /// The index of the series that `path` belongs to by its name, if it holds no tensor that an index could name.
     pub(super) fn left_without_tensors(&self, path: &Path) -> Option<&Path> {
-        let index = self.series.get(&model_of_shard(&real(path))?)?;
+        let index = self.series.get(&model_of_shard(&absolute(path))?)?;
         Checkpoint::open(path).is_ok_and(|shard| shard.tensors().is_empty()).then_some(index)
     }
 
@@ -93,7 +92,7 @@ pub(super) fn beside<'a>(path: &Path, known: &'a mut HashMap<PathBuf, Indices>) 
 
 /// The path of the model that an index is of, by its name alone.
 fn model_of_index(path: &Path) -> Option<PathBuf> {
-    let (stem, _) = path.file_name()?.to_str()?.split_once(".safetensors.index.")?;
+    let stem = index_stem(path)?;
     Some(path.with_file_name(format!("{stem}.safetensors")))
 }
 

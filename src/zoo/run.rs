@@ -11,15 +11,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::{Engines, Record, Source};
+use super::{Engines, Source, record};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Settings};
-use crate::output::{OutputProblem, Replace, copy_files, result_files};
+use crate::output::{OutputProblem, Record, Replace, copy_files, result_files};
 use crate::parallel;
 use crate::report::{FailureReport, Outcome};
 use crate::store;
+use crate::text::panic_message;
 
 /// One model and where its result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,11 +125,8 @@ impl Run<'_> {
     /// One task; an `Err` ends the whole run.
     fn isolated(&self, task: usize, threads: usize) -> Result<Outcome> {
         let input = &self.tasks[task].source.input;
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads))).unwrap_or_else(|panic| {
-            let words = panic.downcast_ref::<String>().map(String::as_str);
-            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(Error::Bug { path: input.clone(), what: words.to_owned() })
-        });
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
+            .unwrap_or_else(|panic| Err(Error::Bug { path: input.clone(), what: panic_message(&*panic) }));
         match outcome {
             Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => Err(error),
             Err(error) => Ok(Outcome::Failed(FailureReport { input: input.clone(), error: error.to_string() })),
@@ -145,7 +143,7 @@ impl Run<'_> {
         let checkpoint = Checkpoint::open(&source.input)?;
         let skipped = |reason| Outcome::Skipped { input: source.input.clone(), output: output.clone(), reason };
         if self.resume {
-            let record = Record::of(&checkpoint, &settings, options)?;
+            let record = record(&checkpoint, &settings, options)?;
             if settings.replace == Replace::Never && is_done(&checkpoint, output, &record)? {
                 return Ok(skipped(DONE.to_owned()));
             }

@@ -113,7 +113,7 @@ fn what_plan_prints_is_what_plan_takes() {
     let expected = json!({
         "norm": "bn", "action": "fold", "op": "conv", "weight": "conv.weight", "bias": "conv.bias",
         "bias_exists": false, "channels": 4, "groups": 1, "dtype": "F32", "eps": 1e-5, "eps_source": "plan",
-        "evidence": [],
+        "eps_code": "plan", "evidence": [], "evidence_codes": [],
     });
     let json = completed.json();
     assert_eq!(json["layers"][0], expected);

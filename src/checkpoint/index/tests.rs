@@ -97,15 +97,6 @@ fn what_is_no_index_is_refused() {
     Index::parse(deep.as_bytes()).unwrap_err();
 }
 
-#[test]
-fn names_of_indexes_are_told_from_others() {
-    let good = ["model.safetensors.index.json", "a/model.safetensors.index.fp16.json", "m.fp16.safetensors.index.json"];
-    assert!(good.iter().all(|name| is_index(Path::new(name))));
-    let others =
-        ["model.safetensors", "index.json", "pytorch_model.bin.index.json", "model.safetensors.index", "x.json", "/"];
-    assert!(!others.iter().any(|name| is_index(Path::new(name))));
-}
-
 proptest! {
     #[test]
     fn no_mutation_panics(at in 0..GOOD.len(), byte: u8, cut in 0..GOOD.len()) {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::{Error, Result, counted};
+use crate::error::{Error, Result};
+use crate::text::{counted, panic_message};
 
 /// A dispatch of one batch takes milliseconds; a device that needs longer than this is taken for hung.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -181,7 +182,7 @@ impl Device {
         let (device, queue) =
             catch_unwind(AssertUnwindSafe(|| pollster::block_on(adapter.request_device(&descriptor))))
                 .map_err(|panic| Error::Gpu {
-                    reason: format!("opening {} panicked: {}", summary.name, words(&panic)),
+                    reason: format!("opening {} panicked: {}", summary.name, panic_message(&*panic)),
                 })?
                 .map_err(|error| Error::Gpu { reason: format!("{} cannot be opened: {error}", summary.name) })?;
         let failure = Arc::new(Mutex::new(None));
@@ -214,7 +215,8 @@ impl Device {
                 scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect::<Vec<_>>();
             (done, errors)
         }));
-        let (done, errors) = outcome.map_err(|panic| fail(format!("the driver panicked: {}", words(&panic))))?;
+        let (done, errors) =
+            outcome.map_err(|panic| fail(format!("the driver panicked: {}", panic_message(&*panic))))?;
         if let Some(error) = errors.first() {
             return Err(fail(error.to_string()));
         }
@@ -237,12 +239,6 @@ impl Device {
         let device = self.device.clone();
         move || device.destroy()
     }
-}
-
-/// A panic's message.
-fn words(panic: &Box<dyn std::any::Any + Send>) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("no message").to_owned()
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::architecture;
 use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
-use crate::error::{counted, shown};
 use crate::network::{EpsSource, Inventory, Norm};
+use crate::text::{counted, shown};
 
 /// What the user and the checkpoint's surroundings say about eps.
 #[derive(Debug, Default, Clone)]

@@ -5,9 +5,10 @@
 
 use super::EpsLookup;
 use crate::checkpoint::Checkpoint;
-use crate::error::{Result, counted, shown};
+use crate::error::Result;
 use crate::network::Fold;
 use crate::plan::Plan;
+use crate::text::{counted, shown};
 
 /// An assumed eps and how much is at stake.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,8 @@
 use std::io::{self, Write};
 
 use super::text::{Escaped, duration, grouped, moment};
-use crate::error::counted;
-use crate::report::human::bytes;
 use crate::report::{Ended, Outcome, RunReport, Totals};
+use crate::text::{bytes, counted};
 
 /// The run in one line.
 pub(super) fn headline(run: &RunReport) -> String {

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::text::{Escaped, grouped};
-use crate::report::human::bytes;
 use crate::report::{ModelReport, Outcome, RunReport, Seconds};
+use crate::text::bytes;
 
 /// What rows can be filtered by: a tag and its name.
 const TAGS: [(&str, &str); 8] = [

@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
 
-use crate::error::shown;
+use crate::text::shown;
 
 /// A text with everything that HTML or a direction of writing could make something else of escaped; right between tags
 /// and between quotes.
@@ -26,7 +26,11 @@ impl Display for Escaped<'_> {
 
 /// `1234567` as `1,234,567`.
 pub(super) fn grouped(number: impl TryInto<u64>) -> String {
-    indicatif::HumanCount(number.try_into().unwrap_or(u64::MAX)).to_string()
+    let digits = number.try_into().unwrap_or(u64::MAX).to_string();
+    let (first, rest) = digits.split_at(digits.len() % 3);
+    let groups = rest.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group));
+    let groups = std::iter::once(first.into()).chain(groups).filter(|group| !group.is_empty());
+    groups.collect::<Vec<_>>().join(",")
 }
 
 /// A time that is read at a glance: `0.42 s`, `3 min 12 s`, `2 h 5 min`.
@@ -39,15 +43,25 @@ pub(super) fn duration(time: Duration) -> String {
     }
 }
 
-/// A moment in universal time: `2026-03-01 12:30 UTC`.
+/// A moment in universal time: `2026-03-01 12:30 UTC`; the epoch's beginning for anything before it.
 pub(super) fn moment(time: SystemTime) -> String {
-    // `2026-03-01T12:30:05Z`; what lies beyond the year 9999 cannot be shown.
-    let moment = humantime::format_rfc3339_seconds(time.max(SystemTime::UNIX_EPOCH));
-    let mut text = String::new();
-    match write!(text, "{moment}") {
-        Ok(()) => format!("{} {} UTC", &text[..10], &text[11..16]),
-        Err(_) => "unknown".to_owned(),
-    }
+    let minutes = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
+    let (year, month, day) = date(minutes / (24 * 60));
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60 % 24, minutes % 60)
+}
+
+/// Year, month and day, `days` after the first of January 1970: the Gregorian calendar counted from a first of March, so
+/// that a leap day ends its year (Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`).
+fn date(days: u64) -> (u64, u64, u64) {
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let days = days + 719_468;
+    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (400 * era + year + next, month, day)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! 6 REPORT: what a benchmark measured, as data and as text.
+//! BENCH: what a benchmark measured, as data and as text.
 //!
 //! In: samples and the machine they were taken on. Out: JSON whose keys are stable, or a table. A software adapter is
 //! called one, and no figure of it is given as a GPU's.
@@ -7,9 +7,8 @@ use std::fmt::{self, Display};
 
 use serde::Serialize;
 
-use super::human::bytes;
-use crate::bench::{Samples, Shape};
-use crate::error::shown;
+use super::{Samples, Shape};
+use crate::text::{bytes, shown};
 
 /// One benchmark.
 #[derive(Debug, Clone, PartialEq, Serialize)]
