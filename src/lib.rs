@@ -14,7 +14,7 @@
 //! let job = Job::new("tests/data/digits-resnet.safetensors").device(Device::Cpu);
 //! let mut plan = job.plan()?;
 //! // The stem's norm stays.
-//! plan.layers[0].action = Action::Keep { reason: "to be fine-tuned".to_owned() };
+//! plan.layers[0].action = Action::Keep("to be fine-tuned".into());
 //! let report = job.follow(plan).write(output)?;
 //! assert_eq!((report.layers.folded, report.layers.kept), (11, 1));
 //! println!("{report}");

@@ -67,7 +67,8 @@ fn explained<'a>(
         found.extend(explanation.map(|explanation| format!("{}: {explanation}\n", input.display())));
     }
     if found.is_empty() {
-        anyhow::bail!("no checkpoint has a norm `{norm}`; `bnfold-gpu plan -v` lists the norms of a checkpoint");
+        let problem = format!("--explain {norm}: no checkpoint has a norm of this name; `bnfold-gpu plan -v` lists them");
+        return Err(settings::UsageError(problem).into());
     }
     console::data(&found.join("\n"))?;
     Ok(Status::Done)

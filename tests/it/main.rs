@@ -59,6 +59,8 @@ mod library;
 mod pieces;
 // Plans that users edit, and the line that is named when they do not fit.
 mod plan_files;
+// Why a norm is folded or stays.
+mod explain;
 // Files that cannot be read, or only just.
 mod reading;
 // Networks that others trained.
