@@ -12,7 +12,7 @@
 //! 6. [`report`] says what happened.
 //!
 //! [`mod@bench`] measures them beside a plain copy. [`model`] strings them together for one model, [`zoo`] runs many,
-//! [`store`] is where paths that are URLs lead:
+//! [`store`] is where files are, on this machine or under a URL:
 //!
 //! ```
 //! use std::path::Path;

@@ -15,7 +15,7 @@ use crate::output::{Files, Layout, NormPlan, Record, Replace, Style, style_norms
 use crate::plan::{PlanSettings, Planned, plan_on};
 use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
-use crate::store;
+use crate::store::Location;
 
 /// How a model is folded: the resolved command line.
 #[derive(Debug, Clone)]
@@ -60,8 +60,8 @@ impl Default for Settings<'_> {
 
 /// Folds the checkpoint at `input` into `output`: [`Model::plan_on`] and [`Model::fold_into`] in one call.
 pub fn fold_model(
-    input: &Path,
-    output: &Path,
+    input: impl Into<Location>,
+    output: impl Into<Location>,
     settings: Settings<'_>,
     engine: &mut Engine,
     options: FoldOptions<'_>,
@@ -81,7 +81,7 @@ pub struct Model<'a> {
 
 impl<'a> Model<'a> {
     /// Reads the header of the checkpoint at `input` and plans it. No device is needed, and nothing is written.
-    pub fn open(input: &Path, settings: Settings<'a>) -> Result<Model<'a>> {
+    pub fn open(input: impl Into<Location>, settings: Settings<'a>) -> Result<Model<'a>> {
         Model::plan(Checkpoint::open(input)?, settings)
     }
 
@@ -105,12 +105,23 @@ impl<'a> Model<'a> {
 
     /// Folds it into `output`: a file; for a sharded model the index to write, beside which its shards go under their own
     /// names.
-    pub fn fold_into(&self, output: &Path, engine: &mut Engine, options: FoldOptions<'_>) -> Result<ModelReport> {
+    pub fn fold_into(
+        &self,
+        output: impl Into<Location>,
+        engine: &mut Engine,
+        options: FoldOptions<'_>,
+    ) -> Result<ModelReport> {
         self.fold(output, engine, options)?.publish()
     }
 
     /// The same without the last step: everything is written, but nothing has its name. The engine is not needed any more.
-    pub fn fold<'m>(&'m self, output: &Path, engine: &mut Engine, options: FoldOptions<'m>) -> Result<Finished<'m>> {
+    pub fn fold<'m>(
+        &'m self,
+        output: impl Into<Location>,
+        engine: &mut Engine,
+        options: FoldOptions<'m>,
+    ) -> Result<Finished<'m>> {
+        let output = output.into();
         let Model { checkpoint, planned, settings, .. } = self;
         let (device, adapter) = (engine.device(), engine.adapter());
 
@@ -123,12 +134,12 @@ impl<'a> Model<'a> {
             layout.shards.iter_mut().for_each(|shard| record.put_into(&mut shard.metadata, planned));
         }
 
-        if let Some(folder) = output.parent().filter(|_| settings.make_folder && !store::is_url(output)) {
+        if let Some(folder) = output.folder().as_file().filter(|_| settings.make_folder) {
             std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
         }
-        let is_this = settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
-        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
-        let files = Files::create(output, checkpoint, &layout, &planned.folds, settings.replace, same)?;
+        let is_this = settings.record.as_ref().map(|record| |at: &Location| record.is_carried_by(at));
+        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
+        let files = Files::create(&output, checkpoint, &layout, &planned.folds, settings.replace, same)?;
         let timed = Instant::now();
         files.write_unfolded(checkpoint, &layout, options)?;
         let copy_time = timed.elapsed();
@@ -144,7 +155,7 @@ impl<'a> Model<'a> {
         let (layers, lints) = layer_reports(planned, &plans, &shifts, &stats.ranges, stored_as);
         let report = ModelReport {
             input: checkpoint.path().to_owned(),
-            output: output.to_owned(),
+            output: output.path().to_owned(),
             device,
             adapter,
             elements: stats.elements,
@@ -215,8 +226,8 @@ impl Finished<'_> {
         let Finished { model, files, mut report, cancelled } = self;
         let timed = Instant::now();
         model.checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
-        let is_this = model.settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
-        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
+        let is_this = model.settings.record.as_ref().map(|record| |at: &Location| record.is_carried_by(at));
+        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
         files.commit(same, model.settings.sync, cancelled)?;
         report.seconds.commit = timed.elapsed().as_secs_f64();
         report.seconds.total = model.began.elapsed().as_secs_f64();

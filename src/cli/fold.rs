@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bnfold_gpu::Error;
 use bnfold_gpu::fold::FoldOptions;
 use bnfold_gpu::model::Settings;
-use bnfold_gpu::output::{Replace, folder_of};
+use bnfold_gpu::output::Replace;
 use bnfold_gpu::report::{FailureReport, Outcome};
-use bnfold_gpu::store;
+use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Source, Task};
 
 use super::arguments::FoldArguments;
@@ -24,13 +24,13 @@ const MOST_JOBS: usize = 8;
 pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
-    destination::check_output(&arguments.input, arguments.output.as_deref())?;
+    destination::check_output(&arguments.input, arguments.output.as_ref())?;
     let Found { sources, sidecars, failures, .. } = find(arguments)?;
-    let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_deref())?;
+    let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_ref())?;
     let copies =
         sidecar_folder(arguments).map(|folder| sidecars.iter().map(move |sidecar| folder.join(&sidecar.place)));
     let outputs = tasks.iter().flat_map(Task::outputs).chain(copies.into_iter().flatten());
-    let report = Report::begin(arguments.report.as_deref(), outputs)?;
+    let report = Report::begin(arguments.report.as_ref(), outputs)?;
     let progress = Progress::new(&tasks, settings::is_zoo(&arguments.input), arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
@@ -65,11 +65,11 @@ fn find(arguments: &FoldArguments) -> anyhow::Result<Found> {
     let mut found = settings::find(
         &arguments.input,
         &arguments.zoo.selection,
-        arguments.output.as_deref(),
+        arguments.output.as_ref(),
         arguments.verbosity.quiet,
     )?;
     if let ([input], true) = (arguments.input.as_slice(), arguments.zoo.copy_sidecars)
-        && !store::is_folder(input)
+        && !input.is_folder()
     {
         found.sidecars = zoo::beside(input);
     }
@@ -94,8 +94,11 @@ fn settings_of<'a>(source: &Source, arguments: &'a FoldArguments) -> Settings<'a
     Settings {
         planning: settings::plan_settings(
             &arguments.planning,
-            (&source.input, arguments.output.as_deref()),
-            settings::is_zoo(&arguments.input),
+            &settings::Surroundings {
+                input: &source.input,
+                result: arguments.output.as_ref(),
+                is_one_of_several: settings::is_zoo(&arguments.input),
+            },
             arguments.verbosity.quiet,
         ),
         plan: arguments.plan.as_deref(),
@@ -114,10 +117,10 @@ fn replace(arguments: &FoldArguments) -> Replace {
 }
 
 /// Where files beside models are copied to; nowhere if results stand beside their originals.
-fn sidecar_folder(arguments: &FoldArguments) -> Option<&Path> {
-    let output = arguments.output.as_deref()?;
+fn sidecar_folder(arguments: &FoldArguments) -> Option<Location> {
+    let output = arguments.output.as_ref()?;
     let is_folder = settings::is_zoo(&arguments.input) || settings::names_folder(output);
-    Some(if is_folder { output } else { folder_of(output) })
+    Some(if is_folder { output.clone() } else { output.folder() })
 }
 
 /// `--copy-sidecars`; what fails is told as a model's failure is.
@@ -132,8 +135,8 @@ fn copy(
         if cancelled.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        if let Err(error) = zoo::copy(sidecar, folder, replace(arguments), !arguments.no_sync) {
-            progress.tell(failed(&sidecar.input, &error));
+        if let Err(error) = zoo::copy(sidecar, &folder, replace(arguments), !arguments.no_sync) {
+            progress.tell(failed(sidecar.input.path(), &error));
         }
     }
     Ok(())

@@ -1,10 +1,9 @@
 //! `bnfold-gpu plan`: what would be folded and why.
 
-use std::path::Path;
-
 use bnfold_gpu::checkpoint::Checkpoint;
 use bnfold_gpu::plan::{Planned, plan};
 use bnfold_gpu::report::human::PlanTable;
+use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{Found, Source};
 
 use super::arguments::PlanArguments;
@@ -27,7 +26,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
             Ok(planned) => {
                 if !quiet {
                     for warning in planned.warnings() {
-                        console::warning(&format!("{}: {warning}", input.display()));
+                        console::warning(&format!("{input}: {warning}"));
                     }
                 }
                 plans.push(planned.plan);
@@ -52,8 +51,9 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     Ok(status)
 }
 
-fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    let several = settings::is_zoo(&arguments.input);
-    let settings = settings::plan_settings(&arguments.planning, (input, None), several, arguments.verbosity.quiet);
+fn one(input: &Location, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
+    let is_one_of_several = settings::is_zoo(&arguments.input);
+    let surroundings = settings::Surroundings { input, result: None, is_one_of_several };
+    let settings = settings::plan_settings(&arguments.planning, &surroundings, arguments.verbosity.quiet);
     plan(&Checkpoint::open(input)?, &settings, arguments.plan.as_deref())
 }

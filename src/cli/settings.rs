@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{InputFile, is_index};
 use bnfold_gpu::fold::Engine;
 use bnfold_gpu::output::FOLDED;
 use bnfold_gpu::plan::{EpsSettings, PlanSettings};
-use bnfold_gpu::store::{self, absolute, index_stem};
+use bnfold_gpu::store::{Location, index_stem};
 use bnfold_gpu::text::shown;
 use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, same_content};
 use globset::{Glob, GlobSetBuilder};
@@ -90,46 +90,52 @@ fn asked_for(number: Option<usize>) -> Result<Engine, Error> {
     Err(Error::NoAdapter { wanted, reason: "this program was built without the feature `gpu`".to_owned() })
 }
 
-/// What bears on the plan of the checkpoint at `input`, whose result is or will be at `result`.
+/// A checkpoint, and what its surroundings are judged by.
+pub(crate) struct Surroundings<'a> {
+    /// Where it is.
+    pub(crate) input: &'a Location,
+    /// Where its result is or will be.
+    pub(crate) result: Option<&'a Location>,
+    /// Whether it is one of several models that are folded together.
+    pub(crate) is_one_of_several: bool,
+}
+
+/// What bears on the plan of a checkpoint.
 pub(crate) fn plan_settings(
     planning: &PlanningArguments,
-    (input, result): (&Path, Option<&Path>),
-    is_one_of_several: bool,
+    surroundings: &Surroundings<'_>,
     quiet: bool,
 ) -> PlanSettings {
     let eps = EpsSettings {
         for_norms: planning.eps_for.clone(),
         all: planning.eps,
         arch: planning.arch.clone(),
-        config: config_beside(input, result, quiet),
+        config: config_beside(surroundings, quiet),
     };
+    let is_one_of_several = surroundings.is_one_of_several;
     PlanSettings { eps, evidence: planning.evidence.into(), is_one_of_several, ..PlanSettings::default() }
 }
 
-/// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about.
-fn config_beside(input: &Path, result: Option<&Path>, quiet: bool) -> Option<Value> {
-    let folder = match input.parent()? {
-        // A name alone: the current folder, which has to have a name to be listed.
-        folder if folder.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
-    };
-    let path = folder.join("config.json");
-    let file = match InputFile::open(&path) {
+/// The `config.json` that describes a checkpoint: one in the same folder, if the checkpoint is what such a folder is about.
+fn config_beside(surroundings: &Surroundings<'_>, quiet: bool) -> Option<Value> {
+    let input = surroundings.input;
+    let name = input.file_name()?.to_string_lossy();
+    let config = input.folder().join("config.json");
+    let file = match InputFile::open(&config) {
         Ok(file) => file,
         Err(Error::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
-            return ignored(&path, &format!("cannot be read ({source})"), quiet);
+            return ignored(&config, &format!("cannot be read ({source})"), quiet);
         }
         Err(_) => return None,
     };
     if file.bytes() > CONFIG_LIMIT {
         return None;
     }
-    let name = input.file_name()?.to_string_lossy();
     // What transformers and timm call the weights of a repository: `model`, a variant, a shard.
     let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
     let is_of_repository = stem == "model" || stem.starts_with("model.") || stem.starts_with("model-00");
-    if !is_of_repository && let Some(other) = another_checkpoint(folder, input, result) {
-        return ignored(&path, &format!("may be that of {other}, which lies beside it too"), quiet);
+    if !is_of_repository && let Some(other) = another_checkpoint(surroundings) {
+        return ignored(&config, &format!("may be that of {other}, which lies beside it too"), quiet);
     }
     let parsed = file
         .read_whole()
@@ -137,43 +143,44 @@ fn config_beside(input: &Path, result: Option<&Path>, quiet: bool) -> Option<Val
         .and_then(|text| serde_json::from_slice::<Value>(&text).map_err(|error| error.to_string()));
     match parsed {
         Ok(config) => Some(config),
-        Err(error) => ignored(&path, &format!("not read as JSON ({error})"), quiet),
+        Err(error) => ignored(&config, &format!("not read as JSON ({error})"), quiet),
     }
 }
 
 /// Says that a configuration is passed over.
-fn ignored(path: &Path, why: &str, quiet: bool) -> Option<Value> {
+fn ignored(config: &Location, why: &str, quiet: bool) -> Option<Value> {
     if !quiet {
-        console::warning(&format!("{}: {why}; its eps, if any, is not used", path.display()));
+        console::warning(&format!("{config}: {why}; its eps, if any, is not used"));
     }
     None
 }
 
-/// A checkpoint in `folder` that is neither `input` nor its shard if it is an index, and no result of ours.
-fn another_checkpoint(folder: &Path, input: &Path, result: Option<&Path>) -> Option<String> {
-    let stem = index_stem(input).filter(|_| is_index(input));
+/// A checkpoint in the same folder that is neither the input nor its shard if that is an index, and no result of ours.
+fn another_checkpoint(Surroundings { input, result, .. }: &Surroundings<'_>) -> Option<String> {
+    let stem = index_stem(input.path()).filter(|_| is_index(input.path()));
     // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
     let is_own_shard = |name: &str| {
         let rest = stem.as_ref().and_then(|stem| name.strip_prefix(stem.as_str()));
         rest.is_some_and(|rest| rest.starts_with(['-', '.']))
     };
+    let folder = input.folder();
     let is_result = |name: &str| {
         let is_there =
-            |result: &Path| store::real(&folder.join(name)).is_some_and(|path| store::real(result) == Some(path));
+            |result: &Location| folder.join(name).resolved().is_some_and(|file| result.resolved() == Some(file));
         name.ends_with(FOLDED) || result.is_some_and(is_there)
     };
     let is_other = |name: &String| {
         let is_input = Some(OsStr::new(name)) == input.file_name();
         name.ends_with(".safetensors") && !is_input && !is_own_shard(name) && !is_result(name)
     };
-    store::names_in(folder).ok()?.into_iter().find(is_other)
+    folder.names().ok()?.into_iter().find(is_other)
 }
 
 /// The models behind `inputs`; what was passed over is said. That there is none is an error of the command line.
 pub(crate) fn find(
-    inputs: &[PathBuf],
+    inputs: &[Location],
     selection: &SelectionArguments,
-    output: Option<&Path>,
+    output: Option<&Location>,
     quiet: bool,
 ) -> anyhow::Result<Found> {
     let found = discover(inputs, &filter(selection)?, output)?;
@@ -181,7 +188,7 @@ pub(crate) fn find(
         found.notes.iter().for_each(|text| console::note(text));
     }
     if found.sources.is_empty() && found.failures.is_empty() {
-        let inputs = inputs.iter().map(|input| shown_path(input)).collect::<Vec<_>>().join(", ");
+        let inputs = inputs.iter().map(shown_location).collect::<Vec<_>>().join(", ");
         let which = if selection.include.is_empty() { "" } else { " that --include names" };
         return Err(UsageError(format!("no .safetensors file{which} in {inputs}")).into());
     }
@@ -189,8 +196,8 @@ pub(crate) fn find(
 }
 
 /// Whether several models are meant, of which some may be done already.
-pub(crate) fn is_zoo(inputs: &[PathBuf]) -> bool {
-    inputs.len() > 1 || inputs.iter().any(|input| store::is_folder(input))
+pub(crate) fn is_zoo(inputs: &[Location]) -> bool {
+    inputs.len() > 1 || inputs.iter().any(Location::is_folder)
 }
 
 /// What `--include` and `--exclude` say.
@@ -206,13 +213,17 @@ fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
 }
 
 /// The models, each with the place of its result.
-pub(crate) fn tasks(sources: Vec<Source>, inputs: &[PathBuf], output: Option<&Path>) -> Result<Vec<Task>, UsageError> {
+pub(crate) fn tasks(
+    sources: Vec<Source>,
+    inputs: &[Location],
+    output: Option<&Location>,
+) -> Result<Vec<Task>, UsageError> {
     let tasks = match output {
         // A single model has a name of its own for its result, unless it is a folder's; shards keep their names, so that
         // only the name of an index can be given for a sharded one.
-        Some(file) if !is_zoo(inputs) && !names_folder(file) && (!is_index(&inputs[0]) || is_index(file)) => {
+        Some(file) if !is_zoo(inputs) && !names_folder(file) && is_name_of_result(file, &inputs[0]) => {
             let sources = sources.into_iter();
-            sources.map(|source| Task { source, output: file.to_owned(), make_folder: false, same_as: None }).collect()
+            sources.map(|source| Task { source, output: file.clone(), make_folder: false, same_as: None }).collect()
         }
         Some(folder) => Task::all(sources, folder),
         None => beside(sources),
@@ -221,8 +232,12 @@ pub(crate) fn tasks(sources: Vec<Source>, inputs: &[PathBuf], output: Option<&Pa
     Ok(tasks)
 }
 
-pub(crate) fn names_folder(output: &Path) -> bool {
-    store::is_folder(output) || output.as_os_str().as_encoded_bytes().ends_with(b"/")
+fn is_name_of_result(output: &Location, input: &Location) -> bool {
+    !is_index(input.path()) || is_index(output.path())
+}
+
+pub(crate) fn names_folder(output: &Location) -> bool {
+    output.is_folder() || output.path().as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// Results beside their originals, under names of their own.
@@ -237,6 +252,10 @@ fn beside(sources: Vec<Source>) -> Vec<Task> {
     sources.into_iter().map(task).collect()
 }
 
+pub(super) fn shown_location(location: &Location) -> String {
+    shown_path(location.path())
+}
+
 pub(super) fn shown_path(path: &Path) -> String {
     shown(&path.display().to_string()).into_owned()
 }
@@ -247,18 +266,18 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
     let originals = originals.collect::<HashMap<_, _>>();
     let mut seen = HashMap::new();
     for task in tasks {
-        let input = shown_path(&task.source.input);
+        let input = shown_location(&task.source.input);
         for output in task.outputs() {
-            if let Some(other) = seen.insert(absolute(&output), &task.source.input) {
-                let (other, output) = (shown_path(other), shown_path(&output));
+            if let Some(other) = seen.insert(output.absolute(), &task.source.input) {
+                let (other, output) = (shown_location(other), shown_location(&output));
                 return Err(UsageError(format!(
                     "{other} and {input} would both be written to {output}; fold them one by one"
                 )));
             }
-            let stands = store::real(&output);
+            let stands = output.resolved();
             if let Some(original) = stands.as_ref().and_then(|stands| originals.get(stands)).filter(|_| tasks.len() > 1)
             {
-                let (original, output) = (shown_path(original), shown_path(&output));
+                let (original, output) = (shown_location(original), shown_location(&output));
                 return Err(UsageError(format!(
                     "{output} would be written, but {original} is to be read; pass another --output"
                 )));
@@ -270,10 +289,10 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
 
 /// No two files may be copied to one place, unless they are of the same bytes.
 pub(crate) fn check_sidecars(sidecars: &[Sidecar]) -> Result<(), UsageError> {
-    let mut seen: HashMap<&Path, &Path> = HashMap::new();
+    let mut seen: HashMap<&Path, &Location> = HashMap::new();
     for Sidecar { input, place } in sidecars {
         if let Some(other) = seen.insert(place, input).filter(|other| !same_content(other, input)) {
-            let [a, b, place] = [other, input, place].map(shown_path);
+            let [a, b, place] = [other.path(), input.path(), place].map(shown_path);
             return Err(UsageError(format!(
                 "{a} and {b} would both be copied to {place}; fold their folders one by one"
             )));
@@ -290,11 +309,12 @@ mod tests {
     #[test]
     fn outputs_stand_beside_their_inputs_unless_told_otherwise() {
         let name = |inputs: &[&str], output: Option<&str>| {
-            let inputs = inputs.iter().map(PathBuf::from).collect::<Vec<_>>();
-            check_output(&inputs, output.map(Path::new))?;
+            let inputs = inputs.iter().copied().map(Location::from).collect::<Vec<_>>();
+            let output = output.map(Location::from);
+            check_output(&inputs, output.as_ref())?;
             let found = discover(&inputs, &Filter::default(), None).map_err(|error| UsageError(error.to_string()))?;
-            tasks(found.sources, &inputs, output.map(Path::new))
-                .map(|tasks| tasks.iter().map(|task| task.output.display().to_string()).collect::<Vec<_>>())
+            tasks(found.sources, &inputs, output.as_ref())
+                .map(|tasks| tasks.iter().map(|task| task.output.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(name(&["a/m.safetensors"], None).unwrap(), ["a/m.folded.safetensors"]);
         assert_eq!(name(&["m.st"], None).unwrap(), ["m.st.folded.safetensors"]);

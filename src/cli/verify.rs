@@ -12,14 +12,18 @@ use super::{Status, console, settings};
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let original = Checkpoint::open(&arguments.original)?;
     let folded = Checkpoint::open(&arguments.folded)?;
-    let places = (arguments.original.as_path(), Some(arguments.folded.as_path()));
-    let settings = settings::plan_settings(&arguments.planning, places, false, arguments.quiet);
+    let surroundings = settings::Surroundings {
+        input: &arguments.original,
+        result: Some(&arguments.folded),
+        is_one_of_several: false,
+    };
+    let settings = settings::plan_settings(&arguments.planning, &surroundings, arguments.quiet);
     let planned = plan(&original, &settings, arguments.plan.as_deref())?;
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
-    let name = arguments.folded.display();
+    let name = &arguments.folded;
     if !arguments.quiet {
         for warning in planned.warnings() {
-            console::warning(&format!("{}: {warning}", arguments.original.display()));
+            console::warning(&format!("{}: {warning}", arguments.original));
         }
         if report.left > 0 {
             console::warning(&format!(
