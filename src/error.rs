@@ -13,6 +13,7 @@ use text::{KEEP_ONE, not_finite};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::output::OutputProblem;
+use crate::store::UrlProblem;
 pub use crate::text::{counted, shown};
 
 /// The library's result.
@@ -115,7 +116,7 @@ pub enum Error {
         /// The URL, without secrets.
         path: PathBuf,
         /// Why not, and what to do.
-        problem: String,
+        problem: UrlProblem,
     },
     /// A URL, and a program that cannot follow any.
     #[error(

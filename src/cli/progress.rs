@@ -88,7 +88,7 @@ impl<'a> Progress<'a> {
         let not_reached = (told.next..self.tasks.len()).filter(|task| !waiting.contains_key(task)).collect::<Vec<_>>();
         waiting.into_values().for_each(|outcome| self.print(outcome, &mut told));
         let not_reached = not_reached.into_iter().map(|task| &self.tasks[task].source.input);
-        not_reached.for_each(|input| told.report.add(|| Outcome::NotReached { input: input.clone() }));
+        not_reached.for_each(|input| told.report.add(|| Outcome::NotReached { input: input.path().to_owned() }));
         drop(told);
         let summarised = match &ended {
             Ok(()) => self.summarise(),

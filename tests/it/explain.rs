@@ -52,7 +52,11 @@ fn every_step_that_led_to_a_decision_is_explained() {
 #[test]
 fn a_folded_norm_is_explained_too() {
     let run = bnfold(&[&"plan", &"--input", &twin("post-activation"), &"--explain", &"blocks.0.bn1"]).expect(0);
-    assert!(run.stdout.contains("  folded into blocks.0.conv1.weight as a conv, eps 1e-5 (assumed: "), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("  folded into blocks.0.conv1.weight as a conv, eps 1e-5 (assumed: "),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]

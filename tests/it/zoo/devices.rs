@@ -28,8 +28,8 @@ fn open() -> Engine {
 
 /// Runs the zoo of `folder` into `out` on what `engines` lends.
 fn run(folder: &Folder, out: &str, engines: &Engines<'_>) -> Vec<Outcome> {
-    let sources = discover(&[folder.path("zoo")], &Filter::default(), None).unwrap().sources;
-    let tasks = Task::all(sources, &folder.path(out));
+    let sources = discover(&[folder.path("zoo").into()], &Filter::default(), None).unwrap().sources;
+    let tasks = Task::all(sources, &folder.path(out).into());
     let settings = |_: &Source| Settings { sync: false, ..Settings::default() };
     let options = FoldOptions::default();
     let seen = Seen::default();
