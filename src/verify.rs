@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
 use crate::fold::affine::Affine;
-use crate::fold::oracle;
+use crate::fold::{Elements, oracle};
 use crate::network::{Fold, Norm};
 use crate::plan::Planned;
 
@@ -322,7 +322,8 @@ fn weights(
             let expected = fold.float.widen(&before[index * fold.float.bytes()..]);
             worst.merge(oracle::Worst { ulp: f64::INFINITY, element: first + index as u64, got, expected });
         }
-        worst.merge(oracle::compare(geometry, &reference, first, (fold.float, &before), (float, &after)));
+        let (before, after) = (Elements { float: fold.float, bytes: &before }, Elements { float, bytes: &after });
+        worst.merge(oracle::compare(geometry, &reference, first, before, after));
         report.elements += elements;
         first += elements;
     }
