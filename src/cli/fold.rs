@@ -16,7 +16,7 @@ use super::arguments::FoldArguments;
 use super::progress::Progress;
 use super::report::Report;
 use super::values::Format;
-use super::{Status, destination, interrupt, settings};
+use super::{Status, destination, hints, interrupt, settings};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -49,6 +49,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
             cancelled: &cancelled,
             ..FoldOptions::default()
         },
+        describe: &hints::described,
         observer: &progress,
     };
     let ended = run.go();
@@ -57,7 +58,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
 }
 
 fn failed(input: &Path, error: &Error) -> Outcome {
-    Outcome::Failed(FailureReport { input: input.to_owned(), error: error.to_string() })
+    Outcome::Failed(FailureReport { input: input.to_owned(), error: hints::described(error) })
 }
 
 /// The models behind `--input`, as far as they are this run's.

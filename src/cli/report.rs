@@ -15,6 +15,8 @@ use bnfold_gpu::report::{Ended, Outcome, RunReport, html};
 use bnfold_gpu::store::{Location, redacted};
 use bnfold_gpu::text::shown;
 
+use super::hints;
+
 /// Why a report cannot be written; nothing was lost.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}; pass another --report", shown(&path.to_string_lossy()))]
@@ -59,7 +61,7 @@ impl<'a> Report<'a> {
         let Some(path) = self.path else { return Ok(()) };
         let ended = error.map(|error| match error {
             Error::Interrupted => Ended::Interrupted,
-            error => Ended::Error(error.to_string()),
+            error => Ended::Error(hints::described(error)),
         });
         let has_begun = self.models.iter().any(|model| !matches!(model, Outcome::NotReached { .. }));
         if !has_begun && ended != Some(Ended::Interrupted) {

@@ -53,7 +53,7 @@ pub struct ModelReport {
     pub bytes_out: u64,
     /// Seconds by stage; stages overlap on a GPU, so they need not add up.
     pub seconds: Seconds,
-    /// What was checked; `null` with `--no-verify`.
+    /// What was checked; `null` if nothing was.
     pub verification: Option<Verification>,
     /// What the user should know.
     pub warnings: Vec<String>,

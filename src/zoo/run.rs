@@ -89,6 +89,8 @@ pub struct Run<'a> {
     pub settings: &'a (dyn Fn(&Source) -> Settings<'a> + Sync),
     /// How all of them are; `threads` is shared by the models under way.
     pub options: FoldOptions<'a>,
+    /// How an error is told: by its own words, or with what the caller knows to do about it.
+    pub describe: &'a (dyn Fn(&Error) -> String + Sync),
     /// Who is told.
     pub observer: &'a dyn Observer,
 }
@@ -128,7 +130,7 @@ impl Run<'_> {
         match outcome {
             Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => Err(error),
             Err(error) => {
-                Ok(Outcome::Failed(FailureReport { input: input.path().to_owned(), error: error.to_string() }))
+                Ok(Outcome::Failed(FailureReport { input: input.path().to_owned(), error: (self.describe)(&error) }))
             }
             Ok(outcome) => Ok(outcome),
         }
