@@ -28,7 +28,9 @@ pub(crate) struct ReportError {
 /// A report under way: what became of the models so far.
 pub(crate) struct Report<'a> {
     path: Option<&'a Path>,
-    began: (SystemTime, Instant),
+    /// When the run began, for people and for a clock that is never set.
+    started: SystemTime,
+    since: Instant,
     models: Vec<Outcome>,
 }
 
@@ -45,7 +47,7 @@ impl<'a> Report<'a> {
             takes_a_file(path)?;
             is_no_output(path, outputs)?;
         }
-        Ok(Report { path, began: (SystemTime::now(), Instant::now()), models: Vec::new() })
+        Ok(Report { path, started: SystemTime::now(), since: Instant::now(), models: Vec::new() })
     }
 
     /// Adds a model; `outcome` is only made if there will be a report.
@@ -68,12 +70,11 @@ impl<'a> Report<'a> {
             return Ok(());
         }
         let command = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
-        let (started, since) = self.began;
         let run = RunReport {
             version: env!("CARGO_PKG_VERSION"),
             command,
-            started,
-            took: since.elapsed(),
+            started: self.started,
+            took: self.since.elapsed(),
             models: self.models,
             ended,
         };

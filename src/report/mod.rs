@@ -87,7 +87,8 @@ pub struct Seconds {
     pub write: f64,
     /// Flushing to disk, reading the header back, renaming.
     pub commit: f64,
-    /// All of it.
+    /// All of it, from the first byte of the header to the result under its name; in a zoo without the hashing that tells
+    /// whether the result is there already.
     pub total: f64,
 }
 
