@@ -136,7 +136,8 @@ impl<'a> Model<'a> {
         };
         planned.notes.splice(0..0, settings.notes.iter().cloned());
         check_strict(&checkpoint, &planned, settings.strict)?;
-        Ok(Model { checkpoint, planned, settings, began, plan_time: began.elapsed() })
+        let plan_time = checkpoint.opening() + began.elapsed();
+        Ok(Model { checkpoint, planned, settings, began, plan_time })
     }
 
     /// The plan and what it stands for.
@@ -243,7 +244,7 @@ impl Finished<'_> {
         let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
         files.commit(same, model.settings.sync, cancelled)?;
         report.seconds.commit = timed.elapsed().as_secs_f64();
-        report.seconds.total = model.began.elapsed().as_secs_f64();
+        report.seconds.total = (model.checkpoint.opening() + model.began.elapsed()).as_secs_f64();
         Ok(report)
     }
 }

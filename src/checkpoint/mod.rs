@@ -15,6 +15,7 @@ mod sharded;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 pub use dtype::{Dtype, Float};
 pub(crate) use element::Element;
@@ -70,18 +71,20 @@ pub struct Checkpoint {
     index: Option<Index>,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Tensor>,
+    opening: Duration,
 }
 
 impl Checkpoint {
     /// Opens a `.safetensors` file, or the index of a sharded checkpoint (see [`is_index`]) with all its shards, and
     /// checks headers and index.
     pub fn open(location: impl Into<Location>) -> Result<Checkpoint> {
-        let location = location.into();
-        if is_index(location.path()) {
-            return sharded::open(location);
-        }
-        let (shard, tensors) = open_shard(&location, 0)?;
-        Ok(Checkpoint { location, index: None, shards: vec![shard], tensors: tensors.collect() })
+        let (location, began) = (location.into(), Instant::now());
+        let mut checkpoint = match is_index(location.path()) {
+            true => sharded::open(location)?,
+            false => open_single(location)?,
+        };
+        checkpoint.opening = began.elapsed();
+        Ok(checkpoint)
     }
 
     /// Where it was opened.
@@ -92,6 +95,11 @@ impl Checkpoint {
     /// What messages call it: the path it was opened by, or its URL without secrets.
     pub fn path(&self) -> &Path {
         self.location.path()
+    }
+
+    /// How long it took to open: the headers were read and checked.
+    pub fn opening(&self) -> Duration {
+        self.opening
     }
 
     /// The index, if it is sharded; its shards are numbered as [`Checkpoint::shards`].
@@ -150,6 +158,12 @@ impl Checkpoint {
         self.read(tensor, 0, &mut bytes)?;
         Ok(Some(float.widen_all(&bytes)))
     }
+}
+
+fn open_single(location: Location) -> Result<Checkpoint> {
+    let (shard, tensors) = open_shard(&location, 0)?;
+    let (shards, tensors) = (vec![shard], tensors.collect());
+    Ok(Checkpoint { location, index: None, shards, tensors, opening: Duration::ZERO })
 }
 
 /// Opens one file and checks its header; its tensors get the shard's `number`.

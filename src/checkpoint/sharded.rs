@@ -4,6 +4,7 @@
 //! shards hold must agree both ways: a tensor too many is as suspicious as one that is missing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::{Checkpoint, Index, IndexProblem, open_shard};
 use crate::error::{Error, Result};
@@ -33,7 +34,7 @@ pub(super) fn open(location: Location) -> Result<Checkpoint> {
         let (tensor, shard) = (tensor.clone(), index.shards()[*shard].clone());
         return Err(wrong(IndexProblem::NotInShard { tensor, shard }));
     }
-    Ok(Checkpoint { location, index: Some(index), shards, tensors })
+    Ok(Checkpoint { location, index: Some(index), shards, tensors, opening: Duration::ZERO })
 }
 
 /// Whether there is no file, or a link that leads to none.

@@ -14,7 +14,7 @@ use super::arguments::FoldArguments;
 use super::progress::Progress;
 use super::report::Report;
 use super::values::Format;
-use super::{Status, destination, interrupt, settings};
+use super::{Status, destination, hints, interrupt, settings};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -41,6 +41,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
         engines: &engines,
         settings: &|source| options.settings(&source.input, arguments.output.as_ref()),
         options: options.fold_options(&|_| {}),
+        describe: &hints::described,
         observer: &progress,
     };
     let ended = run.go();
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
 }
 
 fn failed(input: &Path, error: &Error) -> Outcome {
-    Outcome::Failed(FailureReport { input: input.to_owned(), error: error.to_string() })
+    Outcome::Failed(FailureReport { input: input.to_owned(), error: hints::described(error) })
 }
 
 /// The models behind `--input`, as far as they are this run's.

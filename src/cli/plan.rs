@@ -8,7 +8,7 @@ use bnfold_gpu::zoo::{Found, Source};
 
 use super::arguments::PlanArguments;
 use super::values::Format;
-use super::{Status, console, settings};
+use super::{Status, console, hints, settings};
 
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let mut plans = Vec::new();
@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let quiet = arguments.verbosity.quiet;
     let Found { sources, failures, .. } = settings::find(&arguments.input, &arguments.selection, None, quiet)?;
     for (_, error) in &failures {
-        console::error(error);
+        console::error(&hints::described(error));
         status = Status::Failed;
     }
     // One object for one checkpoint that was named, an array for everything else.
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
                 plans.push(planned.plan);
             }
             Err(error) => {
-                console::error(&error);
+                console::error(&hints::described(&error));
                 status = Status::Failed;
             }
         }

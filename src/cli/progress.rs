@@ -15,7 +15,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::arguments::FoldArguments;
 use super::report::Report;
 use super::values::Format;
-use super::{Status, console};
+use super::{Status, console, hints};
 
 /// Without a terminal: how often a run says how far it is.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -142,7 +142,7 @@ impl<'a> Progress<'a> {
         match outcome {
             Outcome::Failed(_) => String::new(),
             Outcome::Folded(report) if self.arguments.verbosity.verbose => format!("{report}\n{}", report.details()),
-            Outcome::Folded(report) if !self.is_zoo => format!("{report}\n"),
+            Outcome::Folded(report) if !self.is_zoo => format!("{report}\n{}", hints::on_remarks(report)),
             outcome => format!("{outcome}\n"),
         }
     }

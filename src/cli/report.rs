@@ -15,6 +15,8 @@ use bnfold_gpu::report::{Ended, Outcome, RunReport, html};
 use bnfold_gpu::store::{Location, redacted};
 use bnfold_gpu::text::shown;
 
+use super::hints;
+
 /// Why a report cannot be written; nothing was lost.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}; pass another --report", shown(&path.to_string_lossy()))]
@@ -26,7 +28,9 @@ pub(crate) struct ReportError {
 /// A report under way: what became of the models so far.
 pub(crate) struct Report<'a> {
     path: Option<&'a Path>,
-    began: (SystemTime, Instant),
+    /// When the run began, for people and for a clock that is never set.
+    started: SystemTime,
+    since: Instant,
     models: Vec<Outcome>,
 }
 
@@ -43,7 +47,7 @@ impl<'a> Report<'a> {
             takes_a_file(path)?;
             is_no_output(path, outputs)?;
         }
-        Ok(Report { path, began: (SystemTime::now(), Instant::now()), models: Vec::new() })
+        Ok(Report { path, started: SystemTime::now(), since: Instant::now(), models: Vec::new() })
     }
 
     /// Adds a model; `outcome` is only made if there will be a report.
@@ -59,19 +63,18 @@ impl<'a> Report<'a> {
         let Some(path) = self.path else { return Ok(()) };
         let ended = error.map(|error| match error {
             Error::Interrupted => Ended::Interrupted,
-            error => Ended::Error(error.to_string()),
+            error => Ended::Error(hints::described(error)),
         });
         let has_begun = self.models.iter().any(|model| !matches!(model, Outcome::NotReached { .. }));
         if !has_begun && ended != Some(Ended::Interrupted) {
             return Ok(());
         }
         let command = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
-        let (started, since) = self.began;
         let run = RunReport {
             version: env!("CARGO_PKG_VERSION"),
             command,
-            started,
-            took: since.elapsed(),
+            started: self.started,
+            took: self.since.elapsed(),
             models: self.models,
             ended,
         };

@@ -74,6 +74,7 @@ impl Zoo {
             engines: &engines,
             settings: &|source| self.settings(source),
             options: self.options.fold_options(&|_| {}),
+            describe: &ToString::to_string,
             observer,
         };
         run.go()

@@ -58,7 +58,7 @@ fn check(from: &Location, to: &Location, replace: Replace, same: Same<'_>) -> Re
     }
     match to {
         Location::File(to) if to.is_dir() => {
-            Err(Error::NotARegularFile { path, found: "a folder", advice: "pass another --output" })
+            Err(Error::Output { path, problem: OutputProblem::NotAFile { found: "a folder" } })
         }
         _ => Ok(()),
     }

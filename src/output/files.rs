@@ -159,16 +159,11 @@ pub fn result_files(checkpoint: &Checkpoint, output: &Location) -> Result<Vec<Lo
 
 /// Where the `.safetensors` files go. A reader tells an index by its name, so the output must be named for what it is.
 fn places(output: &Location, checkpoint: &Checkpoint) -> Result<Vec<Location>> {
-    let refuse = |what, expected| {
-        Err(Error::Output { path: output.path().to_owned(), problem: OutputProblem::Name { what, expected } })
-    };
+    let refuse = |problem| Err(Error::Output { path: output.path().to_owned(), problem });
     match checkpoint.index() {
-        None if is_index(output.path()) => refuse("a single file", "a name that is not that of an index"),
+        None if is_index(output.path()) => refuse(OutputProblem::IndexName),
         None => Ok(vec![output.clone()]),
-        Some(_) if !is_index(output.path()) => refuse(
-            "the index of a sharded model",
-            "one like model.safetensors.index.json, or for --output a folder (its shards keep their names)",
-        ),
+        Some(_) if !is_index(output.path()) => refuse(OutputProblem::NoIndexName),
         Some(index) => Ok(index.shards().iter().map(|shard| output.with_file_name(shard)).collect()),
     }
 }

@@ -154,7 +154,7 @@ fn check_free_file(path: &Path, replace: Replace, input: &Checkpoint) -> Result<
         return Ok(());
     }
     let found = if metadata.is_dir() { "a folder" } else { "a FIFO, socket or device" };
-    Err(Error::NotARegularFile { path: path.to_owned(), found, advice: "pass another --output" })
+    Err(Error::Output { path: path.to_owned(), problem: OutputProblem::NotAFile { found } })
 }
 
 fn check_free_object(object: &Object, replace: Replace, input: &Checkpoint) -> Result<()> {

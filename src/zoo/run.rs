@@ -89,6 +89,8 @@ pub struct Run<'a> {
     pub settings: &'a (dyn Fn(&Source) -> Settings<'a> + Sync),
     /// How all of them are; `threads` is shared by the models under way.
     pub options: FoldOptions<'a>,
+    /// How an error is told: by its own words, or with what the caller knows to do about it.
+    pub describe: &'a (dyn Fn(&Error) -> String + Sync),
     /// Who is told.
     pub observer: &'a dyn Observer,
 }
@@ -128,36 +130,24 @@ impl Run<'_> {
         match outcome {
             Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => Err(error),
             Err(error) => {
-                Ok(Outcome::Failed(FailureReport { input: input.path().to_owned(), error: error.to_string() }))
+                Ok(Outcome::Failed(FailureReport { input: input.path().to_owned(), error: (self.describe)(&error) }))
             }
             Ok(outcome) => Ok(outcome),
         }
     }
 
     fn one(&self, index: usize, threads: usize) -> Result<Outcome> {
-        let Task { source, output, make_folder, same_as } = &self.tasks[index];
+        let Task { source, output, make_folder, .. } = &self.tasks[index];
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
         let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source) };
         settings.planning.threads = threads;
         let checkpoint = Checkpoint::open(&source.input)?;
-        let skipped = |reason| {
-            let [input, output] = [&source.input, output].map(|location| location.path().to_owned());
-            Outcome::Skipped { input, output, reason }
-        };
         if self.resume {
             let record = record(&checkpoint, &settings, options)?;
-            if settings.replace == Replace::Never && is_done(&checkpoint, output, &record)? {
-                return Ok(skipped(DONE.to_owned()));
-            }
-            if let Some(twin) = same_as.map(|twin| &self.tasks[twin])
-                && record.is_carried_by(&twin.output)
-            {
-                let files = pairs(&checkpoint, &twin.output, output)?;
-                let same = |file: &Location| record.is_carried_by(file);
-                copy_files(&files, settings.replace, Some(&same), settings.sync, options.cancelled)?;
-                let reason = format!("the same file as {}; its result was copied", twin.source.input);
-                return Ok(skipped(reason));
+            if let Some(reason) = self.without_folding(index, &checkpoint, &settings, &record)? {
+                let [input, output] = [&source.input, output].map(|location| location.path().to_owned());
+                return Ok(Outcome::Skipped { input, output, reason });
             }
             settings.record = Some(record);
         }
@@ -168,6 +158,26 @@ impl Run<'_> {
         // Another model may have the device while this one goes to the disk.
         drop(engine);
         Ok(Outcome::Folded(Box::new(folded.publish()?)))
+    }
+
+    /// Why there is nothing to fold, if its result is there, or could be copied from a task of the very same files.
+    fn without_folding(
+        &self,
+        index: usize,
+        checkpoint: &Checkpoint,
+        settings: &Settings<'_>,
+        record: &Record,
+    ) -> Result<Option<String>> {
+        let Task { output, same_as, .. } = &self.tasks[index];
+        if settings.replace == Replace::Never && is_done(checkpoint, output, record)? {
+            return Ok(Some(DONE.to_owned()));
+        }
+        let twin = same_as.map(|twin| &self.tasks[twin]).filter(|twin| record.is_carried_by(&twin.output));
+        let Some(twin) = twin else { return Ok(None) };
+        let files = pairs(checkpoint, &twin.output, output)?;
+        let same = |file: &Location| record.is_carried_by(file);
+        copy_files(&files, settings.replace, Some(&same), settings.sync, self.options.cancelled)?;
+        Ok(Some(format!("the same file as {}; its result was copied", twin.source.input)))
     }
 }
 

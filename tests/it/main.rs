@@ -67,6 +67,8 @@ mod reading;
 mod real_models;
 // `--report`: the page in a browser, numerical remarks, and what a report may replace.
 mod report;
+// Modules import from the ground up.
+mod rooms;
 // Several models in one call.
 mod several_models;
 // Sharded models: one model in several files.

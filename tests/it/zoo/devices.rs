@@ -33,7 +33,16 @@ fn run(folder: &Folder, out: &str, engines: &Engines<'_>) -> Vec<Outcome> {
     let settings = |_: &Source| Settings { sync: false, ..Settings::default() };
     let options = FoldOptions::default();
     let seen = Seen::default();
-    let run = Run { tasks: &tasks, jobs: 4, resume: true, engines, settings: &settings, options, observer: &seen };
+    let run = Run {
+        tasks: &tasks,
+        jobs: 4,
+        resume: true,
+        engines,
+        settings: &settings,
+        options,
+        describe: &ToString::to_string,
+        observer: &seen,
+    };
     run.go().unwrap();
     seen.outcomes()
 }

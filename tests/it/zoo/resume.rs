@@ -191,8 +191,16 @@ fn a_panic_in_one_model_does_not_end_the_run() {
     let engines = Engines::new(|| Ok(Vec::new()));
     let options = FoldOptions::default();
     let seen = Seen::default();
-    let run =
-        Run { tasks: &tasks, jobs: 1, resume: true, engines: &engines, settings: &settings, options, observer: &seen };
+    let run = Run {
+        tasks: &tasks,
+        jobs: 1,
+        resume: true,
+        engines: &engines,
+        settings: &settings,
+        options,
+        describe: &ToString::to_string,
+        observer: &seen,
+    };
     run.go().unwrap();
     let outcomes = seen.outcomes();
     let [Outcome::Failed(failure), Outcome::Folded(_)] = &outcomes[..] else { panic!("{outcomes:?}") };
