@@ -36,7 +36,6 @@ fn every_path_in_the_documents_exists() {
         "docs/formats.md",
         "docs/performance.md",
         "docs/rules.md",
-        "docs/zoo.md",
         "CONTRIBUTING.md",
         "README.md",
         "tests/data/README.md",

@@ -150,8 +150,8 @@ fn thresholds_in_formats_are_those_of_the_code() {
         format!("by {} rows of it first", measure("transposed", "ROWS")),
         format!("{} for one from values alone", measure("rivals", "TOO_HIGH_ALONE")),
         format!("predict {:.0} % of the running means' variance", 100.0 * measure("unpaired/mod", "PREDICTED")),
-        format!("add up to {} and", measure("rank_agreement", "SCORE")),
-        format!("explains the rest by {} |", measure("rank_agreement", "EXPLAINED")),
+        format!("add up to {} and", measure("unpaired/rank_agreement", "SCORE")),
+        format!("explains the rest by {} |", measure("unpaired/rank_agreement", "EXPLAINED")),
         format!("({} and {}); so must", measure("disambiguate", "LEFT"), measure("disambiguate", "FOLLOWED")),
     ];
     states("docs/formats.md", &phrases);
