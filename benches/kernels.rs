@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use bnfold_gpu::bench::{Shape, synthetic};
 use bnfold_gpu::checkpoint::{Checkpoint, Dtype, Float, Tensor};
-use bnfold_gpu::fold::{Engine, FoldOptions, Scales, cpu};
+use bnfold_gpu::fold::{Elements, ElementsMut, Engine, FoldOptions, Scales, cpu};
 use bnfold_gpu::model::{Settings, fold_model};
 use bnfold_gpu::network::Inventory;
 use bnfold_gpu::network::channels::{Axis, ChannelMap};
@@ -34,7 +34,10 @@ fn cpu_scale(criterion: &mut Criterion) {
             let mut out = vec![0; stored.len()];
             group.throughput(Throughput::Bytes(stored.len() as u64));
             group.bench_function(name, |bencher| {
-                bencher.iter(|| cpu::scale(map, &scales, 0, (float, black_box(&stored)), (float, &mut out)));
+                bencher.iter(|| {
+                    let stored = Elements { float, bytes: black_box(&stored) };
+                    cpu::scale(map, &scales, 0, stored, ElementsMut { float, bytes: &mut out });
+                });
             });
         }
     }

@@ -37,7 +37,7 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
 python3 scripts/fetch_models.py --out target/models
 cargo test --locked
 # The pure CPU tool: without the graphics library, and with all tests that need none.
-cargo test --locked --no-default-features
+cargo test --locked --no-default-features --features cli
 # With object stores: an S3 server runs on this machine.
 python3 scripts/s3_server.py --packages target/moto --install-only
 cargo test --locked --features cloud --lib --test it -- cloud urls store

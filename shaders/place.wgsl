@@ -1,12 +1,12 @@
-// 3 FOLD, GPU: which channel an element of a weight belongs to, for the kernels that walk over batches of weights. Stands
-// before `scale.wgsl` and `reduce.wgsl`, since WGSL has no include; has no entry point of its own.
+// 3 FOLD, GPU: which channel an element of a weight belongs to, for kernels that walk over batches of weights. Stands before
+// `scale.wgsl`, since WGSL has no include; has no entry point of its own.
 //
 //     channel(i) = (i / (inner * row * repeats)) * row + (i / inner) % row
 //
 // A batch holds pieces of many weights. Each piece begins on a tile, so a workgroup (one tile) works on one piece. Words
 // behind a piece's last element hold anything.
 //
-// binding  3 segments  one entry a piece
+// binding  3 segments  one entry per piece
 //          4 tiles     which segment a tile belongs to
 
 struct Segment {
@@ -16,7 +16,7 @@ struct Segment {
     inner: u32,         // neighbouring elements of one channel
     row: u32,           // channels that follow each other
     repeats: u32,       // how often the row comes before the next channels begin
-    first_channel: u32, // where the weight's channel 0 is in tables of channels; modulo 2^32, as it may lie before them
+    first_channel: u32, // where the weight's channel 0 is in tables of channels
     padding: u32,
 }
 

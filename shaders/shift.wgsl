@@ -5,7 +5,7 @@
 // WGSL lets an implementation contract or reorder anything longer than one operation. A single addition is the longest
 // expression that gives every device the CPU's bits, and it rounds twice in all: at most 1.5 ulp of the larger addend.
 //
-// binding  0 moved     one f32 a channel, all layers of the model one after the other
+// binding  0 moved     one f32 per channel, all layers of the model one after the other
 //          1 beta      the same
 //          2 shifted   the result
 

@@ -1,7 +1,8 @@
 //! Everything that can go wrong, for every stage: one enum, fields rather than strings.
 //!
-//! A message names the file, the layer or tensor, what was expected, what was found and what to do next. It is lower
-//! case and has no full stop, so that it can follow `error:`. Names that come out of a file are escaped before they
+//! A message names the file, the layer or tensor, what was expected, what was found and what to do next; which option of
+//! the command line does it is for the command line to say. It is lower case and has no full stop, so that it can follow
+//! `error:`. Names that come out of a file are escaped before they
 //! reach a terminal.
 
 mod system;
@@ -9,10 +10,11 @@ mod text;
 
 use std::path::PathBuf;
 
-use text::{KEEP_ONE, not_finite};
+use text::not_finite;
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::output::OutputProblem;
+use crate::store::UrlProblem;
 pub use crate::text::{counted, shown};
 
 /// The library's result.
@@ -44,8 +46,7 @@ pub enum Error {
     },
     /// A symlink whose target is not there.
     #[error(
-        "{}: a link to nowhere: {} is not there; fetch the file that it stands for, or leave the link out (in a folder: \
-         --exclude)",
+        "{}: a link to nowhere: {} is not there; fetch the file that it stands for, or leave the link out",
         path.display(), target.display()
     )]
     DanglingLink {
@@ -56,7 +57,7 @@ pub enum Error {
     },
     /// The folder that an output should stand in is not there.
     #[error(
-        "{}: there is no such folder, and {} should be written to it; make it first, or pass another --output",
+        "{}: there is no such folder, and {} should be written to it; make it first",
         folder.display(), shown(name)
     )]
     NoFolder {
@@ -115,7 +116,7 @@ pub enum Error {
         /// The URL, without secrets.
         path: PathBuf,
         /// Why not, and what to do.
-        problem: String,
+        problem: UrlProblem,
     },
     /// A URL, and a program that cannot follow any.
     #[error(
@@ -139,9 +140,8 @@ pub enum Error {
     /// Norm parameters that no batch norm can have.
     #[error(
         "{}: norm `{}`, channel {channel}: {what} is {value}; a trained batch norm cannot hold that, so the file is \
-         damaged or was read wrongly{}; {KEEP_ONE}",
-        path.display(), shown(norm),
-        if value.is_finite() { "" } else { " (--allow-non-finite is about weights and biases, not about norms)" }
+         damaged or was read wrongly; to fold the other layers, keep this norm by a plan",
+        path.display(), shown(norm)
     )]
     NormValue {
         /// The checkpoint.
@@ -157,8 +157,8 @@ pub enum Error {
     },
     /// A norm whose variance is too small for its eps: it would divide by zero, or nearly so.
     #[error(
-        "{}: norm `{}`, channel {channel}: {what} is {value}: the running variance is {var} and eps is {eps}; pass the \
-         eps that the network was trained with (--eps, or --eps-for for this norm); or, {KEEP_ONE}",
+        "{}: norm `{}`, channel {channel}: {what} is {value}: the running variance is {var} and eps is {eps}; state the \
+         eps that the network was trained with; or, to fold the other layers, keep this norm by a plan",
         path.display(), shown(norm)
     )]
     NormScale {
@@ -179,8 +179,7 @@ pub enum Error {
     },
     /// A folded value is not finite in the dtype it is stored in.
     #[error(
-        "{}: layer `{}`, tensor `{}`, channel {channel}: {}; keep this norm with a plan (bnfold-gpu plan --format json, \
-         action \"keep\"), or accept it with --allow-non-finite",
+        "{}: layer `{}`, tensor `{}`, channel {channel}: {}; keep this norm by a plan, or accept it",
         path.display(), shown(norm), shown(tensor), not_finite(*stored, *element, *value, dtype)
     )]
     NonFinite {
@@ -201,10 +200,9 @@ pub enum Error {
         /// Output dtype.
         dtype: &'static str,
     },
-    /// A value that another element type cannot hold (`--dtype`).
+    /// A value that the element type that was asked for cannot hold.
     #[error(
-        "{}: tensor `{}`, element {element}: {value} does not fit into {dtype}; choose a wider --dtype, or accept \
-         infinities with --allow-non-finite",
+        "{}: tensor `{}`, element {element}: {value} does not fit into {dtype}; choose a wider type, or accept infinities",
         path.display(), shown(tensor)
     )]
     Overflow {
@@ -239,8 +237,18 @@ pub enum Error {
         /// What is wrong and what was expected.
         problem: String,
     },
+    /// A folder has no room for what is to be written to it.
+    #[error("{}: {needed} bytes are needed and {free} are free", folder.display())]
+    NoRoom {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The output exists.
-    #[error("{}: exists already; pass --force to replace it, or another --output", path.display())]
+    #[error("{}: exists already", path.display())]
     OutputExists {
         /// The output.
         path: PathBuf,
@@ -255,7 +263,7 @@ pub enum Error {
     },
     /// A part of a sharded model, named as if it were a model.
     #[error(
-        "{}: a part of the sharded model of {}, and no model by itself; pass that index as --input, or its folder",
+        "{}: a part of the sharded model of {}, and no model by itself",
         path.display(), index.display()
     )]
     Part {
@@ -267,7 +275,7 @@ pub enum Error {
     /// Parts of a sharded checkpoint without the index that says what belongs together.
     #[error(
         "{}: {} of a sharded checkpoint, but no *.safetensors.index.json beside {} names {}; add the index, or name \
-         a part itself as --input if it is a whole model",
+         a part itself if it is a whole model",
         path.display(), counted(*shards, "part"), if *shards == 1 { "it" } else { "them" },
         if *shards == 1 { "it" } else { "them" }
     )]
@@ -279,8 +287,7 @@ pub enum Error {
     },
     /// Two indices of one folder share a shard, which can belong to one folded model only.
     #[error(
-        "{}: names shards that {} names too, and a folded shard can belong to one of them only; leave one out with \
-         --exclude, or fold it to another --output",
+        "{}: names shards that {} names too, and a folded shard can belong to one of them only",
         path.display(), other.display()
     )]
     SharedShard {
@@ -300,7 +307,7 @@ pub enum Error {
     /// The folded model would hold two tensors of one name.
     #[error(
         "{}: folding norm `{}` needs a new tensor `{}`, but the checkpoint has one of that name already; keep this \
-         norm with a plan (bnfold-gpu plan --format json, action \"keep\")",
+         norm by a plan",
         path.display(), shown(norm), shown(tensor)
     )]
     NameTaken {
@@ -311,9 +318,9 @@ pub enum Error {
         /// The name.
         tensor: String,
     },
-    /// `--strict` and a norm that stays.
+    /// A norm that stays where none may.
     #[error(
-        "{}: {kept} of {} cannot be folded and --strict was given; the first is `{}`: {reason}",
+        "{}: {kept} of {} cannot be folded, and none may stay; the first is `{}`: {reason}",
         path.display(), counted(*all, "norm"), shown(norm)
     )]
     Strict {
@@ -353,11 +360,9 @@ pub enum Error {
         bound: f64,
     },
     /// No adapter answers to what was asked for.
-    #[error(
-        "no graphics adapter for --device {wanted}: {reason}; `bnfold-gpu devices` lists what there is, --device cpu needs none"
-    )]
+    #[error("no graphics adapter for {wanted}: {reason}")]
     NoAdapter {
-        /// The option's value.
+        /// What was asked for: `auto`, `gpu`, `gpu:N`.
         wanted: String,
         /// Why not.
         reason: String,

@@ -18,7 +18,7 @@
 //! 6. [`report`] says what happened.
 //!
 //! [`mod@bench`] measures them beside a plain copy. [`model`] strings them together for one model, [`zoo`] for many, and
-//! [`job`] is the face of both; [`store`] is where paths that are URLs lead.
+//! [`job`] is the face of both; [`store`] is where files are, on this machine or under a URL.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "numbers in tests are the tests' own"))]
 

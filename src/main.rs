@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match cli::run(arguments) {
         Ok(status) => status.into(),
         Err(error) => {
-            cli::console::error(&error);
+            cli::console::error(&cli::hints::described_any(&error));
             cli::Status::of(&error).into()
         }
     }

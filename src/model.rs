@@ -17,7 +17,7 @@ use crate::fold::{
 use crate::output::{Destination, Files, Layout, Record, Replace};
 use crate::plan::{Plan, PlanSettings, Planned, follow, plan};
 use crate::report::ModelReport;
-use crate::store;
+use crate::store::Location;
 
 /// A plan to follow.
 #[derive(Debug, Clone)]
@@ -102,8 +102,8 @@ impl Default for Settings<'_> {
 
 /// Folds the checkpoint at `input` into `output`: [`Model::plan`] and [`Model::fold_into`] in one call.
 pub fn fold_model(
-    input: &Path,
-    output: &Path,
+    input: impl Into<Location>,
+    output: impl Into<Location>,
     settings: Settings<'_>,
     engine: &mut Engine,
     options: FoldOptions<'_>,
@@ -123,7 +123,7 @@ pub struct Model<'a> {
 
 impl<'a> Model<'a> {
     /// Reads the header of the checkpoint at `input` and plans it. No device is needed, and nothing is written.
-    pub fn open(input: &Path, settings: Settings<'a>) -> Result<Model<'a>> {
+    pub fn open(input: impl Into<Location>, settings: Settings<'a>) -> Result<Model<'a>> {
         Model::plan(Checkpoint::open(input)?, settings)
     }
 
@@ -136,7 +136,8 @@ impl<'a> Model<'a> {
         };
         planned.notes.splice(0..0, settings.notes.iter().cloned());
         check_strict(&checkpoint, &planned, settings.strict)?;
-        Ok(Model { checkpoint, planned, settings, began, plan_time: began.elapsed() })
+        let plan_time = checkpoint.opening() + began.elapsed();
+        Ok(Model { checkpoint, planned, settings, began, plan_time })
     }
 
     /// The plan and what it stands for.
@@ -151,12 +152,23 @@ impl<'a> Model<'a> {
 
     /// Folds it into `output`: a file; for a sharded model the index to write, beside which its shards go under their own
     /// names.
-    pub fn fold_into(&self, output: &Path, engine: &mut Engine, options: FoldOptions<'_>) -> Result<ModelReport> {
+    pub fn fold_into(
+        &self,
+        output: impl Into<Location>,
+        engine: &mut Engine,
+        options: FoldOptions<'_>,
+    ) -> Result<ModelReport> {
         self.fold(output, engine, options)?.publish()
     }
 
     /// The same without the last step: everything is written, but nothing has its name. The engine is not needed any more.
-    pub fn fold<'m>(&'m self, output: &Path, engine: &mut Engine, options: FoldOptions<'m>) -> Result<Finished<'m>> {
+    pub fn fold<'m>(
+        &'m self,
+        output: impl Into<Location>,
+        engine: &mut Engine,
+        options: FoldOptions<'m>,
+    ) -> Result<Finished<'m>> {
+        let output = output.into();
         let checkpoint = &self.checkpoint;
         let (device, adapter) = (engine.device(), engine.adapter());
         let mut layers = self.layers()?;
@@ -164,7 +176,7 @@ impl<'a> Model<'a> {
         let differ = compute_shifts(&mut layers, engine, &mut warnings);
         let shifts = ShiftStats { differ, ..check_shifts(checkpoint, &layers, options)? };
         let layout = self.lay_out(&mut layers)?;
-        let files = self.create(output, &layout, &layers)?;
+        let files = self.create(&output, &layout, &layers)?;
         let timed = Instant::now();
         files.write_unfolded(checkpoint, &layout, options)?;
         let copy = timed.elapsed();
@@ -174,7 +186,7 @@ impl<'a> Model<'a> {
         options.check_cancelled()?;
         weights.warnings.splice(0..0, warnings);
         let work = report::Work { device, adapter, layers: &layers, shifts, weights, copy };
-        let report = self.report(output, files.bytes(), work, options.verify);
+        let report = self.report(output.path(), files.bytes(), work, options.verify);
         Ok(Finished { model: self, files, report, cancelled: options.cancelled })
     }
 
@@ -200,14 +212,14 @@ impl<'a> Model<'a> {
     }
 
     /// Opens the files of the output.
-    fn create(&self, output: &Path, layout: &Layout, layers: &[FoldedLayer<'_>]) -> Result<Files> {
+    fn create(&self, output: &Location, layout: &Layout, layers: &[FoldedLayer<'_>]) -> Result<Files> {
         let settings = &self.settings;
-        if let Some(folder) = output.parent().filter(|_| settings.make_folder && !store::is_url(output)) {
+        if let Some(folder) = output.folder().as_file().filter(|_| settings.make_folder) {
             std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
         }
-        let is_this = settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
-        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
-        let destination = Destination { path: output, replace: settings.replace, same };
+        let is_this = settings.record.as_ref().map(|record| |at: &Location| record.is_carried_by(at));
+        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
+        let destination = Destination { at: output, replace: settings.replace, same };
         Files::create(destination, &self.checkpoint, layout, layers)
     }
 }
@@ -228,11 +240,11 @@ impl Finished<'_> {
         let Finished { model, files, mut report, cancelled } = self;
         let timed = Instant::now();
         model.checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
-        let is_this = model.settings.record.as_ref().map(|record| |path: &Path| record.is_carried_by(path));
-        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Path) -> bool);
+        let is_this = model.settings.record.as_ref().map(|record| |at: &Location| record.is_carried_by(at));
+        let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
         files.commit(same, model.settings.sync, cancelled)?;
         report.seconds.commit = timed.elapsed().as_secs_f64();
-        report.seconds.total = model.began.elapsed().as_secs_f64();
+        report.seconds.total = (model.checkpoint.opening() + model.began.elapsed()).as_secs_f64();
         Ok(report)
     }
 }

@@ -68,12 +68,7 @@ fn check_room(folder: &Path, needed: u64) -> Result<()> {
     if let Ok(found) = rustix::fs::statvfs(folder) {
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         if free < needed {
-            let problem = format!("{needed} bytes are needed and {free} are free; name another folder with --output");
-            return Err(Error::Io {
-                action: "benchmark in",
-                path: folder.to_owned(),
-                source: std::io::Error::new(std::io::ErrorKind::StorageFull, problem),
-            });
+            return Err(Error::NoRoom { folder: folder.to_owned(), needed, free });
         }
     }
     let _ = (folder, needed);

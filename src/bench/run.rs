@@ -29,7 +29,7 @@ pub fn run(settings: &BenchSettings<'_>, device: BenchDevice) -> Result<BenchRep
         BenchDevice::Adapter(gpu) => (Some(Engine::Gpu(gpu)), None),
     };
     let adapter = engine.as_ref().and_then(adapter);
-    let mut bench = Bench { settings, input, output: folder.path().join("output"), samples: Vec::new(), size };
+    let mut bench = Bench { settings, input, output: folder.path().join("output"), taken: Vec::new(), size };
     let (rounds, report) = bench.rounds(&mut engine)?;
     Ok(BenchReport {
         version: 1,
@@ -88,8 +88,17 @@ struct Bench<'a> {
     input: PathBuf,
     output: PathBuf,
     size: u64,
-    /// One entry a step, in the order of the report, with the bytes that go through it.
-    samples: Vec<(Step, u64, Vec<f64>)>,
+    /// One entry per step, in the order of the report.
+    taken: Vec<Taken>,
+}
+
+/// The times that one step took.
+struct Taken {
+    step: Step,
+    /// Bytes that go through it.
+    bytes: u64,
+    /// One time per round.
+    seconds: Vec<f64>,
 }
 
 impl Bench<'_> {
@@ -98,7 +107,7 @@ impl Bench<'_> {
         let begun = Instant::now();
         let mut report = self.round(engine)?;
         // The first one also pays for pages and pipelines.
-        self.samples.clear();
+        self.taken.clear();
         let mut counted = 0;
         let mut longest = Duration::ZERO;
         while counted < self.settings.rounds.max(1)
@@ -201,24 +210,25 @@ impl Bench<'_> {
     }
 
     fn take(&mut self, step: Step, bytes: u64, seconds: f64) {
-        match self.samples.iter_mut().find(|(known, ..)| *known == step) {
-            Some((.., samples)) => samples.push(seconds),
-            None => self.samples.push((step, bytes, vec![seconds])),
+        match self.taken.iter_mut().find(|taken| taken.step == step) {
+            Some(taken) => taken.seconds.push(seconds),
+            None => self.taken.push(Taken { step, bytes, seconds: vec![seconds] }),
         }
     }
 
     fn measurements(self) -> Vec<Measurement> {
-        let all = self.samples.into_iter().map(|(step, bytes, samples)| (step, bytes, Samples::new(samples)));
-        let all = all.collect::<Vec<_>>();
-        let of = |step: Option<Step>| all.iter().find(|(known, ..)| Some(*known) == step).map(|(.., samples)| samples);
-        let measurement = |(step, bytes, seconds): &(Step, u64, Samples)| Measurement {
-            step: *step,
-            bytes: *bytes,
-            bytes_per_second: if seconds.median > 0.0 { *bytes as f64 / seconds.median } else { 0.0 },
-            roof: step.roof(),
-            ratio: of(step.roof()).map(|roof| seconds.ratio(roof)),
-            seconds: seconds.clone(),
-        };
-        all.iter().map(measurement).collect()
+        let mut all = self.taken.into_iter().map(measurement).collect::<Vec<_>>();
+        for n in 0..all.len() {
+            let roof = all.iter().find(|other| Some(other.step) == all[n].roof);
+            all[n].ratio = roof.map(|roof| all[n].seconds.ratio(&roof.seconds));
+        }
+        all
     }
+}
+
+/// What was measured of a step; what it is held against may not be known yet.
+fn measurement(Taken { step, bytes, seconds }: Taken) -> Measurement {
+    let seconds = Samples::new(seconds);
+    let bytes_per_second = if seconds.median > 0.0 { bytes as f64 / seconds.median } else { 0.0 };
+    Measurement { step, bytes, bytes_per_second, roof: step.roof(), ratio: None, seconds }
 }

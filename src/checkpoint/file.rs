@@ -1,19 +1,19 @@
 //! 1 READ: one input file, read by position.
 //!
-//! In: a path or a URL. Out: bytes at an offset. Positioned reads leave no shared cursor behind, so several threads may
+//! In: a location. Out: bytes at an offset. Positioned reads leave no shared cursor behind, so several threads may
 //! read at once, and a file that shrinks under the reader is an error rather than a signal.
 
 use std::fs::{File, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
-use crate::store::{self, Object};
+use crate::store::{Location, OpenObject};
 
 /// An open, regular, readable file and the length it had when it was opened.
 #[derive(Debug)]
 pub struct InputFile {
-    path: PathBuf,
+    location: Location,
     content: Content,
     bytes: u64,
 }
@@ -25,17 +25,24 @@ enum Content {
         /// When it was last written to, where the file system tells.
         modified: Option<SystemTime>,
     },
-    Remote(Object),
+    Remote(OpenObject),
 }
 
 impl InputFile {
     /// Opens a regular file; symlinks are followed, folders, FIFOs and devices are refused before they are opened
     /// (opening a FIFO would wait for a writer).
-    pub fn open(path: &Path) -> Result<InputFile> {
-        if store::is_url(path) {
-            let object = Object::open(path)?;
-            return Ok(InputFile { path: path.to_owned(), bytes: object.bytes(), content: Content::Remote(object) });
+    pub fn open(location: impl Into<Location>) -> Result<InputFile> {
+        match location.into() {
+            Location::File(path) => InputFile::open_file(&path),
+            Location::Object(object) => {
+                let open = OpenObject::open(&object)?;
+                let (location, bytes) = (Location::Object(object), open.bytes());
+                Ok(InputFile { location, bytes, content: Content::Remote(open) })
+            }
         }
+    }
+
+    fn open_file(path: &Path) -> Result<InputFile> {
         let refuse = |metadata: &Metadata| {
             let advice = match metadata.is_dir() {
                 true => "name the .safetensors files in it one by one",
@@ -54,23 +61,28 @@ impl InputFile {
         if !metadata.is_file() {
             return refuse(&metadata);
         }
-        Ok(InputFile::local(path, file, &metadata))
+        Ok(InputFile::local(Location::File(path.to_owned()), file, &metadata))
     }
 
-    /// A file that is open already; `path` is what errors call it.
-    pub(super) fn from_handle(path: &Path, file: File) -> Result<InputFile> {
-        let metadata = file.metadata().map_err(Error::io("inspect", path))?;
-        Ok(InputFile::local(path, file, &metadata))
+    /// A file that is open already; `location` is what errors call it.
+    pub(super) fn from_handle(location: &Location, file: File) -> Result<InputFile> {
+        let metadata = file.metadata().map_err(Error::io("inspect", location.path()))?;
+        Ok(InputFile::local(location.clone(), file, &metadata))
     }
 
-    fn local(path: &Path, file: File, metadata: &Metadata) -> InputFile {
+    fn local(location: Location, file: File, metadata: &Metadata) -> InputFile {
         let content = Content::Local { file, modified: metadata.modified().ok() };
-        InputFile { path: path.to_owned(), content, bytes: metadata.len() }
+        InputFile { location, content, bytes: metadata.len() }
     }
 
-    /// The path it was opened by.
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What messages call it.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
     }
 
     /// Length in bytes when it was opened.
@@ -94,18 +106,18 @@ impl InputFile {
         };
         read_exact_at(file, buffer, offset).map_err(|source| match source.kind() {
             std::io::ErrorKind::UnexpectedEof => Error::Changed {
-                path: self.path.clone(),
+                path: self.path().to_owned(),
                 expected: self.bytes,
                 found: file.metadata().map_or(0, |metadata| metadata.len()),
             },
-            _ => Error::Io { action: "read", path: self.path.clone(), source },
+            _ => Error::Io { action: "read", path: self.path().to_owned(), source },
         })
     }
 
     /// All of it: for small files.
     pub fn read_whole(&self) -> Result<Vec<u8>> {
         let bytes = usize::try_from(self.bytes).map_err(|_| std::io::ErrorKind::OutOfMemory.into());
-        let mut content = vec![0; bytes.map_err(Error::io("read", &self.path))?];
+        let mut content = vec![0; bytes.map_err(Error::io("read", self.path()))?];
         self.read_at(0, &mut content)?;
         Ok(content)
     }
@@ -117,13 +129,13 @@ impl InputFile {
             Content::Local { file, modified } => (file, modified),
             Content::Remote(object) => return object.check_unchanged(),
         };
-        let metadata = file.metadata().map_err(Error::io("inspect", &self.path))?;
+        let metadata = file.metadata().map_err(Error::io("inspect", self.path()))?;
         if metadata.len() != self.bytes {
-            return Err(Error::Changed { path: self.path.clone(), expected: self.bytes, found: metadata.len() });
+            return Err(Error::Changed { path: self.path().to_owned(), expected: self.bytes, found: metadata.len() });
         }
         match metadata.modified().ok() == *modified {
             true => Ok(()),
-            false => Err(Error::Modified { path: self.path.clone() }),
+            false => Err(Error::Modified { path: self.path().to_owned() }),
         }
     }
 }
@@ -179,7 +191,7 @@ mod tests {
 
     #[test]
     fn folders_are_refused_with_advice() {
-        let error = InputFile::open(&std::env::temp_dir()).unwrap_err();
+        let error = InputFile::open(std::env::temp_dir()).unwrap_err();
         assert!(error.to_string().contains("a folder, expected a regular file"), "{error}");
     }
 }

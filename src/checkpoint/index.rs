@@ -5,7 +5,6 @@
 //! same. Shard names are judged by their letters alone: in a Hugging Face cache the files are links out of the folder.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -14,6 +13,7 @@ use serde_json::value::RawValue;
 use super::foreign::{BEGINNING, recognise};
 use super::{Foreign, HEADER_LIMIT, InputFile};
 use crate::error::Error;
+use crate::store::Location;
 use crate::text::{counted, shown};
 
 /// The longest index that is read: as long as a header, since both name every tensor once.
@@ -130,10 +130,10 @@ pub(crate) enum Part {
 }
 
 impl Index {
-    /// Reads and parses the index at `path`, if it is no longer than one may be.
-    pub fn read(path: &Path) -> Result<Index, Error> {
-        let wrong = |problem| Error::Index { path: path.to_owned(), problem };
-        let file = InputFile::open(path)?;
+    /// Reads and parses the index at `location`, if it is no longer than one may be.
+    pub fn read(location: impl Into<Location>) -> Result<Index, Error> {
+        let file = InputFile::open(location)?;
+        let wrong = |problem| Error::Index { path: file.path().to_owned(), problem };
         if file.bytes() > INDEX_LIMIT {
             return Err(wrong(IndexProblem::TooLong { found: file.bytes() }));
         }

@@ -1,6 +1,6 @@
 //! 1 READ: a checkpoint on disk becomes a table of tensors whose bytes can be fetched range by range.
 //!
-//! In: the path of a `.safetensors` file, or of the index of a sharded one. Out: a [`Checkpoint`]: names, dtypes, shapes
+//! In: the location of a `.safetensors` file, or of the index of a sharded one. Out: a [`Checkpoint`]: names, dtypes, shapes
 //! and byte ranges that were checked against the files, and the open files to read from. No tensor is loaded here,
 //! nothing is mapped into memory (a file that is truncated under a mapping kills the process), and no alignment is
 //! assumed.
@@ -14,7 +14,8 @@ mod index;
 mod sharded;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 pub use dtype::{Dtype, Float};
 pub(crate) use element::Element;
@@ -25,8 +26,8 @@ pub(crate) use index::Part;
 pub use index::{INDEX_LIMIT, Index, IndexProblem};
 
 use crate::error::{Error, Result};
-use crate::store;
 pub use crate::store::is_index;
+use crate::store::{self, Location};
 
 /// The free-text map that a safetensors header may carry under `__metadata__`.
 pub type Metadata = BTreeMap<String, String>;
@@ -66,26 +67,39 @@ pub struct Shard {
 /// A checkpoint: one key space over one or more files.
 #[derive(Debug)]
 pub struct Checkpoint {
-    path: PathBuf,
+    location: Location,
     index: Option<Index>,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Tensor>,
+    opening: Duration,
 }
 
 impl Checkpoint {
     /// Opens a `.safetensors` file, or the index of a sharded checkpoint (see [`is_index`]) with all its shards, and
     /// checks headers and index.
-    pub fn open(path: &Path) -> Result<Checkpoint> {
-        if is_index(path) {
-            return sharded::open(path);
-        }
-        let (shard, tensors) = open_shard(path, 0)?;
-        Ok(Checkpoint { path: path.to_owned(), index: None, shards: vec![shard], tensors: tensors.collect() })
+    pub fn open(location: impl Into<Location>) -> Result<Checkpoint> {
+        let (location, began) = (location.into(), Instant::now());
+        let mut checkpoint = match is_index(location.path()) {
+            true => sharded::open(location)?,
+            false => open_single(location)?,
+        };
+        checkpoint.opening = began.elapsed();
+        Ok(checkpoint)
     }
 
-    /// The path it was opened by.
+    /// Where it was opened.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// What messages call it: the path it was opened by, or its URL without secrets.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.location.path()
+    }
+
+    /// How long it took to open: the headers were read and checked.
+    pub fn opening(&self) -> Duration {
+        self.opening
     }
 
     /// The index, if it is sharded; its shards are numbered as [`Checkpoint::shards`].
@@ -117,7 +131,7 @@ impl Checkpoint {
     /// The tensor of that name, or an error that names the file.
     pub fn tensor(&self, name: &str) -> Result<&Tensor> {
         self.tensors.get(name).ok_or_else(|| Error::MissingTensor {
-            path: self.path.clone(),
+            path: self.path().to_owned(),
             tensor: name.to_owned(),
             context: String::new(),
         })
@@ -140,15 +154,21 @@ impl Checkpoint {
     pub fn read_f64(&self, name: &str) -> Result<Option<Vec<f64>>> {
         let tensor = self.tensor(name)?;
         let Some(float) = tensor.dtype.float() else { return Ok(None) };
-        let mut bytes = vec![0; usize::try_from(tensor.bytes).map_err(|_| too_large(&self.path))?];
+        let mut bytes = vec![0; usize::try_from(tensor.bytes).map_err(|_| too_large(self.path()))?];
         self.read(tensor, 0, &mut bytes)?;
         Ok(Some(float.widen_all(&bytes)))
     }
 }
 
+fn open_single(location: Location) -> Result<Checkpoint> {
+    let (shard, tensors) = open_shard(&location, 0)?;
+    let (shards, tensors) = (vec![shard], tensors.collect());
+    Ok(Checkpoint { location, index: None, shards, tensors, opening: Duration::ZERO })
+}
+
 /// Opens one file and checks its header; its tensors get the shard's `number`.
-fn open_shard(path: &Path, number: usize) -> Result<(Shard, impl Iterator<Item = (String, Tensor)> + use<>)> {
-    let file = InputFile::open(path)?;
+fn open_shard(location: &Location, number: usize) -> Result<(Shard, impl Iterator<Item = (String, Tensor)> + use<>)> {
+    let file = InputFile::open(location)?;
     let header = read_header(&file)?;
     let start = header.data_start;
     let tensors = header.entries.into_iter().map(move |entry| {
@@ -158,10 +178,10 @@ fn open_shard(path: &Path, number: usize) -> Result<(Shard, impl Iterator<Item =
     Ok((Shard { file, metadata: header.metadata }, tensors))
 }
 
-/// Checks that `file`, which is to get the name `path`, is what readers accept.
-pub(crate) fn check_readable(path: &Path, file: &std::fs::File) -> Result<()> {
-    let handle = file.try_clone().map_err(Error::io("read back", path))?;
-    read_header(&InputFile::from_handle(path, handle)?).map(|_| ())
+/// Checks that `file`, which is to stand at `location`, is what readers accept.
+pub(crate) fn check_readable(location: &Location, file: &std::fs::File) -> Result<()> {
+    let handle = file.try_clone().map_err(Error::io("read back", location.path()))?;
+    read_header(&InputFile::from_handle(location, handle)?).map(|_| ())
 }
 
 fn read_header(file: &InputFile) -> Result<header::Header> {

@@ -1,22 +1,23 @@
 //! 1 READ: an index and its shards become one checkpoint.
 //!
-//! In: the path of an index. Out: its shards, open, and their tensors as one key space. What the index says and what the
+//! In: where an index is. Out: its shards, open, and their tensors as one key space. What the index says and what the
 //! shards hold must agree both ways: a tensor too many is as suspicious as one that is missing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::time::Duration;
 
 use super::{Checkpoint, Index, IndexProblem, open_shard};
 use crate::error::{Error, Result};
+use crate::store::Location;
 
-/// Opens the index at `path` and all its shards.
-pub(super) fn open(path: &Path) -> Result<Checkpoint> {
-    let wrong = |problem| Error::Index { path: path.to_owned(), problem };
-    let index = Index::read(path)?;
+/// Opens the index at `location` and all its shards.
+pub(super) fn open(location: Location) -> Result<Checkpoint> {
+    let wrong = |problem| Error::Index { path: location.path().to_owned(), problem };
+    let index = Index::read(&location)?;
     let mapped = index.weights().iter().map(|(name, shard)| (name.as_str(), *shard)).collect::<HashMap<_, _>>();
     let (mut shards, mut tensors) = (Vec::new(), BTreeMap::new());
     for (number, name) in index.shards().iter().enumerate() {
-        let (shard, entries) = open_shard(&beside(path, name), number).map_err(|error| match error {
+        let (shard, entries) = open_shard(&location.with_file_name(name), number).map_err(|error| match error {
             error if is_missing(&error) => {
                 let tensors = index.weights().iter().filter(|(_, shard)| *shard == number).count();
                 wrong(IndexProblem::MissingShard { shard: name.clone(), tensors })
@@ -33,7 +34,7 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint> {
         let (tensor, shard) = (tensor.clone(), index.shards()[*shard].clone());
         return Err(wrong(IndexProblem::NotInShard { tensor, shard }));
     }
-    Ok(Checkpoint { path: path.to_owned(), index: Some(index), shards, tensors })
+    Ok(Checkpoint { location, index: Some(index), shards, tensors, opening: Duration::ZERO })
 }
 
 /// Whether there is no file, or a link that leads to none.
@@ -42,11 +43,6 @@ fn is_missing(error: &Error) -> bool {
         Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
         error => matches!(error, Error::DanglingLink { .. }),
     }
-}
-
-/// The path of the file `name` in the folder of `index`.
-fn beside(index: &Path, name: &str) -> std::path::PathBuf {
-    index.parent().unwrap_or(Path::new("")).join(name)
 }
 
 /// Whether a tensor found in the shard of that number is the one the index means; `mapped` is where it looks for it.

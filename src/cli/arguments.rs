@@ -4,14 +4,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bnfold_gpu::Device;
+use bnfold_gpu::store::Location;
 use bnfold_gpu::verify::DEFAULT_MAX_ULP;
 use bnfold_gpu::zoo::{Filter, Share};
 use clap::{Args, Parser, Subcommand};
 use globset::Glob;
 
 use super::values::{
-    BenchDtypeArgument, DtypeArgument, EvidenceArgument, Format, ShapeArgument, StyleArgument, eps, eps_for, max_ulp,
-    place,
+    BenchDtypeArgument, DtypeArgument, EvidenceArgument, Format, ShapeArgument, StyleArgument, eps, eps_for, location,
+    max_ulp,
 };
 
 /// Fold the batch norms of .safetensors checkpoints into the layers that feed them.
@@ -62,12 +63,12 @@ pub(crate) enum Command {
 pub(crate) struct FoldArguments {
     /// Checkpoints to fold: files, indices of sharded ones, folders with everything below them; or URLs of these
     /// (s3://, gs://, az://; of files also https://)
-    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = place())]
-    pub(crate) input: Vec<PathBuf>,
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = location())]
+    pub(crate) input: Vec<Location>,
     /// Where the result goes: a file, or a folder for several inputs, or a URL (s3://, gs://, az://) [default:
     /// NAME.folded.safetensors beside NAME]
-    #[arg(short, long, value_name = "PATH", value_parser = place())]
-    pub(crate) output: Option<PathBuf>,
+    #[arg(short, long, value_name = "PATH", value_parser = location())]
+    pub(crate) output: Option<Location>,
     /// What computes: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU where that is not
     /// slower than the CPU, which it is for small models
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
@@ -99,8 +100,8 @@ pub(crate) struct FoldArguments {
     #[arg(long)]
     pub(crate) force: bool,
     /// Write a page for a browser: every model, layer and remark, with plots; an earlier report is replaced
-    #[arg(long, value_name = "FILE.html")]
-    pub(crate) report: Option<PathBuf>,
+    #[arg(long, value_name = "FILE.html", value_parser = location())]
+    pub(crate) report: Option<Location>,
     /// What is printed on stdout
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
@@ -160,8 +161,8 @@ pub(crate) struct PlanningArguments {
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
     /// Checkpoints to plan: files, indices of sharded ones, folders with everything below them; or URLs of these
-    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = place())]
-    pub(crate) input: Vec<PathBuf>,
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = location())]
+    pub(crate) input: Vec<Location>,
     #[command(flatten)]
     pub(crate) planning: PlanningArguments,
     /// Check this plan against the checkpoint and print it completed
@@ -182,11 +183,11 @@ pub(crate) struct PlanArguments {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
     /// The checkpoint before folding
-    #[arg(long, value_name = "PATH", value_parser = place())]
-    pub(crate) original: PathBuf,
+    #[arg(long, value_name = "PATH", value_parser = location())]
+    pub(crate) original: Location,
     /// The checkpoint after folding
-    #[arg(long, value_name = "PATH", value_parser = place())]
-    pub(crate) folded: PathBuf,
+    #[arg(long, value_name = "PATH", value_parser = location())]
+    pub(crate) folded: Location,
     /// The plan it was folded by, if it is not what the planner would do
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
@@ -213,8 +214,8 @@ pub(crate) struct DevicesArguments {
 #[derive(Debug, Args)]
 pub(crate) struct BenchArguments {
     /// Checkpoint to fold instead of a synthetic one
-    #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "dtype", "size_mb"])]
-    pub(crate) input: Option<PathBuf>,
+    #[arg(short, long, value_name = "PATH", conflicts_with_all = ["shape", "dtype", "size_mb"], value_parser = location())]
+    pub(crate) input: Option<Location>,
     /// Network whose shapes the synthetic checkpoint takes
     #[arg(long, value_enum, default_value = "resnet152")]
     pub(crate) shape: ShapeArgument,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bnfold_gpu::bench::{BenchDevice, BenchInput, BenchSettings, run as measure};
 use bnfold_gpu::checkpoint::is_index;
-use bnfold_gpu::store;
+use bnfold_gpu::store::Location;
 use bnfold_gpu::text::shown;
 use bnfold_gpu::{Device, Error};
 
@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
     let model = match &arguments.input {
-        Some(path) => BenchInput::File(one_file(path)?.to_owned()),
+        Some(input) => BenchInput::File(one_file(input)?.to_owned()),
         None => BenchInput::Synthetic {
             shape: arguments.shape.into(),
             float: arguments.dtype.into(),
@@ -45,15 +45,18 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
 }
 
 /// The checkpoint to measure, which has to be a single file of this machine.
-fn one_file(path: &Path) -> Result<&Path, UsageError> {
-    let found = match path {
-        url if store::is_url(url) => "a URL",
-        folder if folder.is_dir() => "a folder",
-        index if is_index(index) => "the index of a sharded model",
-        _ => return Ok(path),
+fn one_file(input: &Location) -> Result<&Path, UsageError> {
+    let found = match input {
+        Location::Object(_) => "a URL",
+        Location::File(folder) if folder.is_dir() => "a folder",
+        Location::File(index) if is_index(index) => "the index of a sharded model",
+        Location::File(path) => return Ok(path),
     };
-    let path = shown(&path.to_string_lossy()).into_owned();
-    Err(UsageError(format!("{path}: {found}; bench measures one .safetensors file of this machine: name that")))
+    let input = input.to_string();
+    Err(UsageError(format!(
+        "{}: {found}; bench measures one .safetensors file of this machine: name that",
+        shown(&input)
+    )))
 }
 
 /// What to measure beside the CPU: hardware where there is some, software only if it is asked for.

@@ -2,26 +2,26 @@
 //!
 //! In: what was typed. Out: an error of the command line, once, where otherwise every model would fail by itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bnfold_gpu::checkpoint::is_index;
-use bnfold_gpu::store;
+use bnfold_gpu::store::Location;
 
-use super::settings::{UsageError, is_zoo, names_folder, shown_path};
+use super::settings::{UsageError, is_zoo, names_folder, shown_location, shown_path};
 
 /// Whether results can go where they are to go: known before anything is looked for, as in a folder of many files.
-pub(crate) fn check_output(inputs: &[PathBuf], output: Option<&Path>) -> Result<(), UsageError> {
+pub(crate) fn check_output(inputs: &[Location], output: Option<&Location>) -> Result<(), UsageError> {
     if let Some(output) = output {
         return check_folder(inputs, output);
     }
-    if let Some(folder) = inputs.iter().find(|input| store::is_folder(input)) {
-        let folder = shown_path(folder);
+    if let Some(folder) = inputs.iter().find(|input| input.is_folder()) {
+        let folder = shown_location(folder);
         return Err(UsageError(format!(
             "{folder}: a folder, whose results need a folder of their own; pass --output DIR"
         )));
     }
-    if let Some(index) = inputs.iter().find(|input| is_index(input)) {
-        let index = shown_path(index);
+    if let Some(index) = inputs.iter().find(|input| is_index(input.path())) {
+        let index = shown_location(index);
         return Err(UsageError(format!(
             "{index}: a sharded model is written to a folder of its own, since its shards keep their names; pass --output DIR"
         )));
@@ -30,14 +30,16 @@ pub(crate) fn check_output(inputs: &[PathBuf], output: Option<&Path>) -> Result<
 }
 
 /// Whether `output` is, or can become, a folder, if one is needed.
-fn check_folder(inputs: &[PathBuf], output: &Path) -> Result<(), UsageError> {
+fn check_folder(inputs: &[Location], output: &Location) -> Result<(), UsageError> {
     let needs_one = match (is_zoo(inputs), inputs) {
         (true, _) => Some("several models need a folder"),
-        (false, [index]) if is_index(index) && !is_index(output) => Some("a sharded model needs a folder"),
+        (false, [index]) if is_index(index.path()) && !is_index(output.path()) => {
+            Some("a sharded model needs a folder")
+        }
         _ if names_folder(output) => Some("the / at its end stands for a folder"),
         _ => None,
     };
-    let Some(needs_one) = needs_one.filter(|_| !store::is_url(output)) else { return Ok(()) };
+    let (Some(needs_one), Some(output)) = (needs_one, output.as_file()) else { return Ok(()) };
     // The nearest place above it where there is something.
     let output = output.components().collect::<PathBuf>();
     let mut places = output.ancestors().filter(|place| !place.as_os_str().is_empty());

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bnfold_gpu::output::{Replace, folder_of};
+use bnfold_gpu::output::Replace;
 use bnfold_gpu::report::{FailureReport, Outcome};
-use bnfold_gpu::store;
+use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Task};
 use bnfold_gpu::{Error, Options};
 
@@ -14,7 +14,7 @@ use super::arguments::FoldArguments;
 use super::progress::Progress;
 use super::report::Report;
 use super::values::Format;
-use super::{Status, destination, interrupt, settings};
+use super::{Status, destination, hints, interrupt, settings};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -22,13 +22,13 @@ const MOST_JOBS: usize = 8;
 pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
-    destination::check_output(&arguments.input, arguments.output.as_deref())?;
+    destination::check_output(&arguments.input, arguments.output.as_ref())?;
     let Found { sources, sidecars, failures, .. } = find(arguments)?;
-    let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_deref())?;
+    let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_ref())?;
     let copies =
         sidecar_folder(arguments).map(|folder| sidecars.iter().map(move |sidecar| folder.join(&sidecar.place)));
     let outputs = tasks.iter().flat_map(Task::outputs).chain(copies.into_iter().flatten());
-    let report = Report::begin(arguments.report.as_deref(), outputs)?;
+    let report = Report::begin(arguments.report.as_ref(), outputs)?;
     let progress = Progress::new(&tasks, settings::is_zoo(&arguments.input), arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
@@ -39,8 +39,9 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
         jobs: jobs(arguments),
         resume: settings::is_zoo(&arguments.input),
         engines: &engines,
-        settings: &|source| options.settings(&source.input, arguments.output.as_deref()),
+        settings: &|source| options.settings(&source.input, arguments.output.as_ref()),
         options: options.fold_options(&|_| {}),
+        describe: &hints::described,
         observer: &progress,
     };
     let ended = run.go();
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
 }
 
 fn failed(input: &Path, error: &Error) -> Outcome {
-    Outcome::Failed(FailureReport { input: input.to_owned(), error: error.to_string() })
+    Outcome::Failed(FailureReport { input: input.to_owned(), error: hints::described(error) })
 }
 
 /// The models behind `--input`, as far as they are this run's.
@@ -57,11 +58,11 @@ fn find(arguments: &FoldArguments) -> anyhow::Result<Found> {
     let mut found = settings::find(
         &arguments.input,
         &arguments.zoo.selection,
-        arguments.output.as_deref(),
+        arguments.output.as_ref(),
         arguments.verbosity.quiet,
     )?;
     if let ([input], true) = (arguments.input.as_slice(), arguments.zoo.copy_sidecars)
-        && !store::is_folder(input)
+        && !input.is_folder()
     {
         found.sidecars = zoo::beside(input);
     }
@@ -105,10 +106,10 @@ fn replace(arguments: &FoldArguments) -> Replace {
 }
 
 /// Where files beside models are copied to; nowhere if results stand beside their originals.
-fn sidecar_folder(arguments: &FoldArguments) -> Option<&Path> {
-    let output = arguments.output.as_deref()?;
+fn sidecar_folder(arguments: &FoldArguments) -> Option<Location> {
+    let output = arguments.output.as_ref()?;
     let is_folder = settings::is_zoo(&arguments.input) || settings::names_folder(output);
-    Some(if is_folder { output } else { folder_of(output) })
+    Some(if is_folder { output.clone() } else { output.folder() })
 }
 
 /// `--copy-sidecars`; what fails is told as a model's failure is.
@@ -123,8 +124,8 @@ fn copy(
         if cancelled.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        if let Err(error) = zoo::copy(sidecar, folder, replace(arguments), !arguments.no_sync) {
-            progress.tell(failed(&sidecar.input, &error));
+        if let Err(error) = zoo::copy(sidecar, &folder, replace(arguments), !arguments.no_sync) {
+            progress.tell(failed(sidecar.input.path(), &error));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod destination;
 mod devices;
 mod fold;
 mod generate;
+pub(crate) mod hints;
 mod interrupt;
 mod plan;
 mod progress;

@@ -1,15 +1,14 @@
 //! `bnfold-gpu plan`: what would be folded and why.
 
-use std::path::Path;
-
 use bnfold_gpu::Job;
 use bnfold_gpu::plan::Planned;
 use bnfold_gpu::report::human::PlanTable;
+use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{Found, Source};
 
 use super::arguments::PlanArguments;
 use super::values::Format;
-use super::{Status, console, settings};
+use super::{Status, console, hints, settings};
 
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let mut plans = Vec::new();
@@ -17,26 +16,26 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let quiet = arguments.verbosity.quiet;
     let Found { sources, failures, .. } = settings::find(&arguments.input, &arguments.selection, None, quiet)?;
     for (_, error) in &failures {
-        console::error(error);
+        console::error(&hints::described(error));
         status = Status::Failed;
     }
     // One object for one checkpoint that was named, an array for everything else.
     let is_one = !settings::is_zoo(&arguments.input);
     if let Some(norm) = &arguments.explain {
-        return explained(norm, sources.iter().map(|source| source.input.as_path()), arguments);
+        return explained(norm, sources.iter().map(|source| &source.input), arguments);
     }
     for Source { input, .. } in &sources {
         match one(input, arguments) {
             Ok(planned) => {
                 if !quiet {
                     for warning in planned.warnings() {
-                        console::warning(&format!("{}: {warning}", input.display()));
+                        console::warning(&format!("{input}: {warning}"));
                     }
                 }
                 plans.push(planned.plan);
             }
             Err(error) => {
-                console::error(&error);
+                console::error(&hints::described(&error));
                 status = Status::Failed;
             }
         }
@@ -58,26 +57,28 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
 /// How a norm came to be folded or kept, in every checkpoint that has it.
 fn explained<'a>(
     norm: &str,
-    inputs: impl Iterator<Item = &'a Path>,
+    inputs: impl Iterator<Item = &'a Location>,
     arguments: &PlanArguments,
 ) -> anyhow::Result<Status> {
     let mut found = Vec::new();
     for input in inputs {
         let explanation = job(input, arguments).explain(norm)?;
-        found.extend(explanation.map(|explanation| format!("{}: {explanation}\n", input.display())));
+        found.extend(explanation.map(|explanation| format!("{input}: {explanation}\n")));
     }
     if found.is_empty() {
-        anyhow::bail!("no checkpoint has a norm `{norm}`; `bnfold-gpu plan -v` lists the norms of a checkpoint");
+        let problem =
+            format!("--explain {norm}: no checkpoint has a norm of this name; `bnfold-gpu plan -v` lists them");
+        return Err(settings::UsageError(problem).into());
     }
     console::data(&found.join("\n"))?;
     Ok(Status::Done)
 }
 
-fn one(input: &Path, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
+fn one(input: &Location, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
     job(input, arguments).planned(None)
 }
 
-fn job(input: &Path, arguments: &PlanArguments) -> Job<'static> {
+fn job(input: &Location, arguments: &PlanArguments) -> Job<'static> {
     let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
     options.one_of_several = settings::is_zoo(&arguments.input);
     Job::with(input, options)

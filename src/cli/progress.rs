@@ -15,7 +15,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::arguments::FoldArguments;
 use super::report::Report;
 use super::values::Format;
-use super::{Status, console};
+use super::{Status, console, hints};
 
 /// Without a terminal: how often a run says how far it is.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -88,7 +88,7 @@ impl<'a> Progress<'a> {
         let not_reached = (told.next..self.tasks.len()).filter(|task| !waiting.contains_key(task)).collect::<Vec<_>>();
         waiting.into_values().for_each(|outcome| self.print(outcome, &mut told));
         let not_reached = not_reached.into_iter().map(|task| &self.tasks[task].source.input);
-        not_reached.for_each(|input| told.report.add(|| Outcome::NotReached { input: input.clone() }));
+        not_reached.for_each(|input| told.report.add(|| Outcome::NotReached { input: input.path().to_owned() }));
         drop(told);
         let summarised = match &ended {
             Ok(()) => self.summarise(),
@@ -142,7 +142,7 @@ impl<'a> Progress<'a> {
         match outcome {
             Outcome::Failed(_) => String::new(),
             Outcome::Folded(report) if self.arguments.verbosity.verbose => format!("{report}\n{}", report.details()),
-            Outcome::Folded(report) if !self.is_zoo => format!("{report}\n"),
+            Outcome::Folded(report) if !self.is_zoo => format!("{report}\n{}", hints::on_remarks(report)),
             outcome => format!("{outcome}\n"),
         }
     }

@@ -12,8 +12,10 @@ use std::time::{Instant, SystemTime};
 use bnfold_gpu::Error;
 use bnfold_gpu::output::{Replace, folder_of, write_whole};
 use bnfold_gpu::report::{Ended, Outcome, RunReport, html};
-use bnfold_gpu::store::{self, absolute};
+use bnfold_gpu::store::{Location, redacted};
 use bnfold_gpu::text::shown;
+
+use super::hints;
 
 /// Why a report cannot be written; nothing was lost.
 #[derive(Debug, thiserror::Error)]
@@ -26,23 +28,26 @@ pub(crate) struct ReportError {
 /// A report under way: what became of the models so far.
 pub(crate) struct Report<'a> {
     path: Option<&'a Path>,
-    began: (SystemTime, Instant),
+    /// When the run began, for people and for a clock that is never set.
+    started: SystemTime,
+    since: Instant,
     models: Vec<Outcome>,
 }
 
 impl<'a> Report<'a> {
-    /// Checks that a report can be written to `path`, before any work is done, and that it is none of the `outputs`;
-    /// without a path nothing is gathered.
+    /// Checks that a report can be written to `location`, before any work is done, and that it is none of the `outputs`;
+    /// without one nothing is gathered.
     pub(crate) fn begin(
-        path: Option<&'a Path>,
-        outputs: impl Iterator<Item = PathBuf>,
+        location: Option<&'a Location>,
+        outputs: impl Iterator<Item = Location>,
     ) -> Result<Report<'a>, ReportError> {
+        let path = location.map(of_this_machine).transpose()?;
         if let Some(path) = path {
             may_be_written(path)?;
             takes_a_file(path)?;
             is_no_output(path, outputs)?;
         }
-        Ok(Report { path, began: (SystemTime::now(), Instant::now()), models: Vec::new() })
+        Ok(Report { path, started: SystemTime::now(), since: Instant::now(), models: Vec::new() })
     }
 
     /// Adds a model; `outcome` is only made if there will be a report.
@@ -58,19 +63,18 @@ impl<'a> Report<'a> {
         let Some(path) = self.path else { return Ok(()) };
         let ended = error.map(|error| match error {
             Error::Interrupted => Ended::Interrupted,
-            error => Ended::Error(error.to_string()),
+            error => Ended::Error(hints::described(error)),
         });
         let has_begun = self.models.iter().any(|model| !matches!(model, Outcome::NotReached { .. }));
         if !has_begun && ended != Some(Ended::Interrupted) {
             return Ok(());
         }
-        let command = std::env::args_os().map(|word| store::redacted(&word.to_string_lossy())).collect();
-        let (started, since) = self.began;
+        let command = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
         let run = RunReport {
             version: env!("CARGO_PKG_VERSION"),
             command,
-            started,
-            took: since.elapsed(),
+            started: self.started,
+            took: self.since.elapsed(),
             models: self.models,
             ended,
         };
@@ -85,12 +89,16 @@ fn write(path: &Path, run: &RunReport) -> anyhow::Result<()> {
     Ok(write_whole(path, replace, |mut out| html::render(run, &mut out))?)
 }
 
+fn of_this_machine(location: &Location) -> Result<&Path, ReportError> {
+    location.as_file().ok_or_else(|| ReportError {
+        path: location.path().to_owned(),
+        problem: "is a URL, and a report is a file of this machine".to_owned(),
+    })
+}
+
 /// Whether there is an earlier report at `path`, to be replaced; an error if there is anything else.
 fn may_be_written(path: &Path) -> Result<bool, ReportError> {
     let refuse = |problem: String| Err(ReportError { path: path.to_owned(), problem });
-    if store::is_url(path) {
-        return refuse("is a URL, and a report is a file of this machine".to_owned());
-    }
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => refuse(format!("nothing can be written there: {error}")),
@@ -118,13 +126,13 @@ fn takes_a_file(path: &Path) -> Result<(), ReportError> {
 }
 
 /// No result, and no file that is copied, has the report's name or needs it for a folder.
-fn is_no_output(path: &Path, mut outputs: impl Iterator<Item = PathBuf>) -> Result<(), ReportError> {
-    let own = absolute(path);
-    match outputs.find(|output| absolute(output).starts_with(&own)) {
+fn is_no_output(path: &Path, mut outputs: impl Iterator<Item = Location>) -> Result<(), ReportError> {
+    let own = Location::File(path.to_owned()).absolute();
+    match outputs.find(|output| output.absolute().path().starts_with(own.path())) {
         Some(output) => {
-            let problem = match absolute(&output) == own {
+            let problem = match output.absolute() == own {
                 true => "is where a result of this run goes".to_owned(),
-                false => format!("would have to be a folder for {}", shown(&output.to_string_lossy())),
+                false => format!("would have to be a folder for {}", shown(&output.to_string())),
             };
             Err(ReportError { path: path.to_owned(), problem })
         }
@@ -147,7 +155,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.html");
         std::fs::write(&path, format!("{}earlier", html::BEGINNING)).unwrap();
-        let mut report = Report::begin(Some(&path), std::iter::empty()).unwrap();
+        let location = Location::from(&path);
+        let mut report = Report::begin(Some(&location), std::iter::empty()).unwrap();
         report.add(|| Outcome::NotReached { input: "m.safetensors".into() });
         report.finish(Some(error)).unwrap();
         std::fs::read_to_string(&path).unwrap()

@@ -1,13 +1,13 @@
 //! From what was typed to what is done: devices are opened, models found, outputs named.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bnfold_gpu::checkpoint::is_index;
 use bnfold_gpu::fold::Engine;
 use bnfold_gpu::job::Opened;
 use bnfold_gpu::output::FOLDED;
-use bnfold_gpu::store::{self, absolute};
+use bnfold_gpu::store::Location;
 use bnfold_gpu::text::shown;
 use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, same_content};
 use bnfold_gpu::{Device, Error, Options, PlanSource};
@@ -43,9 +43,9 @@ pub(crate) fn planning(planning: &PlanningArguments, plan: Option<&Path>) -> Opt
 
 /// The models behind `inputs`; what was passed over is said. That there is none is an error of the command line.
 pub(crate) fn find(
-    inputs: &[PathBuf],
+    inputs: &[Location],
     selection: &SelectionArguments,
-    output: Option<&Path>,
+    output: Option<&Location>,
     quiet: bool,
 ) -> anyhow::Result<Found> {
     let found = discover(inputs, &filter(selection)?, output)?;
@@ -53,7 +53,7 @@ pub(crate) fn find(
         found.notes.iter().for_each(|text| console::note(text));
     }
     if found.sources.is_empty() && found.failures.is_empty() {
-        let inputs = inputs.iter().map(|input| shown_path(input)).collect::<Vec<_>>().join(", ");
+        let inputs = inputs.iter().map(shown_location).collect::<Vec<_>>().join(", ");
         let which = if selection.include.is_empty() { "" } else { " that --include names" };
         return Err(UsageError(format!("no .safetensors file{which} in {inputs}")).into());
     }
@@ -61,8 +61,8 @@ pub(crate) fn find(
 }
 
 /// Whether several models are meant, of which some may be done already.
-pub(crate) fn is_zoo(inputs: &[PathBuf]) -> bool {
-    inputs.len() > 1 || inputs.iter().any(|input| store::is_folder(input))
+pub(crate) fn is_zoo(inputs: &[Location]) -> bool {
+    inputs.len() > 1 || inputs.iter().any(Location::is_folder)
 }
 
 /// What `--include` and `--exclude` say.
@@ -78,13 +78,17 @@ fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
 }
 
 /// The models, each with the place of its result.
-pub(crate) fn tasks(sources: Vec<Source>, inputs: &[PathBuf], output: Option<&Path>) -> Result<Vec<Task>, UsageError> {
+pub(crate) fn tasks(
+    sources: Vec<Source>,
+    inputs: &[Location],
+    output: Option<&Location>,
+) -> Result<Vec<Task>, UsageError> {
     let tasks = match output {
         // A single model has a name of its own for its result, unless it is a folder's; shards keep their names, so that
         // only the name of an index can be given for a sharded one.
-        Some(file) if !is_zoo(inputs) && !names_folder(file) && (!is_index(&inputs[0]) || is_index(file)) => {
+        Some(file) if !is_zoo(inputs) && !names_folder(file) && is_name_of_result(file, &inputs[0]) => {
             let sources = sources.into_iter();
-            sources.map(|source| Task { source, output: file.to_owned(), make_folder: false, same_as: None }).collect()
+            sources.map(|source| Task { source, output: file.clone(), make_folder: false, same_as: None }).collect()
         }
         Some(folder) => Task::all(sources, folder),
         None => beside(sources),
@@ -93,8 +97,12 @@ pub(crate) fn tasks(sources: Vec<Source>, inputs: &[PathBuf], output: Option<&Pa
     Ok(tasks)
 }
 
-pub(crate) fn names_folder(output: &Path) -> bool {
-    store::is_folder(output) || output.as_os_str().as_encoded_bytes().ends_with(b"/")
+fn is_name_of_result(output: &Location, input: &Location) -> bool {
+    !is_index(input.path()) || is_index(output.path())
+}
+
+pub(crate) fn names_folder(output: &Location) -> bool {
+    output.is_folder() || output.path().as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// Results beside their originals, under names of their own.
@@ -109,6 +117,10 @@ fn beside(sources: Vec<Source>) -> Vec<Task> {
     sources.into_iter().map(task).collect()
 }
 
+pub(super) fn shown_location(location: &Location) -> String {
+    shown_path(location.path())
+}
+
 pub(super) fn shown_path(path: &Path) -> String {
     shown(&path.display().to_string()).into_owned()
 }
@@ -119,18 +131,18 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
     let originals = originals.collect::<HashMap<_, _>>();
     let mut seen = HashMap::new();
     for task in tasks {
-        let input = shown_path(&task.source.input);
+        let input = shown_location(&task.source.input);
         for output in task.outputs() {
-            if let Some(other) = seen.insert(absolute(&output), &task.source.input) {
-                let (other, output) = (shown_path(other), shown_path(&output));
+            if let Some(other) = seen.insert(output.absolute(), &task.source.input) {
+                let (other, output) = (shown_location(other), shown_location(&output));
                 return Err(UsageError(format!(
                     "{other} and {input} would both be written to {output}; fold them one by one"
                 )));
             }
-            let stands = store::real(&output);
+            let stands = output.resolved();
             if let Some(original) = stands.as_ref().and_then(|stands| originals.get(stands)).filter(|_| tasks.len() > 1)
             {
-                let (original, output) = (shown_path(original), shown_path(&output));
+                let (original, output) = (shown_location(original), shown_location(&output));
                 return Err(UsageError(format!(
                     "{output} would be written, but {original} is to be read; pass another --output"
                 )));
@@ -142,10 +154,10 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
 
 /// No two files may be copied to one place, unless they are of the same bytes.
 pub(crate) fn check_sidecars(sidecars: &[Sidecar]) -> Result<(), UsageError> {
-    let mut seen: HashMap<&Path, &Path> = HashMap::new();
+    let mut seen: HashMap<&Path, &Location> = HashMap::new();
     for Sidecar { input, place } in sidecars {
         if let Some(other) = seen.insert(place, input).filter(|other| !same_content(other, input)) {
-            let [a, b, place] = [other, input, place].map(shown_path);
+            let [a, b, place] = [other.path(), input.path(), place].map(shown_path);
             return Err(UsageError(format!(
                 "{a} and {b} would both be copied to {place}; fold their folders one by one"
             )));
@@ -162,11 +174,12 @@ mod tests {
     #[test]
     fn outputs_stand_beside_their_inputs_unless_told_otherwise() {
         let name = |inputs: &[&str], output: Option<&str>| {
-            let inputs = inputs.iter().map(PathBuf::from).collect::<Vec<_>>();
-            check_output(&inputs, output.map(Path::new))?;
+            let inputs = inputs.iter().copied().map(Location::from).collect::<Vec<_>>();
+            let output = output.map(Location::from);
+            check_output(&inputs, output.as_ref())?;
             let found = discover(&inputs, &Filter::default(), None).map_err(|error| UsageError(error.to_string()))?;
-            tasks(found.sources, &inputs, output.map(Path::new))
-                .map(|tasks| tasks.iter().map(|task| task.output.display().to_string()).collect::<Vec<_>>())
+            tasks(found.sources, &inputs, output.as_ref())
+                .map(|tasks| tasks.iter().map(|task| task.output.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(name(&["a/m.safetensors"], None).unwrap(), ["a/m.folded.safetensors"]);
         assert_eq!(name(&["m.st"], None).unwrap(), ["m.st.folded.safetensors"]);

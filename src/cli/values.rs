@@ -1,12 +1,10 @@
 //! What the options of the command line take as their values, and what is wrong with a value that they do not take.
 
-use std::path::PathBuf;
-
 use bnfold_gpu::bench::Shape;
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::Style;
 use bnfold_gpu::plan::EvidenceLevel;
-use bnfold_gpu::store::conceal;
+use bnfold_gpu::store::Location;
 use clap::ValueEnum;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use globset::Glob;
@@ -116,9 +114,9 @@ impl From<EvidenceArgument> for EvidenceLevel {
     }
 }
 
-/// A path, or a URL without what must not be shown.
-pub(super) fn place() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().map(conceal)
+/// A path or a URL: from here on a type says which.
+pub(super) fn location() -> impl TypedValueParser<Value = Location> {
+    PathBufValueParser::new().map(Location::from)
 }
 
 pub(super) fn eps(text: &str) -> Result<f64, String> {

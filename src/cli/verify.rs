@@ -15,10 +15,10 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let options = settings::planning(&arguments.planning, arguments.plan.as_deref());
     let planned = Job::with(&arguments.original, options).planned(Some(&arguments.folded))?;
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
-    let name = arguments.folded.display();
+    let name = &arguments.folded;
     if !arguments.quiet {
         for warning in planned.warnings() {
-            console::warning(&format!("{}: {warning}", arguments.original.display()));
+            console::warning(&format!("{}: {warning}", arguments.original));
         }
         if report.left > 0 {
             console::warning(&format!(

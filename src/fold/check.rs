@@ -9,14 +9,10 @@ use std::ops::Range;
 use bytemuck::cast_slice;
 use half::{bf16, f16};
 
-use super::oracle::{Geometry, Row};
+use super::Elements;
+use super::oracle::Geometry;
+use super::stretches::{CHUNK, Factors, Take, walk};
 use crate::checkpoint::{Element, Float};
-
-/// Elements that are given a scale each at a time: the scales stay in the innermost cache.
-const CHUNK: usize = 1024;
-
-/// Rows shorter than this (those of depthwise and transposed convolutions) are not looked at one by one.
-const SHORT: usize = 32;
 
 /// Elements side by side in the inner loop: their maxima do not wait for each other.
 const LANES: usize = 8;
@@ -28,18 +24,18 @@ pub(super) fn worst_ulp(
     geometry: Geometry<'_>,
     scales: &[f64],
     first: u64,
-    (from, stored): (Float, &[u8]),
-    (to, folded): (Float, &[u8]),
+    stored: Elements<'_>,
+    folded: Elements<'_>,
 ) -> Option<f64> {
-    if from != to || to == Float::F64 {
+    if stored.float != folded.float || folded.float == Float::F64 {
         return None;
     }
     let rows = Rows { geometry, scales, first };
-    let unit = Unit::of(to);
-    let tally = match to {
-        Float::F32 => rows.look::<f32>(stored, folded, unit),
-        Float::F16 => rows.look::<f16>(stored, folded, unit),
-        Float::Bf16 | Float::F64 => rows.look::<bf16>(stored, folded, unit),
+    let unit = Unit::of(folded.float);
+    let tally = match folded.float {
+        Float::F32 => rows.look::<f32>(stored.bytes, folded.bytes, unit),
+        Float::F16 => rows.look::<f16>(stored.bytes, folded.bytes, unit),
+        Float::Bf16 | Float::F64 => rows.look::<bf16>(stored.bytes, folded.bytes, unit),
     };
     tally.worst()
 }
@@ -77,73 +73,29 @@ impl<T: Element> pulp::NullaryFnOnce for Look<'_, T> {
 
     #[inline(always)]
     fn call(mut self) -> Tally {
-        match self.rows.geometry.row_len() < SHORT as u64 {
-            true => self.short_rows(),
-            false => self.long_rows(),
-        }
+        let Rows { geometry, scales, first } = self.rows;
+        walk(geometry.rows(first, self.stored.len()), geometry.row_len(), scales, &mut self);
         self.tally
     }
 }
 
-impl<T: Element> Look<'_, T> {
-    #[inline(always)]
-    fn long_rows(&mut self) {
-        let Rows { geometry, scales, first } = self.rows;
-        let mut at = 0;
-        for Row { channel, len, moving } in geometry.rows(first, self.stored.len()) {
-            match moving {
-                true => self.take(at..at + len, Scales::Each(&scales[channel..channel + len])),
-                false => self.take(at..at + len, Scales::All(scales[channel])),
-            }
-            at += len;
-        }
-    }
-
-    /// Gathers rows until they make a chunk, with the scale of every element beside it.
-    #[inline(always)]
-    fn short_rows(&mut self) {
-        let Rows { geometry, scales, first } = self.rows;
-        let mut each = [0.0; CHUNK + 2 * SHORT];
-        let (mut begin, mut filled) = (0, 0);
-        for Row { channel, len, moving } in geometry.rows(first, self.stored.len()) {
-            match moving {
-                true => each[filled..filled + len].copy_from_slice(&scales[channel..channel + len]),
-                // More than the row takes, so that the compiler knows the length; the next row overwrites it.
-                false => each[filled..filled + SHORT].fill(scales[channel]),
-            }
-            filled += len;
-            if filled >= CHUNK || begin + filled == self.stored.len() {
-                self.take(begin..begin + filled, Scales::Each(&each[..filled]));
-                (begin, filled) = (begin + filled, 0);
-            }
-        }
-    }
-
+impl<T: Element> Take<f64> for Look<'_, T> {
     /// Takes elements into the tally, widened first in loops of their own, which compilers turn into vectors.
     #[inline(always)]
-    fn take(&mut self, elements: Range<usize>, scales: Scales<'_>) {
+    fn take(&mut self, elements: Range<usize>, factors: Factors<'_, f64>) {
         for begin in elements.clone().step_by(CHUNK) {
             let chunk = begin..elements.end.min(begin + CHUNK);
             let stored = T::widen_all(&self.stored[chunk.clone()], &mut self.wide_stored);
             let folded = T::widen_all(&self.folded[chunk.clone()], &mut self.wide_folded);
-            match scales {
-                Scales::All(scale) => self.tally.add_all(self.unit, stored, folded, scale),
-                Scales::Each(scales) => {
+            match factors {
+                Factors::All(scale) => self.tally.add_all(self.unit, stored, folded, scale),
+                Factors::Each(scales) => {
                     let scales = &scales[chunk.start - elements.start..chunk.end - elements.start];
                     self.tally.add_each(self.unit, stored, folded, scales);
                 }
             }
         }
     }
-}
-
-/// The reference scales of some elements.
-#[derive(Clone, Copy)]
-enum Scales<'a> {
-    /// One for all of them.
-    All(f64),
-    /// One each.
-    Each(&'a [f64]),
 }
 
 /// What an ulp is in a type.
@@ -271,6 +223,10 @@ mod tests {
         }
     }
 
+    fn of(float: Float, bytes: &[u8]) -> Elements<'_> {
+        Elements { float, bytes }
+    }
+
     /// Compares the two on `stored`, and on each of its elements alone (so that a large distance hides no small one).
     fn assert_equal(geometry: Geometry<'_>, scales: &[f64], float: Float, stored: &[f64], folded: &[f64]) {
         let (stored, folded) = (float.narrow_all(stored), float.narrow_all(folded));
@@ -279,8 +235,8 @@ mod tests {
         let single = (0..).zip(stored.chunks(size).zip(folded.chunks(size))).map(|(i, (a, b))| (i, a, b));
         for (first, stored, folded) in whole.chain(single) {
             let (a, b) = (Aligned::new(stored), Aligned::new(folded));
-            let quick = worst_ulp(geometry, scales, first, (float, a.bytes()), (float, b.bytes()));
-            let clear = oracle::compare(geometry, scales, first, (float, stored), (float, folded)).ulp;
+            let quick = worst_ulp(geometry, scales, first, of(float, a.bytes()), of(float, b.bytes()));
+            let clear = oracle::compare(geometry, scales, first, of(float, stored), of(float, folded)).ulp;
             let finite = [stored, folded].iter().all(|bytes| float.widen_all(bytes).iter().all(|v| v.is_finite()));
             assert_eq!(quick, finite.then_some(clear), "{float:?} at {first}");
         }
@@ -319,10 +275,10 @@ mod tests {
             let mut folded = (0..elements).map(|i| scales[map.channel(i) as usize]).collect::<Vec<_>>();
             let geometry = Geometry { axis, shape, channels };
             for first in [0, 1, 8, 31] {
-                let of = |values: &[f64]| Aligned::new(&Float::F32.narrow_all(&values[first as usize..]));
+                let aligned = |values: &[f64]| Aligned::new(&Float::F32.narrow_all(&values[first as usize..]));
                 let look = |folded: &[f64]| {
-                    let (a, b) = (of(&stored), of(folded));
-                    worst_ulp(geometry, &scales, first, (Float::F32, a.bytes()), (Float::F32, b.bytes()))
+                    let (a, b) = (aligned(&stored), aligned(folded));
+                    worst_ulp(geometry, &scales, first, of(Float::F32, a.bytes()), of(Float::F32, b.bytes()))
                 };
                 assert_eq!(look(&folded), Some(0.0), "{axis:?} from {first}");
                 // The last element with its neighbour's scale.
@@ -344,7 +300,7 @@ mod tests {
             assert_equal(geometry, &[1.0], Float::F32, &[1.0; 40], &folded);
             let (a, b) = (Float::F32.narrow_all(&[1.0; 40]), Float::F32.narrow_all(&folded));
             let (a, b) = (Aligned::new(&a), Aligned::new(&b));
-            let worst = worst_ulp(geometry, &[1.0], 0, (Float::F32, a.bytes()), (Float::F32, b.bytes()));
+            let worst = worst_ulp(geometry, &[1.0], 0, of(Float::F32, a.bytes()), of(Float::F32, b.bytes()));
             assert_eq!(worst, None, "a NaN at {at}");
         }
     }

@@ -8,37 +8,27 @@ use std::ops::Range;
 use bytemuck::{cast_slice, cast_slice_mut};
 use half::{bf16, f16};
 
-use super::Scales;
+use super::stretches::{Factors, Take, walk};
+use super::{Elements, ElementsMut, Scales};
 use crate::checkpoint::{Element, Float};
 use crate::network::channels::{ChannelMap, Run};
 
-/// Elements that are given a scale each at a time: the scales stay in the innermost cache.
-const CHUNK: usize = 1024;
-
-/// Runs shorter than this (those of depthwise and transposed convolutions) are not multiplied one by one.
-const SHORT: usize = 32;
-
-/// Folds elements that begin at flat index `first` of a weight: `folded = stored * scale[channel]`, from type `from` to
-/// type `to`.
+/// Folds elements that begin at flat index `first` of a weight: `folded = stored * scale[channel]`, rounded to the type of
+/// `folded`.
 ///
 /// # Panics
 ///
 /// If a buffer is not aligned for its type, or the two differ in their number of elements.
-pub fn scale(
-    map: ChannelMap,
-    scales: &Scales,
-    first: u64,
-    (from, stored): (Float, &[u8]),
-    (to, folded): (Float, &mut [u8]),
-) {
-    assert_eq!(folded.len() / to.bytes(), stored.len() / from.bytes(), "one result an element");
+pub fn scale(map: ChannelMap, scales: &Scales, first: u64, stored: Elements<'_>, folded: ElementsMut<'_>) {
+    let (from, to) = (stored.float, folded.float);
+    assert_eq!(folded.bytes.len() / to.bytes(), stored.count(), "one result per element");
     let kernel = Kernel { map, scales, first };
     match (from, to) {
-        _ if scales.subnormal || from != to => kernel.exactly((from, stored), (to, folded)),
-        (Float::F32, _) => kernel.multiply::<f32>(stored, folded),
-        (Float::F16, _) => kernel.multiply::<f16>(stored, folded),
-        (Float::Bf16, _) => kernel.multiply::<bf16>(stored, folded),
-        (Float::F64, _) => kernel.exactly((from, stored), (to, folded)),
+        _ if scales.subnormal || from != to => kernel.exactly(stored, folded),
+        (Float::F32, _) => kernel.multiply::<f32>(stored.bytes, folded.bytes),
+        (Float::F16, _) => kernel.multiply::<f16>(stored.bytes, folded.bytes),
+        (Float::Bf16, _) => kernel.multiply::<bf16>(stored.bytes, folded.bytes),
+        (Float::F64, _) => kernel.exactly(stored, folded),
     }
 }
 
@@ -59,9 +49,11 @@ impl Kernel<'_> {
 
     /// Element by element: f64, changes of type, and channels whose scale is subnormal in f32 and would lose its digits
     /// there.
-    fn exactly(&self, (from, stored): (Float, &[u8]), (to, folded): (Float, &mut [u8])) {
-        let mut elements = stored.chunks_exact(from.bytes()).zip(folded.chunks_exact_mut(to.bytes()));
-        for Run { channel, len, moving } in self.map.runs(self.first, stored.len() / from.bytes()) {
+    fn exactly(&self, stored: Elements<'_>, folded: ElementsMut<'_>) {
+        let (from, to) = (stored.float, folded.float);
+        let results = folded.bytes.chunks_exact_mut(to.bytes());
+        let mut elements = stored.bytes.chunks_exact(from.bytes()).zip(results);
+        for Run { channel, len, moving } in self.map.runs(self.first, stored.count()) {
             for (step, (stored, folded)) in elements.by_ref().take(len).enumerate() {
                 let channel = channel + if moving { step } else { 0 };
                 let (narrow, exact) = (self.scales.f32[channel], self.scales.f64[channel]);
@@ -89,61 +81,22 @@ impl<T: Element> pulp::NullaryFnOnce for Multiply<'_, T> {
 
     #[inline(always)]
     fn call(mut self) {
-        match self.kernel.map.run_len() < SHORT as u64 {
-            true => self.short_runs(),
-            false => self.long_runs(),
-        }
+        let Kernel { map, scales, first } = self.kernel;
+        walk(map.runs(first, self.stored.len()), map.run_len(), &scales.f32, &mut self);
     }
 }
 
-impl<T: Element> Multiply<'_, T> {
+impl<T: Element> Take<f32> for Multiply<'_, T> {
     #[inline(always)]
-    fn long_runs(&mut self) {
-        let Kernel { map, scales, first } = self.kernel;
-        let mut at = 0;
-        for Run { channel, len, moving } in map.runs(first, self.stored.len()) {
-            match moving {
-                true => self.each(at..at + len, &scales.f32[channel..channel + len]),
-                false => self.all(at..at + len, scales.f32[channel]),
-            }
-            at += len;
-        }
-    }
-
-    /// Gathers runs until they make a chunk, with the scale of every element beside it.
-    #[inline(always)]
-    fn short_runs(&mut self) {
-        let Kernel { map, scales, first } = self.kernel;
-        let mut each = [0.0; CHUNK + 2 * SHORT];
-        let (mut begin, mut filled) = (0, 0);
-        for Run { channel, len, moving } in map.runs(first, self.stored.len()) {
-            match moving {
-                true => each[filled..filled + len].copy_from_slice(&scales.f32[channel..channel + len]),
-                // More than the run takes, so that the compiler knows the length; the next run overwrites it.
-                false => each[filled..filled + SHORT].fill(scales.f32[channel]),
-            }
-            filled += len;
-            if filled >= CHUNK || begin + filled == self.stored.len() {
-                self.each(begin..begin + filled, &each[..filled]);
-                (begin, filled) = (begin + filled, 0);
-            }
-        }
-    }
-
-    /// Elements that share a scale.
-    #[inline(always)]
-    fn all(&mut self, elements: Range<usize>, scale: f32) {
-        for (folded, &stored) in self.folded[elements.clone()].iter_mut().zip(&self.stored[elements]) {
-            *folded = T::narrow(stored.widen() * scale);
-        }
-    }
-
-    /// Elements with a scale each.
-    #[inline(always)]
-    fn each(&mut self, elements: Range<usize>, scales: &[f32]) {
+    fn take(&mut self, elements: Range<usize>, factors: Factors<'_, f32>) {
         let pairs = self.folded[elements.clone()].iter_mut().zip(&self.stored[elements]);
-        for ((folded, &stored), &scale) in pairs.zip(scales) {
-            *folded = T::narrow(stored.widen() * scale);
+        match factors {
+            Factors::All(scale) => pairs.for_each(|(folded, &stored)| *folded = T::narrow(stored.widen() * scale)),
+            Factors::Each(scales) => {
+                for ((folded, &stored), &scale) in pairs.zip(scales) {
+                    *folded = T::narrow(stored.widen() * scale);
+                }
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod oracle;
 mod ranges;
 mod settle;
 mod shifts;
+mod stretches;
 pub mod style;
 mod workers;
 
@@ -46,6 +47,31 @@ compile_error!("element bytes are used in the order of the file, which is little
 /// Bytes of a weight that are worked on at a time: small enough to stay in a core's own cache, large enough to make
 /// system calls cheap.
 pub const PIECE_BYTES: usize = 256 << 10;
+
+/// Neighbouring elements of a weight: their bytes, and the type they are read as.
+#[derive(Debug, Clone, Copy)]
+pub struct Elements<'a> {
+    /// Type of the elements.
+    pub float: Float,
+    /// Their bytes, little-endian.
+    pub bytes: &'a [u8],
+}
+
+impl Elements<'_> {
+    /// Number of elements.
+    pub fn count(&self) -> usize {
+        self.bytes.len() / self.float.bytes()
+    }
+}
+
+/// Room for elements that follow each other.
+#[derive(Debug)]
+pub struct ElementsMut<'a> {
+    /// Type that the elements are to have.
+    pub float: Float,
+    /// As many bytes as they take.
+    pub bytes: &'a mut [u8],
+}
 
 /// Per-channel scales, as the arithmetic needs them.
 #[derive(Debug, Clone, PartialEq)]

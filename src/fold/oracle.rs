@@ -4,8 +4,9 @@
 //! a result is from it. It shares no arithmetic and no channel map with the paths it judges: channels come from the
 //! element's coordinates.
 
+use super::Elements;
 use crate::checkpoint::Float;
-use crate::network::channels::Axis;
+use crate::network::channels::{Axis, Run};
 
 /// A weight as the oracle sees it.
 #[derive(Debug, Clone, Copy)]
@@ -69,18 +70,19 @@ pub const fn bound(float: Float) -> f64 {
     }
 }
 
-/// Compares `folded` (elements of type `to`) with `stored` (elements of type `from`) times the reference scale of their
-/// channel; both begin at flat index `first`.
+/// Compares `folded` with `stored` times the reference scale of their channel; both begin at flat index `first`.
 pub fn compare(
     geometry: Geometry<'_>,
     scales: &[f64],
     first: u64,
-    (from, stored): (Float, &[u8]),
-    (to, folded): (Float, &[u8]),
+    stored: Elements<'_>,
+    folded: Elements<'_>,
 ) -> Worst {
     let mut worst = Worst::default();
-    let mut elements = stored.chunks_exact(from.bytes()).zip(folded.chunks_exact(to.bytes())).zip(first..);
-    for Row { channel, len, moving } in geometry.rows(first, stored.len() / from.bytes()) {
+    let (from, to) = (stored.float, folded.float);
+    let pairs = stored.bytes.chunks_exact(from.bytes()).zip(folded.bytes.chunks_exact(to.bytes()));
+    let mut elements = pairs.zip(first..);
+    for Run { channel, len, moving } in geometry.rows(first, stored.count()) {
         for (step, ((stored, folded), element)) in elements.by_ref().take(len).enumerate() {
             let expected = from.widen(stored) * scales[channel + if moving { step } else { 0 }];
             let got = to.widen(folded);
@@ -99,21 +101,10 @@ pub fn distance(float: Float, got: f64, expected: f64) -> f64 {
     }
 }
 
-/// Neighbouring elements that share a channel, or whose channels follow each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Channel of the first element.
-    pub channel: usize,
-    /// Number of elements.
-    pub len: usize,
-    /// Whether the channel grows by one with each element.
-    pub moving: bool,
-}
-
 impl<'a> Geometry<'a> {
     /// The elements `first .. first + elements` as rows. A row runs along the axes behind those that tell the channel, or
     /// along those that are the channel themselves.
-    pub fn rows(self, first: u64, elements: usize) -> impl Iterator<Item = Row> + use<'a> {
+    pub fn rows(self, first: u64, elements: usize) -> impl Iterator<Item = Run> + use<'a> {
         let moving = matches!(self.axis, Axis::Last | Axis::LastTwo);
         let (outer, row) = (&self.shape[..self.leading()], self.row_len());
         let mut at = coordinates(outer, first / row);
@@ -123,7 +114,7 @@ impl<'a> Geometry<'a> {
             let channel = self.channel(&at) + if moving { begin } else { 0 };
             advance(outer, &mut at);
             (begin, left) = (0, left - len);
-            (len > 0).then_some(Row { channel: usize::try_from(channel).unwrap_or(usize::MAX), len, moving })
+            (len > 0).then_some(Run { channel: usize::try_from(channel).unwrap_or(usize::MAX), len, moving })
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::oracle::{self, Geometry};
 use super::ranges::{Range, Ranges};
 use super::workers::Worker;
-use super::{FoldOptions, FoldStats, Job, Piece, Sink, check, cpu, finite};
+use super::{Elements, ElementsMut, FoldOptions, FoldStats, Job, Piece, Sink, check, cpu, finite};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
@@ -47,7 +47,8 @@ impl<'a> Settle<'a> {
         piece.read(self.checkpoint, self.jobs, stored)?;
         stats.read += started.elapsed();
         let started = Instant::now();
-        cpu::scale(job.fold.map, &job.scales, piece.first, (from, stored), (to, folded));
+        let (elements, room) = (Elements { float: from, bytes: stored }, ElementsMut { float: to, bytes: folded });
+        cpu::scale(job.fold.map, &job.scales, piece.first, elements, room);
         stats.compute += started.elapsed();
         self.piece(piece, stored, folded, stats)
     }
@@ -57,8 +58,8 @@ impl<'a> Settle<'a> {
         let job = &self.jobs[piece.job];
         let started = Instant::now();
         match self.options.verify {
-            true => self.verify(job, piece, stored, folded, stats)?,
-            false => self.finite(job, piece, stored, folded, stats)?,
+            true => self.verify(piece, stored, folded, stats)?,
+            false => self.finite(piece, stored, folded, stats)?,
         }
         if let Some(ranges) = &self.ranges {
             ranges.add(job, piece, stored);
@@ -74,15 +75,17 @@ impl<'a> Settle<'a> {
 
     /// Holds a piece against the f64 reference. The quick pass answers for all elements where it can, finiteness
     /// included; where it cannot, or complains, the oracle has the last word.
-    fn verify(&self, job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
+    fn verify(&self, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
+        let job = &self.jobs[piece.job];
         let geometry = Geometry { axis: job.fold.axis, shape: &job.fold.shape, channels: job.fold.channels };
-        let (stored_as, folded_as) = ((job.fold.float, stored), (job.to, folded));
-        let quick = check::worst_ulp(geometry, &job.reference, piece.first, stored_as, folded_as);
+        let before = Elements { float: job.fold.float, bytes: stored };
+        let after = Elements { float: job.to, bytes: folded };
+        let quick = check::worst_ulp(geometry, &job.reference, piece.first, before, after);
         let ulp = match quick.filter(|&ulp| ulp <= oracle::bound(job.to)) {
             Some(ulp) => ulp,
             None => {
-                self.finite(job, piece, stored, folded, stats)?;
-                let worst = oracle::compare(geometry, &job.reference, piece.first, stored_as, folded_as);
+                self.finite(piece, stored, folded, stats)?;
+                let worst = oracle::compare(geometry, &job.reference, piece.first, before, after);
                 // Written so that a NaN distance fails.
                 if !(worst.ulp <= oracle::bound(job.to)) {
                     return Err(self.out_of_bound(job, worst));
@@ -96,7 +99,8 @@ impl<'a> Settle<'a> {
     }
 
     /// Refuses results that are not finite, or counts them where they are allowed.
-    fn finite(&self, job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
+    fn finite(&self, piece: &Piece, stored: &[u8], folded: &[u8], stats: &mut FoldStats) -> Result<()> {
+        let job = &self.jobs[piece.job];
         if let Some(index) = finite::first_non_finite(job.to, folded) {
             if !self.options.allow_non_finite {
                 return Err(self.non_finite(job, piece, stored, index));
@@ -150,7 +154,9 @@ impl Settle<'_> {
             return Ok(true);
         }
         let started = Instant::now();
-        cpu::scale(job.fold.map, &job.scales, piece.first, (job.fold.float, stored), (job.to, twin));
+        let elements = Elements { float: job.fold.float, bytes: stored };
+        let room = ElementsMut { float: job.to, bytes: twin };
+        cpu::scale(job.fold.map, &job.scales, piece.first, elements, room);
         let (differ, excused) = match twin == folded {
             true => (0, true),
             false => differences(job, piece, stored, folded, twin),

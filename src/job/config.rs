@@ -4,14 +4,13 @@
 //! why one that is there is passed over.
 
 use std::ffi::OsStr;
-use std::path::Path;
 
 use serde_json::Value;
 
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::Error;
 use crate::output::FOLDED;
-use crate::store;
+use crate::store::{self, Location};
 
 /// The longest `config.json` that is read; real ones take a few kilobytes.
 const LIMIT: u64 = 16 << 20;
@@ -26,22 +25,16 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    fn ignored(path: &Path, why: &str) -> Beside {
-        let text = format!("{}: {why}; its eps, if any, is not used", path.display());
+    fn ignored(config: &Location, why: &str) -> Beside {
+        let text = format!("{config}: {why}; its eps, if any, is not used");
         Beside { config: None, ignored: Some(text) }
     }
 }
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about. `result`
 /// is where the result of `input` is or goes.
-pub(super) fn config_beside(input: &Path, result: Option<&Path>) -> Beside {
-    let folder = match input.parent() {
-        None => return Beside::default(),
-        // A name alone: the current folder, which has to have a name to be listed.
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-    };
-    let path = folder.join("config.json");
+pub(super) fn config_beside(input: &Location, result: Option<&Location>) -> Beside {
+    let path = input.folder().join("config.json");
     let file = match InputFile::open(&path) {
         Ok(file) if file.bytes() <= LIMIT => file,
         Err(Error::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -50,7 +43,7 @@ pub(super) fn config_beside(input: &Path, result: Option<&Path>) -> Beside {
         _ => return Beside::default(),
     };
     if !is_of_repository(input)
-        && let Some(other) = another_checkpoint(folder, input, result)
+        && let Some(other) = another_checkpoint(input, result)
     {
         return Beside::ignored(&path, &format!("may be that of {other}, which lies beside it too"));
     }
@@ -62,34 +55,29 @@ pub(super) fn config_beside(input: &Path, result: Option<&Path>) -> Beside {
 }
 
 /// Whether it is called what transformers and timm call the weights of a repository: `model`, a variant, a shard.
-fn is_of_repository(input: &Path) -> bool {
+fn is_of_repository(input: &Location) -> bool {
     let name = input.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".safetensors").unwrap_or(&name);
     stem == "model" || stem.starts_with("model.") || stem.starts_with("model-00")
 }
 
-/// A checkpoint in `folder` that is neither `input` nor its shard if it is an index, and no result of ours.
-fn another_checkpoint(folder: &Path, input: &Path, result: Option<&Path>) -> Option<String> {
-    let stem = index_stem(input);
+/// A checkpoint in the same folder that is neither `input` nor its shard if it is an index, and no result of ours.
+fn another_checkpoint(input: &Location, result: Option<&Location>) -> Option<String> {
+    let stem = store::index_stem(input.path()).filter(|_| is_index(input.path()));
     // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
     let is_own_shard = |name: &str| {
         let rest = stem.as_ref().and_then(|stem| name.strip_prefix(stem.as_str()));
         rest.is_some_and(|rest| rest.starts_with(['-', '.']))
     };
+    let folder = input.folder();
     let is_result = |name: &str| {
         let is_there =
-            |result: &Path| store::real(&folder.join(name)).is_some_and(|path| store::real(result) == Some(path));
+            |result: &Location| folder.join(name).resolved().is_some_and(|file| result.resolved() == Some(file));
         name.ends_with(FOLDED) || result.is_some_and(is_there)
     };
     let is_other = |name: &String| {
         let is_input = Some(OsStr::new(name)) == input.file_name();
         name.ends_with(".safetensors") && !is_input && !is_own_shard(name) && !is_result(name)
     };
-    store::names_in(folder).ok()?.into_iter().find(is_other)
-}
-
-/// What the shards' names begin with, if `input` is an index: its own name up to `.safetensors`.
-fn index_stem(input: &Path) -> Option<String> {
-    let name = input.file_name().filter(|_| is_index(input))?.to_string_lossy();
-    name.split_once(".safetensors.index.").map(|(stem, _)| stem.to_owned())
+    folder.names().ok()?.into_iter().find(is_other)
 }

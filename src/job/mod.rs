@@ -10,8 +10,6 @@ mod options;
 mod plan_file;
 mod zoo;
 
-use std::path::{Path, PathBuf};
-
 pub use device::{Device, Opened};
 pub use options::Options;
 pub use zoo::Zoo;
@@ -21,6 +19,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::plan::{self, Explanation, Plan, Planned};
 use crate::report::ModelReport;
+use crate::store::Location;
 use crate::verify::{self, VerifyReport};
 use options::forward_options;
 
@@ -59,7 +58,7 @@ impl Progress for Silent {
 /// ```
 #[derive(Clone)]
 pub struct Job<'a> {
-    input: PathBuf,
+    input: Location,
     options: Options,
     progress: &'a dyn Progress,
 }
@@ -67,12 +66,12 @@ pub struct Job<'a> {
 impl<'a> Job<'a> {
     /// The model at `input`, a `.safetensors` file or the index of a sharded checkpoint, with the default options. Nothing
     /// is read yet.
-    pub fn new(input: impl Into<PathBuf>) -> Job<'a> {
+    pub fn new(input: impl Into<Location>) -> Job<'a> {
         Job::with(input, Options::default())
     }
 
     /// The same with these options.
-    pub fn with(input: impl Into<PathBuf>, options: Options) -> Job<'a> {
+    pub fn with(input: impl Into<Location>, options: Options) -> Job<'a> {
         Job { input: input.into(), options, progress: &Silent }
     }
 
@@ -98,7 +97,7 @@ impl<'a> Job<'a> {
     /// # Errors
     ///
     /// As [`Job::plan`].
-    pub fn planned(&self, result: Option<&Path>) -> Result<Planned> {
+    pub fn planned(&self, result: Option<&Location>) -> Result<Planned> {
         let settings = self.options.settings(&self.input, result);
         Ok(Model::plan(Checkpoint::open(&self.input)?, settings)?.into_planned())
     }
@@ -122,9 +121,9 @@ impl<'a> Job<'a> {
     /// Nothing is left at `output` then. The checkpoint cannot be read; the plan does not fit it; a norm would stay and
     /// [`Options::strict`] is set; a value cannot be folded; `output` exists or cannot be written; no such device; the
     /// run was cancelled.
-    pub fn write(&self, output: impl AsRef<Path>) -> Result<ModelReport> {
-        let output = output.as_ref();
-        let settings = self.options.settings(&self.input, Some(output));
+    pub fn write(&self, output: impl Into<Location>) -> Result<ModelReport> {
+        let output = output.into();
+        let settings = self.options.settings(&self.input, Some(&output));
         let model = Model::plan(Checkpoint::open(&self.input)?, settings)?;
         let Opened { engines, warning, .. } = self.options.device.open(model.bytes())?;
         let mut engine = engines.into_iter().next().unwrap_or_default();
@@ -141,10 +140,10 @@ impl<'a> Job<'a> {
     /// # Errors
     ///
     /// A file cannot be read, or the plan does not fit the original. What differs is in the report.
-    pub fn verify(&self, folded: impl AsRef<Path>) -> Result<VerifyReport> {
-        let folded = folded.as_ref();
-        let (original, planned) = (Checkpoint::open(&self.input)?, self.planned(Some(folded))?);
-        verify::verify(&original, &Checkpoint::open(folded)?, &planned, verify::DEFAULT_MAX_ULP)
+    pub fn verify(&self, folded: impl Into<Location>) -> Result<VerifyReport> {
+        let folded = folded.into();
+        let (original, planned) = (Checkpoint::open(&self.input)?, self.planned(Some(&folded))?);
+        verify::verify(&original, &Checkpoint::open(&folded)?, &planned, verify::DEFAULT_MAX_ULP)
     }
 }
 

@@ -3,7 +3,7 @@
 //! In: the caller's wishes, field by field or as a chain of methods. Out: [`Options`], and what the stages take: settings
 //! of one model, with the `config.json` beside it, and options of the folding itself.
 
-use std::path::Path;
+use crate::store::Location;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -85,7 +85,7 @@ impl Default for Options {
 impl Options {
     /// How the model at `input` is planned and written. `result`, where it goes or is, is no other checkpoint that a
     /// `config.json` beside `input` could be about.
-    pub fn settings(&self, input: &Path, result: Option<&Path>) -> Settings<'_> {
+    pub fn settings(&self, input: &Location, result: Option<&Location>) -> Settings<'_> {
         let beside = config_beside(input, result);
         let eps = EpsSettings {
             for_norms: self.eps_for.clone(),

@@ -9,6 +9,7 @@ use super::Options;
 use super::options::forward_options;
 use crate::error::{Error, Result};
 use crate::model::Settings;
+use crate::store::Location;
 use crate::zoo::{Engines, Filter, Observer, Run, Source, Task, discover};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
@@ -17,7 +18,7 @@ const MOST_JOBS: usize = 8;
 /// The models below some folders, each with the place of its result.
 #[derive(Debug)]
 pub struct Zoo {
-    output: PathBuf,
+    output: Location,
     options: Options,
     jobs: usize,
     tasks: Vec<Task>,
@@ -31,7 +32,7 @@ impl Zoo {
     /// # Errors
     ///
     /// An input cannot be looked at.
-    pub fn find<P: Into<PathBuf>>(inputs: impl IntoIterator<Item = P>, output: impl Into<PathBuf>) -> Result<Zoo> {
+    pub fn find<L: Into<Location>>(inputs: impl IntoIterator<Item = L>, output: impl Into<Location>) -> Result<Zoo> {
         let (inputs, output) = (inputs.into_iter().map(Into::into).collect::<Vec<_>>(), output.into());
         let found = discover(&inputs, &Filter::default(), Some(&output))?;
         let tasks = Task::all(found.sources, &output);
@@ -73,6 +74,7 @@ impl Zoo {
             engines: &engines,
             settings: &|source| self.settings(source),
             options: self.options.fold_options(&|_| {}),
+            describe: &ToString::to_string,
             observer,
         };
         run.go()

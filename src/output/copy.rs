@@ -2,32 +2,30 @@
 //!
 //! In: files. Out: their copies, which appear whole and together or not at all, as every output does.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::target::{Replace, Target};
-use super::{OutputProblem, Same, place};
+use super::{OutputProblem, place};
 use crate::checkpoint::InputFile;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
-use crate::store;
+use crate::store::{self, Location, Same};
 
 /// Copies the regular file `from` to `to`, whose folder is made if it is missing.
-pub fn copy_file(from: &Path, to: &Path, replace: Replace, sync: bool) -> Result<()> {
-    copy_files(&[(from.to_owned(), to.to_owned())], replace, None, sync, FoldOptions::default().cancelled)
+pub fn copy_file(from: &Location, to: &Location, replace: Replace, sync: bool) -> Result<()> {
+    copy_files(&[(from.clone(), to.clone())], replace, None, sync, FoldOptions::default().cancelled)
 }
 
 /// Copies files, each to its place. They get their names in order, when all of them are complete.
 pub fn copy_files(
-    files: &[(PathBuf, PathBuf)],
+    files: &[(Location, Location)],
     replace: Replace,
     same: Same<'_>,
     sync: bool,
     cancelled: &AtomicBool,
 ) -> Result<()> {
     let targets = files.iter().map(|(from, to)| {
-        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty() && !store::is_url(to));
-        if let Some(folder) = folder {
+        if let Some(folder) = to.folder().as_file() {
             std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
         }
         check(from, to, replace, same)?;
@@ -44,22 +42,32 @@ pub fn copy_files(
 }
 
 /// Whether `to` may become a copy of `from`.
-fn check(from: &Path, to: &Path, replace: Replace, same: Same<'_>) -> Result<()> {
-    if store::is_url(to) {
-        store::check_writable(to)?;
+fn check(from: &Location, to: &Location, replace: Replace, same: Same<'_>) -> Result<()> {
+    if let Location::Object(object) = to {
+        store::check_writable(object)?;
     }
-    let path = to.to_owned();
-    if !store::exists(to)? || same.is_some_and(|same| same(to)) {
+    let path = to.path().to_owned();
+    if !to.exists()? || same.is_some_and(|same| same(to)) {
         return Ok(());
     }
     if replace == Replace::Never {
         return Err(Error::OutputExists { path });
     }
-    if store::is_same(from, to) || same_file::is_same_file(from, to).unwrap_or(false) {
+    if is_same(from, to) {
         return Err(Error::Output { path, problem: OutputProblem::IsInput });
     }
-    match !store::is_url(to) && to.is_dir() {
-        true => Err(Error::NotARegularFile { path, found: "a folder", advice: "pass another --output" }),
-        false => Ok(()),
+    match to {
+        Location::File(to) if to.is_dir() => {
+            Err(Error::Output { path, problem: OutputProblem::NotAFile { found: "a folder" } })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_same(from: &Location, to: &Location) -> bool {
+    match (from, to) {
+        (Location::File(from), Location::File(to)) => same_file::is_same_file(from, to).unwrap_or(false),
+        (Location::Object(from), Location::Object(to)) => store::is_same(from, to),
+        _ => false,
     }
 }

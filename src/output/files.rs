@@ -1,10 +1,9 @@
 //! 4 WRITE: all files of an output: one, or shards and their index; they appear together or not at all.
 //!
-//! In: the path of the output, the original, the layout. Out: open files to write tensors to, and in the end the files
+//! In: where the output goes, the original, the layout. Out: open files to write tensors to, and in the end the files
 //! under their names. The shards of a sharded model stand beside its index under their own names.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -13,17 +12,17 @@ use super::layout::{Layout, ShardLayout};
 use super::target::{Replace, Target, check_free};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
-use super::{OutputProblem, Same, header_bytes, place};
+use super::{OutputProblem, header_bytes, place};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
 use crate::error::{Error, Result};
 use crate::fold::{FoldOptions, FoldedLayer, Place};
-use crate::store;
+use crate::store::{Location, Same};
 
 /// Where an output goes, and what may stand there already.
 #[derive(Clone, Copy)]
 pub struct Destination<'a> {
     /// The file, or the index if the original is sharded.
-    pub path: &'a Path,
+    pub at: &'a Location,
     /// What becomes of files that exist.
     pub replace: Replace,
     /// Which of these stay, whatever `replace` says.
@@ -56,22 +55,22 @@ impl Files {
         layout: &Layout,
         layers: &[FoldedLayer<'_>],
     ) -> Result<Files> {
-        let Destination { path: output, replace, same } = destination;
-        let paths = paths(output, checkpoint)?;
+        let Destination { at: output, replace, same } = destination;
+        let places = places(output, checkpoint)?;
         let index = checkpoint.index();
-        for path in index.map(|_| output).into_iter().chain(paths.iter().map(PathBuf::as_path)) {
+        for place in index.map(|_| output).into_iter().chain(&places) {
             // Asked in this order: a file that another run puts there between two questions must be seen by the second.
-            match check_free(path, replace, checkpoint) {
-                Err(Error::OutputExists { .. }) if same.is_some_and(|same| same(path)) => {}
+            match check_free(place, replace, checkpoint) {
+                Err(Error::OutputExists { .. }) if same.is_some_and(|same| same(place)) => {}
                 free => free?,
             }
         }
         if replace == Replace::Always {
-            check_other_indexes(output, &paths)?;
+            check_other_indexes(output, &places)?;
         }
-        let folders = NewFolders::create(folder_of(output), &paths)?;
-        let shards = paths.iter().zip(&layout.shards).map(|(path, layout)| Shard::create(path, layout));
-        let shards = shards.collect::<Result<Vec<_>>>().map_err(|error| error.among(paths.len()))?;
+        let folders = NewFolders::create(&output.folder(), &places)?;
+        let shards = places.iter().zip(&layout.shards).map(|(place, layout)| Shard::create(place, layout));
+        let shards = shards.collect::<Result<Vec<_>>>().map_err(|error| error.among(places.len()))?;
         let index = index.map(|index| create_index(output, checkpoint, index, layout, layers)).transpose()?;
         Ok(Files { shards, index, folders, replace })
     }
@@ -107,9 +106,8 @@ impl Files {
         }
         index.iter().try_for_each(|index| index.finish(sync))?;
         // A model that failed meanwhile may have taken a folder back that both made.
-        for target in shards.iter().map(|shard| &shard.target).filter(|target| !store::is_url(&target.path)) {
-            std::fs::create_dir_all(folder_of(&target.path))
-                .map_err(Error::io("create the folder of", &target.path))?;
+        for path in shards.iter().filter_map(|shard| shard.target.location.as_file()) {
+            std::fs::create_dir_all(folder_of(path)).map_err(Error::io("create the folder of", path))?;
         }
         place::sync_folders(&folders.0, sync)?;
         let count = shards.len();
@@ -121,12 +119,12 @@ impl Files {
 }
 
 impl Shard {
-    /// Opens the file at `path` and writes its header.
-    fn create(path: &Path, layout: &ShardLayout) -> Result<Shard> {
-        let header = header_bytes(path, layout.metadata.as_ref(), &layout.entries)?;
+    /// Opens the file for `location` and writes its header.
+    fn create(location: &Location, layout: &ShardLayout) -> Result<Shard> {
+        let header = header_bytes(location.path(), layout.metadata.as_ref(), &layout.entries)?;
         let data = header.len() as u64;
         let bytes = data + layout.data_bytes();
-        let target = Target::create(path, bytes)?;
+        let target = Target::create(location, bytes)?;
         target.write_at(0, &header)?;
         Ok(Shard { target, data, bytes })
     }
@@ -134,18 +132,18 @@ impl Shard {
 
 /// Writes the index, which is small, at once.
 fn create_index(
-    output: &Path,
+    output: &Location,
     checkpoint: &Checkpoint,
     index: &Index,
     layout: &Layout,
     layers: &[FoldedLayer<'_>],
 ) -> Result<Target> {
     let text = index_text(checkpoint, index, layout, layers)
-        .map_err(|error| Error::io("lay out the index", output)(error.into()))?;
+        .map_err(|error| Error::io("lay out the index", output.path())(error.into()))?;
     let bytes = text.len() as u64;
     if bytes > INDEX_LIMIT {
         let problem = OutputProblem::TooLong { what: "index", bytes, limit: INDEX_LIMIT };
-        return Err(Error::Output { path: output.to_owned(), problem });
+        return Err(Error::Output { path: output.path().to_owned(), problem });
     }
     let target = Target::create(output, bytes).map_err(|error| error.among(layout.shards.len()))?;
     target.write_at(0, &text)?;
@@ -153,44 +151,36 @@ fn create_index(
 }
 
 /// All files of the result at `output`, the index last.
-pub fn result_files(checkpoint: &Checkpoint, output: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = paths(output, checkpoint)?;
-    files.extend(checkpoint.index().map(|_| output.to_owned()));
+pub fn result_files(checkpoint: &Checkpoint, output: &Location) -> Result<Vec<Location>> {
+    let mut files = places(output, checkpoint)?;
+    files.extend(checkpoint.index().map(|_| output.clone()));
     Ok(files)
 }
 
 /// Where the `.safetensors` files go. A reader tells an index by its name, so the output must be named for what it is.
-fn paths(output: &Path, checkpoint: &Checkpoint) -> Result<Vec<PathBuf>> {
-    let refuse = |what, expected| {
-        Err(Error::Output { path: output.to_owned(), problem: OutputProblem::Name { what, expected } })
-    };
+fn places(output: &Location, checkpoint: &Checkpoint) -> Result<Vec<Location>> {
+    let refuse = |problem| Err(Error::Output { path: output.path().to_owned(), problem });
     match checkpoint.index() {
-        None if is_index(output) => refuse("a single file", "a name that is not that of an index"),
-        None => Ok(vec![output.to_owned()]),
-        Some(_) if !is_index(output) => refuse(
-            "the index of a sharded model",
-            "one like model.safetensors.index.json, or for --output a folder (its shards keep their names)",
-        ),
-        Some(index) => {
-            let folder = output.parent().unwrap_or(Path::new(""));
-            Ok(index.shards().iter().map(|shard| folder.join(shard)).collect())
-        }
+        None if is_index(output.path()) => refuse(OutputProblem::IndexName),
+        None => Ok(vec![output.clone()]),
+        Some(_) if !is_index(output.path()) => refuse(OutputProblem::NoIndexName),
+        Some(index) => Ok(index.shards().iter().map(|shard| output.with_file_name(shard)).collect()),
     }
 }
 
 /// A file that would be replaced must not be a shard that another index in the folder names: that model would be broken.
-fn check_other_indexes(output: &Path, paths: &[PathBuf]) -> Result<()> {
-    let folder = folder_of(output);
-    for name in store::names_in(folder).unwrap_or_default() {
-        if Some(OsStr::new(&name)) == output.file_name() || !is_index(Path::new(&name)) {
+fn check_other_indexes(output: &Location, places: &[Location]) -> Result<()> {
+    for name in output.folder().names().unwrap_or_default() {
+        if Some(name.as_ref()) == output.file_name() || !is_index(Path::new(&name)) {
             continue;
         }
         // What cannot be read as an index describes nothing.
-        let Ok(other) = Index::read(&folder.join(&name)) else { continue };
+        let Ok(other) = Index::read(output.with_file_name(&name)) else { continue };
         let theirs = other.shards().iter().map(|shard| output.with_file_name(shard)).collect::<HashSet<_>>();
-        let in_use = |path: &&PathBuf| theirs.contains(*path) && store::exists(path).unwrap_or(true);
-        if let Some(path) = paths.iter().find(in_use) {
-            return Err(Error::Output { path: path.clone(), problem: OutputProblem::InUse { index: name } });
+        let in_use = |place: &&Location| theirs.contains(*place) && place.exists().unwrap_or(true);
+        if let Some(place) = places.iter().find(in_use) {
+            let problem = OutputProblem::InUse { index: name };
+            return Err(Error::Output { path: place.path().to_owned(), problem });
         }
     }
     Ok(())
@@ -201,13 +191,11 @@ fn check_other_indexes(output: &Path, paths: &[PathBuf]) -> Result<()> {
 struct NewFolders(Vec<PathBuf>);
 
 impl NewFolders {
-    /// Makes the folders below `root` that `paths` stand in. The root itself has to be there.
-    fn create(root: &Path, paths: &[PathBuf]) -> Result<NewFolders> {
+    /// Makes the folders below `root` that `places` stand in. The root itself has to be there. Stores have no folders.
+    fn create(root: &Location, places: &[Location]) -> Result<NewFolders> {
         let mut made = NewFolders::default();
-        if store::is_url(root) {
-            return Ok(made);
-        }
-        for path in paths {
+        let root = root.path();
+        for path in places.iter().filter_map(Location::as_file) {
             let below_root = |folder: &&Path| *folder != root && !folder.as_os_str().is_empty();
             let missing = folder_of(path).ancestors().take_while(|folder| below_root(folder) && !folder.exists());
             for folder in missing.collect::<Vec<_>>().into_iter().rev() {

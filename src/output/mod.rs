@@ -21,7 +21,6 @@ pub use copy::{copy_file, copy_files};
 pub use files::{Destination, Files, result_files};
 pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, ShardLayout};
-pub use place::Same;
 pub use problem::OutputProblem;
 pub use record::{KEY, OtherResult, Record};
 pub use target::Replace;

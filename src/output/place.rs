@@ -17,12 +17,7 @@ use tempfile::TempPath;
 use super::target::{Replace, Target};
 use super::temporary::{folder_of, hidden_in};
 use crate::error::{Error, Result};
-use crate::store;
-
-/// Tells whether the file at a path is already the very one that is to get this name, as another run puts it there that
-/// folds the same model: then it stays, and nobody takes it back, since the other one may count on it too. `None` if
-/// nothing can be known to be the same.
-pub type Same<'a> = Option<&'a dyn Fn(&Path) -> bool>;
+use crate::store::{self, Same};
 
 /// Gives every file its name, in order. With `sync` the names are on disk when this returns. What is uploaded instead may
 /// take a while, and stops when it is `cancelled`.
@@ -33,14 +28,14 @@ pub(super) fn place(
     sync: bool,
     cancelled: &AtomicBool,
 ) -> Result<()> {
-    if targets.iter().any(|target| store::is_url(&target.path)) {
-        let files = targets.iter().map(Target::finished).collect::<Vec<_>>();
-        return store::publish(&files, replace == Replace::Always, same, cancelled);
+    let uploads = targets.iter().filter_map(Target::finished).collect::<Vec<_>>();
+    if !uploads.is_empty() {
+        return store::publish(&uploads, replace == Replace::Always, same, cancelled);
     }
-    let paths = targets.iter().map(|target| target.path.clone()).collect::<Vec<_>>();
+    let paths = targets.iter().map(|target| target.location.path().to_owned()).collect::<Vec<_>>();
     if replace == Replace::Always && targets.len() == 1 {
-        for Target { path, file, .. } in targets {
-            file.replace(&path).map_err(not_placed(&path))?;
+        for (path, target) in paths.iter().zip(targets) {
+            target.file.replace(path).map_err(not_placed(path))?;
         }
         return sync_folders(&paths, sync);
     }
@@ -52,7 +47,7 @@ pub(super) fn place(
     }
     for target in targets {
         // The index must not be on disk before the shards are.
-        sync_folders(&placing.names(), sync && paths.last() == Some(&target.path))?;
+        sync_folders(&placing.names(), sync && paths.last().map(PathBuf::as_path) == target.location.as_file())?;
         placing.place(target, same)?;
     }
     sync_folders(&paths, sync)?;
@@ -84,11 +79,11 @@ impl Placing {
     }
 
     fn place(&mut self, target: Target, same: Same<'_>) -> Result<()> {
-        let Target { path, file, .. } = target;
-        match file.name(&path) {
-            Ok(file) => self.placed.push((path, file)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && same.is_some_and(|same| same(&path)) => {}
-            Err(error) => return Err(not_placed(&path)(error)),
+        let Target { location, file, .. } = target;
+        match file.name(location.path()) {
+            Ok(file) => self.placed.push((location.path().to_owned(), file)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && same.is_some_and(|same| same(&location)) => {}
+            Err(error) => return Err(not_placed(location.path())(error)),
         }
         Ok(())
     }
@@ -148,7 +143,7 @@ pub(super) fn sync_folders(paths: &[PathBuf], sync: bool) -> Result<()> {
     let mut folders = paths.iter().map(|path| folder_of(path)).collect::<Vec<_>>();
     folders.sort_unstable();
     folders.dedup();
-    let is_flushed = |folder: &&Path| sync && cfg!(unix) && !store::is_url(folder);
+    let is_flushed = |_: &&Path| sync && cfg!(unix);
     folders.into_iter().filter(is_flushed).try_for_each(|folder| {
         match File::open(folder).and_then(|folder| folder.sync_all()) {
             // Some file systems (network ones, FUSE) cannot flush a folder; the files themselves are on disk.
@@ -162,6 +157,7 @@ pub(super) fn sync_folders(paths: &[PathBuf], sync: bool) -> Result<()> {
 mod tests {
     use super::*;
     use crate::output::temporary::Temporary;
+    use crate::store::Location;
 
     static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -180,7 +176,7 @@ mod tests {
         }
 
         fn target(&self, name: &str) -> Target {
-            let target = Target::create(&self.path(name), 3).unwrap();
+            let target = Target::create(&self.path(name).into(), 3).unwrap();
             target.write_at(0, b"new").unwrap();
             target
         }
@@ -237,7 +233,7 @@ mod tests {
     #[test]
     fn the_very_same_files_of_another_run_are_left_and_counted_on() {
         let folder = Folder::with(&["b"]);
-        let is_new = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text == "new");
+        let is_new = |new: &Location| std::fs::read_to_string(new.path()).is_ok_and(|text| text == "new");
         std::fs::write(folder.path("a"), "new").unwrap();
         let targets = || ["a", "b", "i"].map(|name| folder.target(name)).into();
         let error = place(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap_err();
@@ -261,7 +257,7 @@ mod tests {
         std::fs::create_dir(folder.path("sub")).unwrap();
         let targets = ["a", "sub/b", "b", "i"].map(|name| folder.target(name));
         std::fs::remove_dir_all(folder.path("sub")).unwrap();
-        let is_new = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text == "new");
+        let is_new = |new: &Location| std::fs::read_to_string(new.path()).is_ok_and(|text| text == "new");
         place(targets.into(), Replace::Always, Some(&is_new), false, &NEVER).unwrap_err();
         assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
     }

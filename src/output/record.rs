@@ -4,13 +4,12 @@
 //! `__metadata__` under [`KEY`]. It is part of the file, and a file appears whole or not at all, so a record can neither be
 //! missing from a finished result nor stand for an unfinished one.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::network::dialect;
 use crate::plan::Planned;
+use crate::store::Location;
 use crate::text::shown;
 
 /// The metadata key.
@@ -45,12 +44,12 @@ impl Record {
     }
 
     /// Whether every file of a result carries this record. `false` too for what is no checkpoint at all.
-    pub fn is_carried_by(&self, result: &Path) -> bool {
+    pub fn is_carried_by(&self, result: &Location) -> bool {
         self.differs_from(result).is_none()
     }
 
     /// What `result` is, if any file of it is not of this record.
-    pub fn differs_from(&self, result: &Path) -> Option<OtherResult> {
+    pub fn differs_from(&self, result: &Location) -> Option<OtherResult> {
         let Ok(checkpoint) = Checkpoint::open(result) else { return Some(OtherResult::Unknown) };
         let expected = self.to_metadata();
         let mut carried = checkpoint.shards().iter().map(|shard| shard.metadata.as_ref()?.get(KEY));

@@ -1,18 +1,18 @@
 //! 4 WRITE: one output file, while it is written.
 //!
-//! In: a path or URL and bytes for it. Out: a finished file that has yet to get its name. Until then it is a [`Temporary`]
+//! In: a location and bytes for it. Out: a finished file that has yet to get its name. Until then it is a [`Temporary`]
 //! of the same folder, or of the system's for an object, which a failure removes. Nothing is ever written through a
 //! symlink or a hard link: Hugging Face caches link to blobs that other snapshots share.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::OutputProblem;
 use super::temporary::{Kind, Temporary, folder_of};
 use crate::checkpoint::{Checkpoint, InputFile, check_readable};
 use crate::error::{Error, Result};
-use crate::store;
+use crate::store::{self, Location, Object};
 
 /// What to do with an output that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,32 +30,32 @@ const CHUNK: usize = 1 << 20;
 /// An output file under way.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) path: PathBuf,
+    pub(super) location: Location,
     pub(super) file: Temporary,
     bytes: u64,
 }
 
 impl Target {
-    /// Opens a temporary file of `bytes` bytes for `path`, so that its pieces can be written in any order.
-    pub(super) fn create(path: &Path, bytes: u64) -> Result<Target> {
-        let file = match store::is_url(path) {
-            true => Temporary::scratch().map_err(Error::io("create a temporary file for", path))?,
-            false => {
+    /// Opens a temporary file of `bytes` bytes for `location`, so that its pieces can be written in any order.
+    pub(super) fn create(location: &Location, bytes: u64) -> Result<Target> {
+        let (file, action) = match location {
+            Location::File(path) => {
                 let folder = folder_of(path);
-                Temporary::create_in(folder, Kind::default()).map_err(|error| not_created(path, folder, error))?
+                let file = Temporary::create_in(folder, Kind::default());
+                (file.map_err(|error| not_created(path, folder, error))?, "make room on the disk for")
+            }
+            Location::Object(object) => {
+                let file = Temporary::scratch().map_err(Error::io("create a temporary file for", object.path()))?;
+                (file, "make room in the system's temporary folder for")
             }
         };
-        let action = match store::is_url(path) {
-            true => "make room in the system's temporary folder for",
-            false => "make room on the disk for",
-        };
-        file.lay_out(bytes).map_err(Error::io(action, path))?;
-        Ok(Target { path: path.to_owned(), file, bytes })
+        file.lay_out(bytes).map_err(Error::io(action, location.path()))?;
+        Ok(Target { location: location.clone(), file, bytes })
     }
 
     /// Writes `bytes` at `offset`.
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        write_all_at(self.file.file(), bytes, offset).map_err(Error::io("write", &self.path))
+        write_all_at(self.file.file(), bytes, offset).map_err(Error::io("write", self.location.path()))
     }
 
     /// Copies a range of `input`, in the kernel where the system can.
@@ -67,7 +67,7 @@ impl Target {
             target.seek(SeekFrom::Start(to))?;
             std::io::copy(&mut std::io::Read::take(source, bytes), &mut target)
         };
-        let copied = copy().map_err(Error::io("copy tensors to", &self.path))?;
+        let copied = copy().map_err(Error::io("copy tensors to", self.location.path()))?;
         match copied == bytes {
             true => Ok(()),
             false => {
@@ -92,26 +92,26 @@ impl Target {
 
     /// Checks that all of it has arrived, and waits until it is on disk if `sync`.
     pub(super) fn finish(&self, sync: bool) -> Result<()> {
-        let file = self.file.file();
-        let found = file.metadata().map_err(Error::io("inspect", &self.path))?.len();
+        let (file, path) = (self.file.file(), self.location.path());
+        let found = file.metadata().map_err(Error::io("inspect", path))?.len();
         if found != self.bytes {
-            let problem = format!("{found} of {} bytes have arrived in it", self.bytes);
-            let (path, source) = (self.path.clone(), std::io::Error::other(problem));
-            return Err(Error::Io { action: "finish", path, source });
+            let source = std::io::Error::other(format!("{found} of {} bytes have arrived in it", self.bytes));
+            return Err(Error::Io { action: "finish", path: path.to_owned(), source });
         }
         // Of a file that is uploaded nothing is left after a crash anyway.
-        let sync = sync && !store::is_url(&self.path);
-        if sync { file.sync_all().map_err(Error::io("flush to disk", &self.path)) } else { Ok(()) }
+        let sync = sync && self.location.as_file().is_some();
+        if sync { file.sync_all().map_err(Error::io("flush to disk", path)) } else { Ok(()) }
     }
 
-    /// What is to be uploaded.
-    pub(super) fn finished(&self) -> store::Finished<'_> {
-        store::Finished { path: &self.path, file: self.file.file(), bytes: self.bytes }
+    /// What is to be uploaded, if it becomes an object.
+    pub(super) fn finished(&self) -> Option<store::Finished<'_>> {
+        let object = self.location.as_object()?;
+        Some(store::Finished { object, file: self.file.file(), bytes: self.bytes })
     }
 
     /// Checks that its header, as it was written, is what readers accept.
     pub(super) fn check_readable(&self) -> Result<()> {
-        check_readable(&self.path, self.file.file())
+        check_readable(&self.location, self.file.file())
     }
 }
 
@@ -126,11 +126,15 @@ fn not_created(path: &Path, folder: &Path, error: std::io::Error) -> Error {
     }
 }
 
-/// Whether `path` may become a file of the output for `input`.
-pub(super) fn check_free(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
-    if store::is_url(path) {
-        return check_free_url(path, replace, input);
+/// Whether a file of the output for `input` may stand at `location`.
+pub(super) fn check_free(location: &Location, replace: Replace, input: &Checkpoint) -> Result<()> {
+    match location {
+        Location::File(path) => check_free_file(path, replace, input),
+        Location::Object(object) => check_free_object(object, replace, input),
     }
+}
+
+fn check_free_file(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
     let metadata = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -139,7 +143,7 @@ pub(super) fn check_free(path: &Path, replace: Replace, input: &Checkpoint) -> R
     };
     // The comparison opens the file, and opening a FIFO would wait for its other end.
     let opens = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let mut inputs = input.shards().iter().map(|shard| shard.file.path()).chain([input.path()]);
+    let mut inputs = inputs(input).filter_map(Location::as_file);
     if opens && inputs.any(|input| same_file::is_same_file(path, input).unwrap_or(false)) {
         return Err(is_input(path, input));
     }
@@ -150,21 +154,24 @@ pub(super) fn check_free(path: &Path, replace: Replace, input: &Checkpoint) -> R
         return Ok(());
     }
     let found = if metadata.is_dir() { "a folder" } else { "a FIFO, socket or device" };
-    Err(Error::NotARegularFile { path: path.to_owned(), found, advice: "pass another --output" })
+    Err(Error::Output { path: path.to_owned(), problem: OutputProblem::NotAFile { found } })
 }
 
-/// The same for an object.
-fn check_free_url(path: &Path, replace: Replace, input: &Checkpoint) -> Result<()> {
-    store::check_writable(path)?;
-    let exists = store::exists(path)?;
-    let mut inputs = input.shards().iter().map(|shard| shard.file.path()).chain([input.path()]);
-    if inputs.any(|input| store::is_same(path, input)) {
-        return Err(is_input(path, input));
+fn check_free_object(object: &Object, replace: Replace, input: &Checkpoint) -> Result<()> {
+    store::check_writable(object)?;
+    let exists = store::length(object)?.is_some();
+    if inputs(input).filter_map(Location::as_object).any(|input| store::is_same(object, input)) {
+        return Err(is_input(object.path(), input));
     }
     match exists && replace == Replace::Never {
-        true => Err(Error::OutputExists { path: path.to_owned() }),
+        true => Err(Error::OutputExists { path: object.path().to_owned() }),
         false => Ok(()),
     }
+}
+
+/// All files of the original.
+fn inputs(input: &Checkpoint) -> impl Iterator<Item = &Location> {
+    input.shards().iter().map(|shard| shard.file.location()).chain([input.location()])
 }
 
 fn is_input(path: &Path, input: &Checkpoint) -> Error {

@@ -1,4 +1,4 @@
-//! 4 WRITE: every tensor that needs no folding.
+//! 4 WRITE: every tensor that needs no folding, copied or converted.
 //!
 //! In: the layout of one file, the original, the output file. Out: copied ranges, converted floats, and the small tensors
 //! whose bytes are known already; only the folded weights are left to be written.

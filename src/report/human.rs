@@ -30,7 +30,7 @@ impl Display for ModelReport {
             None => writeln!(f, "  on the CPU")?,
         }
         match &self.verification {
-            None => writeln!(f, "  not verified (--no-verify)")?,
+            None => writeln!(f, "  not verified")?,
             Some(Verification { elements, differ, worst_ulp, worst_shift_ulp }) => {
                 writeln!(
                     f,
@@ -46,7 +46,7 @@ impl Display for ModelReport {
             // Some of them need the weights' ranges.
             let more = if self.folded.iter().all(|layer| layer.weights.is_some()) { "" } else { " or more" };
             let (count, s) = (self.lints.len(), if self.lints.len() == 1 { "" } else { "s" });
-            writeln!(f, "  {count}{more} numerical remark{s} (-v, --report or --format json lists them)")?;
+            writeln!(f, "  {count}{more} numerical remark{s}")?;
         }
         let total = self.seconds.total;
         write!(f, "  {} -> {} in {total:.3} s", bytes(self.bytes_in), bytes(self.bytes_out))

@@ -53,7 +53,7 @@ pub struct ModelReport {
     pub bytes_out: u64,
     /// Seconds by stage; stages overlap on a GPU, so they need not add up.
     pub seconds: Seconds,
-    /// What was checked; `null` with `--no-verify`.
+    /// What was checked; `null` if nothing was.
     pub verification: Option<Verification>,
     /// What the user should know.
     pub warnings: Vec<String>,
@@ -87,7 +87,8 @@ pub struct Seconds {
     pub write: f64,
     /// Flushing to disk, reading the header back, renaming.
     pub commit: f64,
-    /// All of it.
+    /// All of it, from the first byte of the header to the result under its name; in a zoo without the hashing that tells
+    /// whether the result is there already.
     pub total: f64,
 }
 

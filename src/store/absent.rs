@@ -1,22 +1,20 @@
 //! STORE: what a program without object stores says.
 //!
-//! In: a URL. Out: an error that names the feature to build with.
+//! In: an object. Out: an error that names the feature to build with.
 
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use super::{Finished, Listed};
+use super::{Finished, Listed, Object, Same};
 use crate::error::{Error, Result};
-use crate::output::Same;
 
 /// There are none.
 #[derive(Debug)]
-pub(crate) struct Object(Infallible);
+pub(crate) struct OpenObject(Infallible);
 
-impl Object {
-    pub(crate) fn open(path: &Path) -> Result<Object> {
-        Err(absent(path))
+impl OpenObject {
+    pub(crate) fn open(object: &Object) -> Result<OpenObject> {
+        Err(absent(object))
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -32,26 +30,26 @@ impl Object {
     }
 }
 
-pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
-    Err(absent(path))
+pub(crate) fn length(object: &Object) -> Result<Option<u64>> {
+    Err(absent(object))
 }
 
-pub(crate) fn check_writable(path: &Path) -> Result<()> {
-    Err(absent(path))
+pub(crate) fn check_writable(object: &Object) -> Result<()> {
+    Err(absent(object))
 }
 
-pub(crate) fn list(folder: &Path) -> Result<Vec<Listed>> {
+pub(crate) fn list(folder: &Object) -> Result<Vec<Listed>> {
     Err(absent(folder))
 }
 
-pub(crate) fn is_same(_a: &Path, _b: &Path) -> bool {
+pub(crate) fn is_same(_a: &Object, _b: &Object) -> bool {
     false
 }
 
 pub(crate) fn publish(files: &[Finished<'_>], _replace: bool, _same: Same<'_>, _cancelled: &AtomicBool) -> Result<()> {
-    files.first().map_or(Ok(()), |file| Err(absent(file.path)))
+    files.first().map_or(Ok(()), |file| Err(absent(file.object)))
 }
 
-fn absent(path: &Path) -> Error {
-    Error::NoStores { path: path.to_owned() }
+fn absent(object: &Object) -> Error {
+    Error::NoStores { path: object.path().to_owned() }
 }

@@ -34,6 +34,7 @@ struct Cache<T> {
     clock: u64,
 }
 
+/// One for the process: the bound is one on its memory, however many models and objects are open.
 static CACHE: Mutex<Cache<Block>> = Mutex::new(Cache::new());
 
 fn cache() -> MutexGuard<'static, Cache<Block>> {

@@ -1,6 +1,6 @@
 //! STORE: connections to buckets, and what goes wrong with them.
 //!
-//! In: a URL. Out: a [`Place`]: an open connection, shared by everything in one bucket, and the key in it. Endpoints,
+//! In: an object. Out: a [`Place`]: an open connection, shared by everything in one bucket, and the key in it. Endpoints,
 //! credentials and options come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`), never from the URL.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,8 @@ use object_store::{ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
-use super::address::{is_web, redacted, revealed, split};
+use super::url::{is_web, redacted, split};
+use super::{Object, UrlProblem};
 use crate::error::{Error, Result};
 
 /// A block of a few MiB has to fit in, on a slow line too.
@@ -53,16 +54,18 @@ impl std::fmt::Debug for Place {
     }
 }
 
-/// Connects to the bucket of a URL, unless that was done before.
-pub(super) fn place(path: &Path) -> Result<Place> {
+/// Connects to the bucket of an object, unless that was done before.
+pub(super) fn place(object: &Object) -> Result<Place> {
+    // One for the process: a connection holds pools, and credentials that were fetched, which everything in a bucket is to
+    // share. It is known by its name, since it depends on nothing else but the environment.
     static OPEN: Mutex<BTreeMap<String, Bucket>> = Mutex::new(BTreeMap::new());
-    let (scheme, name, key) = parts(path)?;
+    let Parts { scheme, bucket: name, key } = parts(object)?;
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let id = format!("{scheme}://{name}");
     let bucket = match open.get(&id) {
         Some(bucket) => bucket.clone(),
         None => {
-            let bucket = connect(scheme, &name).map_err(failed("connect to", path))?;
+            let bucket = connect(&scheme, &name).map_err(failed("connect to", object))?;
             open.insert(id, bucket.clone());
             bucket
         }
@@ -70,32 +73,35 @@ pub(super) fn place(path: &Path) -> Result<Place> {
     Ok(Place { bucket, key })
 }
 
-/// Scheme, bucket and key. Keys are taken as they are, as the stores' own tools do. A web address is its own bucket: it
-/// is not to be taken apart and put together otherwise.
-pub(super) fn parts(path: &Path) -> Result<(&str, String, Key)> {
-    let wrong = |problem: &str| Error::Url { path: path.to_owned(), problem: problem.to_owned() };
-    let Some((scheme, rest)) = split(path) else { return Err(wrong("not a URL")) };
-    let full = revealed(path);
-    let authority = full.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    if authority.contains('@') {
-        return Err(wrong("a user or password in it is not used; credentials come from the environment"));
+/// A URL taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Parts {
+    scheme: String,
+    bucket: String,
+    key: Key,
+}
+
+/// Takes a URL apart. Keys are taken as they are, as the stores' own tools do. A web address is its own bucket: it is not to
+/// be taken apart and put together otherwise.
+pub(super) fn parts(object: &Object) -> Result<Parts> {
+    let wrong = |problem| Error::Url { path: object.path().to_owned(), problem };
+    let malformed = |problem: String| wrong(UrlProblem::Malformed(problem));
+    let full = object.full();
+    let (scheme, rest) = split(&full).ok_or_else(|| malformed("it is no URL".to_owned()))?;
+    let scheme = scheme.to_owned();
+    if rest.split('/').next().unwrap_or_default().contains('@') {
+        return Err(wrong(UrlProblem::Credentials));
     }
-    if is_web(scheme) {
-        Url::parse(&full).map_err(|error| wrong(&error.to_string()))?;
-        return Ok((
-            scheme,
-            full.split_once("://").map_or_else(String::new, |(_, rest)| rest.to_owned()),
-            Key::default(),
-        ));
+    if is_web(&scheme) {
+        Url::parse(&full).map_err(|error| malformed(error.to_string()))?;
+        return Ok(Parts { scheme, bucket: rest.to_owned(), key: Key::default() });
     }
-    // Joining paths puts a backslash in on Windows.
-    let rest = if cfg!(windows) { rest.replace('\\', "/") } else { rest.to_owned() };
-    let (bucket, key) = rest.split_once('/').unwrap_or((&rest, ""));
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
-        return Err(wrong("it names no bucket"));
+        return Err(wrong(UrlProblem::NoBucket));
     }
-    let key = Key::parse(key).map_err(|error| wrong(&error.to_string()))?;
-    Ok((scheme, bucket.to_owned(), key))
+    let key = Key::parse(key).map_err(|error| malformed(error.to_string()))?;
+    Ok(Parts { scheme, bucket: bucket.to_owned(), key })
 }
 
 fn connect(scheme: &str, name: &str) -> object_store::Result<Bucket> {
@@ -140,6 +146,8 @@ fn listed<S: ObjectStore + PaginatedListStore>(store: S) -> Bucket {
 
 /// What everything about the network runs on; the threads of the tool itself wait for it.
 pub(super) fn runtime() -> Result<&'static Runtime> {
+    // One for the process: blocks that one reader asked for are fetched on it while others read, and its threads outlive
+    // every object.
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let build = || Builder::new_multi_thread().worker_threads(NETWORK_THREADS).enable_all().build();
     RUNTIME.get_or_init(build).as_ref().map_err(|error| {
@@ -148,25 +156,24 @@ pub(super) fn runtime() -> Result<&'static Runtime> {
     })
 }
 
-/// Waits for a request about `path`.
+/// Waits for a request about `object`.
 pub(super) fn wait<T>(
     action: &'static str,
-    path: &Path,
+    object: &Object,
     request: impl Future<Output = object_store::Result<T>>,
 ) -> Result<T> {
-    runtime()?.block_on(request).map_err(failed(action, path))
+    runtime()?.block_on(request).map_err(failed(action, object))
 }
 
 /// An error of the library as one of ours.
-pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> Error {
-    let path = path.to_owned();
-    move |error| describe(action, &path, &error)
+pub(super) fn failed(action: &'static str, object: &Object) -> impl FnOnce(object_store::Error) -> Error {
+    move |error| describe(action, object, &error)
 }
 
 /// The same for an error that several wait for.
-pub(super) fn describe(action: &'static str, path: &Path, error: &object_store::Error) -> Error {
+pub(super) fn describe(action: &'static str, object: &Object, error: &object_store::Error) -> Error {
     use std::io::ErrorKind;
-    let (path, text) = (path.to_owned(), one_line(error));
+    let (path, text) = (object.path().to_owned(), one_line(error));
     let io = |kind, text: String| std::io::Error::new(kind, text);
     let source = match error {
         object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. } => {
@@ -203,13 +210,14 @@ fn one_line(error: &object_store::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::conceal;
 
     #[test]
     fn urls_are_taken_apart_or_refused() {
         let parts_of = |url: &str| {
-            let path = conceal(url.into());
-            parts(&path).map(|(scheme, bucket, key)| format!("{scheme} {bucket} {key}")).map_err(|e| e.to_string())
+            let object = Object::parse(url).unwrap();
+            parts(&object)
+                .map(|parts| format!("{} {} {}", parts.scheme, parts.bucket, parts.key))
+                .map_err(|e| e.to_string())
         };
         assert_eq!(parts_of("s3://b/a/x y%41.safetensors").unwrap(), "s3 b a/x y%41.safetensors");
         assert_eq!(parts_of("gs://b").unwrap(), "gs b ");

@@ -1,23 +1,21 @@
 //! STORE: what is in a bucket.
 //!
-//! In: URLs. Out: everything below one, the length of an object, its removal.
+//! In: objects. Out: everything below one, the length of an object, its removal.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use object_store::ObjectStoreExt;
 use object_store::list::PaginatedListOptions;
 
-use super::Listed;
-use super::address::split;
 use super::bucket::{self, Place};
+use super::{Listed, Object, UrlProblem};
 use crate::error::{Error, Result};
 
 /// All objects below `folder`, by name.
-pub(crate) fn list(folder: &Path) -> Result<Vec<Listed>> {
+pub(crate) fn list(folder: &Object) -> Result<Vec<Listed>> {
     let Place { bucket, key } = bucket::place(folder)?;
     let Some(lister) = bucket.lister else {
-        let problem = "a web server cannot be listed; name the files in it one by one".to_owned();
-        return Err(Error::Url { path: folder.to_owned(), problem });
+        return Err(Error::Url { path: folder.path().to_owned(), problem: UrlProblem::NotListable });
     };
     let prefix = Some(format!("{key}/")).filter(|_| !key.as_ref().is_empty());
     let (mut all, mut page_token) = (Vec::new(), None);
@@ -30,7 +28,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Listed>> {
             // Consoles mark folders with empty objects; they are no files.
             let is_marker = object.size == 0 && object.location.extension().is_none();
             if let Some(within) = within.filter(|within| !within.is_empty() && !is_marker) {
-                all.push(Listed { path: below(folder, within), bytes: object.size });
+                all.push(Listed { object: folder.join(Path::new(within)), bytes: object.size });
             }
         }
         page_token = page.page_token;
@@ -38,34 +36,27 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Listed>> {
             break;
         }
     }
-    all.sort_by(|a, b| a.path.cmp(&b.path));
+    all.sort_by(|a, b| a.object.cmp(&b.object));
     Ok(all)
 }
 
-/// The URL of what is called `name` in `folder`.
-fn below(folder: &Path, name: &str) -> PathBuf {
-    let folder = folder.to_string_lossy();
-    PathBuf::from(format!("{}/{name}", folder.trim_end_matches('/')))
-}
-
 /// The length of an object, `None` if there is none.
-pub(crate) fn length(path: &Path) -> Result<Option<u64>> {
-    let Place { bucket, key } = bucket::place(path)?;
+pub(crate) fn length(object: &Object) -> Result<Option<u64>> {
+    let Place { bucket, key } = bucket::place(object)?;
     match bucket::runtime()?.block_on(bucket.store.head(&key)) {
         Ok(meta) => Ok(Some(meta.size)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(bucket::describe("inspect", path, &error)),
+        Err(error) => Err(bucket::describe("inspect", object, &error)),
     }
 }
 
 /// Removes an object.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    let Place { bucket, key } = bucket::place(path)?;
-    bucket::wait("remove", path, bucket.store.delete(&key))
+pub(crate) fn remove(object: &Object) -> Result<()> {
+    let Place { bucket, key } = bucket::place(object)?;
+    bucket::wait("remove", object, bucket.store.delete(&key))
 }
 
 /// Whether two URLs are one object.
-pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
-    let both_urls = split(a).is_some() && split(b).is_some();
-    both_urls && matches!((bucket::parts(a), bucket::parts(b)), (Ok(a), Ok(b)) if a == b)
+pub(crate) fn is_same(a: &Object, b: &Object) -> bool {
+    matches!((bucket::parts(a), bucket::parts(b)), (Ok(a), Ok(b)) if a == b)
 }

@@ -1,15 +1,15 @@
 //! STORE: one object, read by position.
 //!
-//! In: a URL. Out: bytes at an offset, from several threads. The first request brings the length and the beginning, where
+//! In: an object. Out: bytes at an offset, from several threads. The first request brings the length and the beginning, where
 //! a checkpoint's header is. Every later one asks for the same version of the object and is held against the first, so
 //! that bytes of two versions never mix.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 
+use super::Object;
 use super::blocks::{self, BLOCK};
 use super::bucket::{self, Place};
 use crate::error::{Error, Result};
@@ -19,8 +19,8 @@ const HEAD: u64 = 64 << 10;
 
 /// An object as it was when it was opened.
 #[derive(Debug)]
-pub(crate) struct Object {
-    path: PathBuf,
+pub(crate) struct OpenObject {
+    object: Object,
     opened: Arc<Opened>,
     head: Vec<u8>,
     /// Its number in the cache.
@@ -34,13 +34,13 @@ struct Opened {
     meta: ObjectMeta,
 }
 
-impl Object {
-    pub(crate) fn open(path: &Path) -> Result<Object> {
+impl OpenObject {
+    pub(crate) fn open(object: &Object) -> Result<OpenObject> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let place = bucket::place(path)?;
-        let (meta, head) = bucket::wait("read", path, beginning(&place))?;
+        let place = bucket::place(object)?;
+        let (meta, head) = bucket::wait("read", object, beginning(&place))?;
         let opened = Arc::new(Opened { place, meta });
-        Ok(Object { path: path.to_owned(), opened, head, id: NEXT.fetch_add(1, Ordering::Relaxed) })
+        Ok(OpenObject { object: object.clone(), opened, head, id: NEXT.fetch_add(1, Ordering::Relaxed) })
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -51,7 +51,7 @@ impl Object {
         let end = offset + buffer.len() as u64;
         if end > self.bytes() {
             let source = std::io::ErrorKind::UnexpectedEof.into();
-            return Err(Error::Io { action: "read", path: self.path.clone(), source });
+            return Err(Error::Io { action: "read", path: self.object.path().to_owned(), source });
         }
         if end <= self.head.len() as u64 {
             let from = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -76,14 +76,14 @@ impl Object {
         let block = blocks::get(self.id, number, self.bytes().div_ceil(BLOCK), fetch)?;
         let bytes = block.wait().as_ref().map_err(|error| {
             blocks::forget(self.id, number);
-            bucket::describe("read", &self.path, error)
+            bucket::describe("read", &self.object, error)
         })?;
         let from = usize::try_from(offset % BLOCK).unwrap_or(usize::MAX);
         let available = bytes.get(from..).unwrap_or_default();
         let read = available.len().min(buffer.len());
         if read == 0 {
             let source = std::io::ErrorKind::UnexpectedEof.into();
-            return Err(Error::Io { action: "read", path: self.path.clone(), source });
+            return Err(Error::Io { action: "read", path: self.object.path().to_owned(), source });
         }
         buffer[..read].copy_from_slice(&available[..read]);
         Ok(read)
@@ -93,12 +93,12 @@ impl Object {
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         match self.bytes() {
             0 => Ok(()),
-            _ => bucket::wait("read", &self.path, self.opened.fetch(0..1)).map(drop),
+            _ => bucket::wait("read", &self.object, self.opened.fetch(0..1)).map(drop),
         }
     }
 }
 
-impl Drop for Object {
+impl Drop for OpenObject {
     fn drop(&mut self) {
         blocks::forget_all(self.id);
     }

@@ -4,6 +4,7 @@
 
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
+use crate::fold;
 
 /// Elements compared at a time.
 pub(super) const CHUNK: usize = 1 << 18;
@@ -23,8 +24,8 @@ pub(super) struct Elements {
 
 impl Elements {
     /// Type and bytes, as the oracle takes them.
-    pub(super) fn typed(&self) -> (Float, &[u8]) {
-        (self.float, &self.bytes)
+    pub(super) fn typed(&self) -> fold::Elements<'_> {
+        fold::Elements { float: self.float, bytes: &self.bytes }
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = f64> {

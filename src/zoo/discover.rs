@@ -17,19 +17,19 @@ use super::parts::{Indices, beside, index_shards, model_of_shard};
 use crate::checkpoint::is_index;
 use crate::error::{Error, Result};
 use crate::output::FOLDED;
-use crate::store::{self, Listed, absolute};
+use crate::store::{self, Listed, Location, Object};
 
 /// One model of a zoo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The file, or the index of a sharded checkpoint.
-    pub input: PathBuf,
+    pub input: Location,
     /// Where its result goes, relative to the output folder.
     pub place: PathBuf,
     /// The shards that the index names, relative to it.
     pub shards: Vec<String>,
     /// All its files, with symlinks resolved: two sources of the same files hold the same bytes.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<Location>,
     /// Their length together.
     pub bytes: u64,
 }
@@ -38,7 +38,7 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sidecar {
     /// The file.
-    pub input: PathBuf,
+    pub input: Location,
     /// Where its copy goes, relative to the output folder.
     pub place: PathBuf,
 }
@@ -58,15 +58,18 @@ pub struct Found {
 
 /// Finds the models behind `inputs`. `output` is passed over where it lies in one of the folders: results are no models
 /// of the zoo.
-pub fn discover(inputs: &[PathBuf], filter: &Filter, output: Option<&Path>) -> Result<Found> {
+pub fn discover(inputs: &[Location], filter: &Filter, output: Option<&Location>) -> Result<Found> {
     let mut found = Found::default();
-    let output = output.map(absolute);
+    let output = output.map(Location::absolute);
     for input in inputs {
-        if store::is_folder(input) {
+        if input.is_folder() {
             // One folder: its content. One of several: under its own name, as `cp -r A B OUT` does.
             let below = if inputs.len() > 1 { PathBuf::from(name_of(input)?) } else { PathBuf::new() };
-            let walk = Walk { root: input, below, filter, output: output.as_deref() };
-            if store::is_url(input) { walk.list(&mut found) } else { walk.run(&mut found) }
+            let walk = Walk { root: input.path(), below, filter, output: output.as_ref().map(Location::path) };
+            match input {
+                Location::File(_) => walk.run(&mut found),
+                Location::Object(folder) => walk.list(folder, &mut found),
+            }
         } else {
             found.sources.push(source(input.clone(), PathBuf::from(name_of(input)?), &length));
         }
@@ -80,25 +83,22 @@ impl Found {
     /// A shard belongs to one model: files that an index names are none by themselves, however they were named, and of
     /// two indices that share a shard only the first is folded.
     fn settle_shards(&mut self) {
-        let shards = |source: &Source| {
-            let shards = source.shards.iter().map(|shard| absolute(&source.input.with_file_name(shard)));
-            shards.collect::<Vec<_>>()
-        };
-        let mut owners: HashMap<PathBuf, PathBuf> = HashMap::new();
+        let mut owners: HashMap<Location, Location> = HashMap::new();
         let mut kept = Vec::with_capacity(self.sources.len());
         for source in std::mem::take(&mut self.sources) {
-            let shards = shards(&source);
+            let shards = source.shards.iter().map(|shard| source.input.with_file_name(shard).absolute());
+            let shards = shards.collect::<Vec<_>>();
             if let Some(other) = shards.iter().find_map(|shard| owners.get(shard)) {
-                let (path, other) = (source.input.clone(), other.clone());
+                let [path, other] = [&source.input, other].map(|index| index.path().to_owned());
                 self.failures.push((path.clone(), Error::SharedShard { path, other }));
                 continue;
             }
             owners.extend(shards.into_iter().map(|shard| (shard, source.input.clone())));
             kept.push(source);
         }
-        kept.retain(|source| match owners.get(&absolute(&source.input)) {
+        kept.retain(|source| match owners.get(&source.input.absolute()) {
             Some(index) => {
-                let (part, index) = (source.input.display(), index.display());
+                let part = &source.input;
                 self.notes.push(format!("{part}: passed over, it is a part of the model of {index}"));
                 false
             }
@@ -109,16 +109,16 @@ impl Found {
 
     /// A part that was named without its index, which lies beside it, is no model; by itself it would be folded silently,
     /// without the norms that stand in other parts.
-    fn refuse_parts(&mut self, named: &[PathBuf]) {
+    fn refuse_parts(&mut self, named: &[Location]) {
         let named = named.iter().collect::<HashSet<_>>();
-        let mut indices: HashMap<PathBuf, Indices> = HashMap::new();
+        let mut known = HashMap::new();
         let failures = &mut self.failures;
         self.sources.retain(|Source { input, .. }| {
-            if !named.contains(input) || is_index(input) {
+            if !named.contains(input) || is_index(input.path()) {
                 return true;
             }
-            let Some(index) = beside(input, &mut indices).of(input) else { return true };
-            let (path, index) = (input.clone(), index.to_owned());
+            let Some(index) = beside(input, &mut known).of(input) else { return true };
+            let [path, index] = [input, index].map(|file| file.path().to_owned());
             failures.push((path.clone(), Error::Part { path, index }));
             false
         });
@@ -126,28 +126,29 @@ impl Found {
 }
 
 /// The last component of a path; that of the real folder for `.` and `..`.
-fn name_of(path: &Path) -> Result<std::ffi::OsString> {
-    if let Some(name) = path.file_name() {
+fn name_of(location: &Location) -> Result<std::ffi::OsString> {
+    if let Some(name) = location.file_name() {
         return Ok(name.to_owned());
     }
+    let path = location.path();
     let real = std::fs::canonicalize(path).map_err(Error::io("find", path))?;
     Ok(real.file_name().unwrap_or_else(|| OsStr::new("root")).to_owned())
 }
 
 /// What is known about a model without opening its checkpoint. Whatever is missing shows when it is opened.
-fn source(input: PathBuf, place: PathBuf, length: &dyn Fn(&Path) -> u64) -> Source {
-    let shards = if is_index(&input) { index_shards(&input).unwrap_or_default() } else { Vec::new() };
+fn source(input: Location, place: PathBuf, length: &dyn Fn(&Location) -> u64) -> Source {
+    let shards = if is_index(input.path()) { index_shards(&input).unwrap_or_default() } else { Vec::new() };
     let mut files = vec![input.clone()];
     files.extend(shards.iter().map(|shard| input.with_file_name(shard)));
-    let bytes = files.iter().map(|path| length(path)).sum();
-    let files = files.into_iter().map(|path| store::real(&path).unwrap_or(path)).collect();
+    let bytes = files.iter().map(length).sum();
+    let files = files.into_iter().map(|file| file.resolved().unwrap_or(file)).collect();
     Source { input, place, shards, files, bytes }
 }
 
-fn length(path: &Path) -> u64 {
-    match store::is_url(path) {
-        true => store::length(path).ok().flatten().unwrap_or(0),
-        false => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+fn length(file: &Location) -> u64 {
+    match file {
+        Location::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        Location::Object(object) => store::length(object).ok().flatten().unwrap_or(0),
     }
 }
 
@@ -162,10 +163,10 @@ struct Walk<'a> {
 /// What a walk has met, before it is known what belongs together.
 #[derive(Default)]
 struct Met {
-    checkpoints: Vec<PathBuf>,
-    indices: Vec<PathBuf>,
+    checkpoints: Vec<Location>,
+    indices: Vec<Location>,
     /// Indices that the user left out; their shards are no models all the same.
-    left_out: Vec<PathBuf>,
+    left_out: Vec<Location>,
 }
 
 impl Walk<'_> {
@@ -177,59 +178,65 @@ impl Walk<'_> {
             match entry {
                 Err(error) => self.odd(&error, found),
                 Ok(entry) if entry.file_type().is_dir() => {}
-                Ok(entry) => self.file(entry.path(), &mut met, found),
+                Ok(entry) => self.file(Location::File(entry.into_path()), &mut met, found),
             }
         }
         self.settle(met, &length, found);
     }
 
     /// Goes through everything below a URL.
-    fn list(&self, found: &mut Found) {
-        let listed = match store::list(self.root) {
+    fn list(&self, folder: &Object, found: &mut Found) {
+        let listed = match store::list(folder) {
             Ok(listed) => listed,
             Err(error) => return found.failures.push((self.root.to_owned(), error)),
         };
-        let lengths = listed.iter().map(|listed| (listed.path.as_path(), listed.bytes)).collect::<HashMap<_, _>>();
         let is_entered = |path: &Path| {
             let mut folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
             folders.all(|folder| Some(folder) != self.output && !is_internal(folder) && !self.is_excluded(folder))
         };
-        let mut met = Met::default();
-        for Listed { path, .. } in listed.iter().filter(|listed| is_entered(&listed.path)) {
-            self.file(path, &mut met, found);
+        let (mut met, mut lengths) = (Met::default(), HashMap::new());
+        for Listed { object, bytes } in listed {
+            if is_entered(object.path()) {
+                self.file(Location::Object(object.clone()), &mut met, found);
+            }
+            lengths.insert(Location::Object(object), bytes);
         }
-        self.settle(met, &|path| lengths.get(path).copied().unwrap_or(0), found);
+        self.settle(met, &|file| lengths.get(file).copied().unwrap_or(0), found);
     }
 
     /// Makes sources of what was met.
-    fn settle(&self, mut met: Met, length: &dyn Fn(&Path) -> u64, found: &mut Found) {
+    fn settle(&self, mut met: Met, length: &dyn Fn(&Location) -> u64, found: &mut Found) {
         let before = found.sources.len();
         self.claim(&mut met, found);
-        let sources = met.checkpoints.into_iter().chain(met.indices);
-        found.sources.extend(sources.map(|path| source(path.clone(), self.place(&path), length)));
+        let files = met.checkpoints.into_iter().chain(met.indices);
+        found.sources.extend(files.map(|file| {
+            let place = self.place(file.path());
+            source(file, place, length)
+        }));
         found.sources[before..].sort_by(|a, b| a.place.cmp(&b.place));
     }
 
     /// Sorts one file of the tree.
-    fn file(&self, path: &Path, met: &mut Met, found: &mut Found) {
+    fn file(&self, file: Location, met: &mut Met, found: &mut Found) {
+        let path = file.path();
         if self.is_excluded(path) && !is_index(path) {
             return;
         }
-        if !store::is_url(path) && !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        if is_odd(&file) {
             if is_checkpoint(path) {
-                found.notes.push(format!("{}: passed over, it is no regular file", path.display()));
+                found.notes.push(format!("{file}: passed over, it is no regular file"));
             }
         } else if is_index(path) {
             let list = if self.is_wanted(path) { &mut met.indices } else { &mut met.left_out };
-            list.push(path.to_owned());
+            list.push(file);
         } else if is_checkpoint(path) {
-            match original_of(path).filter(|original| store::exists(original).unwrap_or(false)) {
-                Some(_) => found.notes.push(format!("{}: passed over, by its name it is a result", path.display())),
-                None if self.is_wanted(path) => met.checkpoints.push(path.to_owned()),
+            match original_of(&file).filter(|original| original.exists().unwrap_or(false)) {
+                Some(_) => found.notes.push(format!("{file}: passed over, by its name it is a result")),
+                None if self.is_wanted(path) => met.checkpoints.push(file),
                 None => {}
             }
         } else if !is_weights(path) {
-            found.sidecars.push(Sidecar { input: path.to_owned(), place: self.place(path) });
+            found.sidecars.push(Sidecar { place: self.place(path), input: file });
         }
     }
 
@@ -237,22 +244,23 @@ impl Walk<'_> {
     fn claim(&self, met: &mut Met, found: &mut Found) {
         let mut indices = Indices::default();
         met.indices.iter().chain(&met.left_out).for_each(|index| indices.add(index));
-        let (mut orphans, mut empty): (BTreeMap<PathBuf, Vec<PathBuf>>, Vec<PathBuf>) = Default::default();
-        met.checkpoints.retain(|path| match (indices.naming(path), model_of_shard(path)) {
+        let (mut orphans, mut empty): (BTreeMap<Location, Vec<Location>>, Vec<Location>) = Default::default();
+        met.checkpoints.retain(|file| match (indices.naming(file), model_of_shard(file)) {
             (Some(_), _) => false,
             (None, Some(model)) => {
-                match indices.left_without_tensors(path) {
-                    Some(_) => empty.push(path.clone()),
-                    None => orphans.entry(model).or_default().push(path.clone()),
+                match indices.left_without_tensors(file) {
+                    Some(_) => empty.push(file.clone()),
+                    None => orphans.entry(model).or_default().push(file.clone()),
                 }
                 false
             }
             (None, None) => true,
         });
-        let passed = |path: PathBuf| format!("{}: passed over, a shard without tensors", path.display());
+        let passed = |file: Location| format!("{file}: passed over, a shard without tensors");
         found.notes.extend(empty.into_iter().map(passed));
         for (model, shards) in orphans.into_iter().filter(|(model, _)| indices.broken(model).is_none()) {
-            found.failures.push((model, Error::Orphans { path: shards[0].clone(), shards: shards.len() }));
+            let error = Error::Orphans { path: shards[0].path().to_owned(), shards: shards.len() };
+            found.failures.push((model.path().to_owned(), error));
         }
     }
 
@@ -315,10 +323,15 @@ fn is_checkpoint(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
 }
 
-/// `m.safetensors`, for the path `m.folded.safetensors`.
-fn original_of(path: &Path) -> Option<PathBuf> {
-    let stem = path.file_name()?.to_str()?.strip_suffix(FOLDED)?;
-    Some(path.with_file_name(format!("{stem}.safetensors")))
+/// Whether it cannot be read like a file: a pipe, a socket, a device.
+fn is_odd(file: &Location) -> bool {
+    file.as_file().is_some_and(|path| !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()))
+}
+
+/// `m.safetensors`, for `m.folded.safetensors`.
+fn original_of(file: &Location) -> Option<Location> {
+    let stem = file.file_name()?.to_str()?.strip_suffix(FOLDED)?;
+    Some(file.with_file_name(format!("{stem}.safetensors")))
 }
 
 /// Folders in which programs keep their own: git, and Hugging Face caches, which hold contents under their hashes beside

@@ -8,8 +8,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use super::{Engines, Source, record};
 use crate::checkpoint::Checkpoint;
@@ -19,7 +17,7 @@ use crate::model::{Model, Settings};
 use crate::output::{OutputProblem, Record, Replace, copy_files, result_files};
 use crate::parallel;
 use crate::report::{FailureReport, Outcome};
-use crate::store;
+use crate::store::Location;
 use crate::text::panic_message;
 
 /// One model and where its result goes.
@@ -28,7 +26,7 @@ pub struct Task {
     /// The model.
     pub source: Source,
     /// The file, or the index of a sharded result.
-    pub output: PathBuf,
+    pub output: Location,
     /// Make its folder if it is missing; otherwise it must be there.
     pub make_folder: bool,
     /// An earlier task of the very same files, as snapshots of a cache share them: its result is copied.
@@ -38,7 +36,7 @@ pub struct Task {
 impl Task {
     /// Tasks for `sources`, each to its place below `output`. Sources of the same files are recognised; of those all but
     /// the first come last, since they wait for its result.
-    pub fn all(sources: Vec<Source>, output: &Path) -> Vec<Task> {
+    pub fn all(sources: Vec<Source>, output: &Location) -> Vec<Task> {
         let (mut originals, mut copies): (Vec<Source>, Vec<Source>) = Default::default();
         let mut first = HashMap::new();
         for source in sources {
@@ -61,7 +59,7 @@ impl Task {
     }
 
     /// All files of its result.
-    pub fn outputs(&self) -> impl Iterator<Item = PathBuf> {
+    pub fn outputs(&self) -> impl Iterator<Item = Location> {
         let shards = self.source.shards.iter().map(|shard| self.output.with_file_name(shard));
         shards.chain([self.output.clone()])
     }
@@ -91,6 +89,8 @@ pub struct Run<'a> {
     pub settings: &'a (dyn Fn(&Source) -> Settings<'a> + Sync),
     /// How all of them are; `threads` is shared by the models under way.
     pub options: FoldOptions<'a>,
+    /// How an error is told: by its own words, or with what the caller knows to do about it.
+    pub describe: &'a (dyn Fn(&Error) -> String + Sync),
     /// Who is told.
     pub observer: &'a dyn Observer,
 }
@@ -126,33 +126,28 @@ impl Run<'_> {
     fn isolated(&self, task: usize, threads: usize) -> Result<Outcome> {
         let input = &self.tasks[task].source.input;
         let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
-            .unwrap_or_else(|panic| Err(Error::Bug { path: input.clone(), what: panic_message(&*panic) }));
+            .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }));
         match outcome {
             Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => Err(error),
-            Err(error) => Ok(Outcome::Failed(FailureReport { input: input.clone(), error: error.to_string() })),
+            Err(error) => {
+                Ok(Outcome::Failed(FailureReport { input: input.path().to_owned(), error: (self.describe)(&error) }))
+            }
             Ok(outcome) => Ok(outcome),
         }
     }
 
     fn one(&self, index: usize, threads: usize) -> Result<Outcome> {
-        let Task { source, output, make_folder, same_as } = &self.tasks[index];
+        let Task { source, output, make_folder, .. } = &self.tasks[index];
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
         let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source) };
         settings.planning.threads = threads;
         let checkpoint = Checkpoint::open(&source.input)?;
-        let skipped = |reason| Outcome::Skipped { input: source.input.clone(), output: output.clone(), reason };
         if self.resume {
             let record = record(&checkpoint, &settings, options)?;
-            if settings.replace == Replace::Never && is_done(&checkpoint, output, &record)? {
-                return Ok(skipped(DONE.to_owned()));
-            }
-            if let Some(twin) = same_as.map(|twin| &self.tasks[twin])
-                && record.is_carried_by(&twin.output)
-            {
-                copy_result(&checkpoint, (&twin.output, output), &record, &settings, options.cancelled)?;
-                let reason = format!("the same file as {}; its result was copied", twin.source.input.display());
-                return Ok(skipped(reason));
+            if let Some(reason) = self.without_folding(index, &checkpoint, &settings, &record)? {
+                let [input, output] = [&source.input, output].map(|location| location.path().to_owned());
+                return Ok(Outcome::Skipped { input, output, reason });
             }
             settings.record = Some(record);
         }
@@ -164,6 +159,26 @@ impl Run<'_> {
         drop(engine);
         Ok(Outcome::Folded(Box::new(folded.publish()?)))
     }
+
+    /// Why there is nothing to fold, if its result is there, or could be copied from a task of the very same files.
+    fn without_folding(
+        &self,
+        index: usize,
+        checkpoint: &Checkpoint,
+        settings: &Settings<'_>,
+        record: &Record,
+    ) -> Result<Option<String>> {
+        let Task { output, same_as, .. } = &self.tasks[index];
+        if settings.replace == Replace::Never && is_done(checkpoint, output, record)? {
+            return Ok(Some(DONE.to_owned()));
+        }
+        let twin = same_as.map(|twin| &self.tasks[twin]).filter(|twin| record.is_carried_by(&twin.output));
+        let Some(twin) = twin else { return Ok(None) };
+        let files = pairs(checkpoint, &twin.output, output)?;
+        let same = |file: &Location| record.is_carried_by(file);
+        copy_files(&files, settings.replace, Some(&same), settings.sync, self.options.cancelled)?;
+        Ok(Some(format!("the same file as {}; its result was copied", twin.source.input)))
+    }
 }
 
 const DONE: &str = "done before: the result there is of the same bytes, options, config.json and version";
@@ -171,31 +186,23 @@ const DONE: &str = "done before: the result there is of the same bytes, options,
 /// Whether the result is there. Files at its place must carry the record: what is not known to be this very result is
 /// neither passed over nor replaced. Of a sharded one some may be there without the index, as a run that was killed, or
 /// one that is still at work, leaves them; those stay, and the rest is put beside them.
-fn is_done(checkpoint: &Checkpoint, output: &Path, record: &Record) -> Result<bool> {
+fn is_done(checkpoint: &Checkpoint, output: &Location, record: &Record) -> Result<bool> {
     let files = result_files(checkpoint, output)?;
     let mut there = Vec::new();
-    for path in &files {
-        if store::exists(path)? {
-            there.push(path);
+    for file in &files {
+        if file.exists()? {
+            there.push(file);
         }
     }
-    match there.iter().find_map(|path| Some((path, record.differs_from(path)?))) {
-        Some((path, found)) => {
-            Err(Error::Output { path: path.to_path_buf(), problem: OutputProblem::OtherResult { found } })
+    match there.iter().find_map(|file| Some((file, record.differs_from(file)?))) {
+        Some((file, found)) => {
+            Err(Error::Output { path: file.path().to_owned(), problem: OutputProblem::OtherResult { found } })
         }
         None => Ok(there.len() == files.len()),
     }
 }
 
-/// Copies all files of a result, the index last.
-fn copy_result(
-    checkpoint: &Checkpoint,
-    (from, to): (&Path, &Path),
-    record: &Record,
-    settings: &Settings<'_>,
-    cancelled: &AtomicBool,
-) -> Result<()> {
-    let files = result_files(checkpoint, from)?.into_iter().zip(result_files(checkpoint, to)?).collect::<Vec<_>>();
-    let same = |path: &Path| record.is_carried_by(path);
-    copy_files(&files, settings.replace, Some(&same), settings.sync, cancelled)
+/// All files of a result, and where copies of them go, the index last.
+fn pairs(checkpoint: &Checkpoint, from: &Location, to: &Location) -> Result<Vec<(Location, Location)>> {
+    Ok(result_files(checkpoint, from)?.into_iter().zip(result_files(checkpoint, to)?).collect())
 }

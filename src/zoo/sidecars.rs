@@ -9,13 +9,13 @@ use super::discover::{Sidecar, is_weights};
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::Result;
 use crate::output::{Replace, copy_file};
-use crate::store;
+use crate::store::Location;
 
 /// Bytes compared at a time.
 const CHUNK: usize = 1 << 20;
 
 /// Copies a file to its place; `true` if there was something to do.
-pub fn copy(sidecar: &Sidecar, output: &Path, replace: Replace, sync: bool) -> Result<bool> {
+pub fn copy(sidecar: &Sidecar, output: &Location, replace: Replace, sync: bool) -> Result<bool> {
     let target = output.join(&sidecar.place);
     if same_content(&sidecar.input, &target) {
         return Ok(false);
@@ -25,22 +25,22 @@ pub fn copy(sidecar: &Sidecar, output: &Path, replace: Replace, sync: bool) -> R
 
 /// The files beside a single checkpoint, if a `config.json` among them says that it is a repository: any other folder,
 /// of downloads say, holds what nobody asked for.
-pub fn beside(input: &Path) -> Vec<Sidecar> {
-    let folder = match input.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let names = store::names_in(folder).unwrap_or_default();
+pub fn beside(input: &Location) -> Vec<Sidecar> {
+    let folder = input.folder();
+    let names = folder.names().unwrap_or_default();
     if !names.iter().any(|name| name == "config.json") {
         return Vec::new();
     }
     let sidecars = names.into_iter().map(|name| Sidecar { input: folder.join(&name), place: PathBuf::from(name) });
-    let is_file = |path: &Path| store::is_url(path) || path.is_file();
-    sidecars.filter(|Sidecar { input, .. }| is_file(input) && !is_weights(input) && !is_index(input)).collect()
+    let is_wanted = |file: &Location| {
+        let path = file.path();
+        file.as_file().is_none_or(Path::is_file) && !is_weights(path) && !is_index(path)
+    };
+    sidecars.filter(|sidecar| is_wanted(&sidecar.input)).collect()
 }
 
 /// Whether both are regular files of the same bytes.
-pub fn same_content(a: &Path, b: &Path) -> bool {
+pub fn same_content(a: &Location, b: &Location) -> bool {
     let (Ok(a), Ok(b)) = (InputFile::open(a), InputFile::open(b)) else { return false };
     let same_at = |from: u64| {
         let bytes = usize::try_from(a.bytes() - from).unwrap_or(CHUNK).min(CHUNK);

@@ -30,7 +30,7 @@ fn ready() -> (Folder, Checkpoint, Vec<Fold>) {
             &[0.3, -0.2, 0.1, 4.0],
             &[0.1, 2.0, 9.0, 0.5],
         );
-    let checkpoint = Checkpoint::open(&folder.file("m.safetensors", &model)).unwrap();
+    let checkpoint = Checkpoint::open(folder.file("m.safetensors", &model)).unwrap();
     let folds = plan(&checkpoint, &PlanSettings::default(), None).unwrap().folds;
     assert_eq!(folds.len(), 1, "test is broken");
     (folder, checkpoint, folds)
@@ -121,7 +121,7 @@ fn a_model_that_fails_leaves_nothing_on_the_gpu_for_the_next_one() {
     let (bad, good) = bad_and_good(&folder);
     let run = |input: &std::path::Path, output: &str, engine: &mut Engine, verify: bool| {
         let options = FoldOptions { verify, ..FoldOptions::default() };
-        fold_model(input, &folder.path(output), Settings::default(), engine, options)
+        fold_model(input, folder.path(output), Settings::default(), engine, options)
     };
     run(&good, "cpu", &mut Engine::Cpu, true).unwrap();
     let expected = std::fs::read(folder.path("cpu")).unwrap();

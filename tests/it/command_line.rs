@@ -141,7 +141,7 @@ fn a_device_that_is_not_there_fails_with_advice_before_anything_is_written() {
     let folder = Folder::new();
     let input = folder.file("m.safetensors", &Model::conv_bn());
     let out = folder.path("out");
-    let words = ["no graphics adapter for --device gpu:99: ", "`bnfold-gpu devices` lists what there is, --device cpu"];
+    let words = ["no graphics adapter for gpu:99: ", "`bnfold-gpu devices` lists what there is, --device cpu"];
     bnfold(&[&"--input", &input, &"--device", &"gpu:99"]).error(1, &words);
     bnfold(&[&"--input", &input, &folder.path("n"), &"--output", &out, &"--device", &"gpu:99"]).error(1, &words);
     assert_eq!(folder.names(), ["m.safetensors"]);
@@ -164,5 +164,5 @@ fn without_a_hardware_adapter_auto_takes_the_cpu_and_says_so() {
     assert_eq!((&auto.json()["device"], &auto.json()["adapter"]), (&"cpu".into(), &Value::Null));
     let cpu = run("cpu").expect(0);
     assert!(!cpu.stderr.contains("folding on the CPU"), "asked for, it need not be said: {}", cpu.stderr);
-    run("gpu").error(1, &["no graphics adapter for --device gpu: ", "--device cpu needs none"]);
+    run("gpu").error(1, &["no graphics adapter for gpu: ", "--device cpu needs none"]);
 }

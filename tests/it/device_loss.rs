@@ -179,3 +179,21 @@ fn a_device_lost_in_the_sink_loses_no_piece_and_repeats_none() {
         }
     }
 }
+
+#[test]
+fn a_device_lost_before_the_shifts_leaves_them_to_the_cpu() {
+    let gpu = open();
+    let adapter = gpu.adapter().name.clone();
+    let (moved, beta) = ([1.5, -2.0, 1e-40], [2.0, 0.25, 0.0]);
+    let lose = gpu.loser();
+    let (mut engine, mut warnings) = (Engine::Gpu(Box::new(gpu)), Vec::new());
+    for lost in [false, true] {
+        if lost {
+            lose();
+        }
+        let shifted = engine.shift(&moved, &beta, &mut warnings);
+        assert_eq!(shifted.values, bnfold_gpu::fold::cpu::shift(&moved, &beta), "lost: {lost}");
+        assert_eq!((warnings.len(), engine.device()), if lost { (1, "cpu") } else { (0, "gpu") }, "{warnings:?}");
+    }
+    says_so(&warnings, &adapter);
+}

@@ -76,7 +76,7 @@ fn results_that_are_not_finite_are_refused_by_layer_and_channel() {
         )
     };
     let too_large = half(1000.0, 300.0);
-    refused(&too_large, &[], &[&words[..], &["F16 cannot hold; widen with --dtype f32"]].concat());
+    refused(&too_large, &[], &[&words[..], &["F16 cannot hold; a wider type could"]].concat());
     // A wider type makes no number of a NaN, and is not there for what f32 cannot hold.
     assert!(
         !refused(&half(1.0, f64::NAN), &[], &[&words[..], &["element 5 is NaN before folding"]].concat())
@@ -119,7 +119,7 @@ fn a_plan_that_does_not_fit_leaves_nothing() {
     fold(&input, &[&"--plan", &plan]).error(1, &["plan.json:2: "]);
     fold(&input, &[&"--plan", &folder.path("none.json")]).error(1, &["none.json: cannot read the plan: No such file"]);
     let keep = folder.text("plan.json", r#"{"version": 1, "layers": []}"#);
-    let words = ["1 of 1 norm cannot be folded and --strict was given", "`bn`: the plan does not mention it"];
+    let words = ["1 of 1 norm cannot be folded, and none may stay", "`bn`: the plan does not mention it"];
     fold(&input, &[&"--plan", &keep, &"--strict"]).error(1, &words);
     assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
 }
@@ -133,7 +133,7 @@ fn a_norm_that_lost_a_statistic_is_listed_and_fails_strict() {
         assert_eq!(run["layers"], serde_json::json!({"folded": 0, "kept": 1}), "{lost}");
         let reason = run["kept"][0]["reason"].as_str().unwrap();
         assert!(run["kept"][0]["norm"] == "bn" && reason.contains(&format!("`{lost}` is missing")), "{reason}");
-        let words = ["1 of 1 norm cannot be folded and --strict was given", lost, "is missing"];
+        let words = ["1 of 1 norm cannot be folded, and none may stay", lost, "is missing"];
         fold(&input, &[&"--strict", &"--force"]).error(1, &words);
         // Nor does a plan of the user's fold it.
         let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));

@@ -106,7 +106,7 @@ fn a_config_beside_the_checkpoint_counts_and_one_that_may_be_anothers_is_warned_
     let warnings = planned.warnings().collect::<Vec<_>>();
     assert!(warnings[0].contains("config.json: may be that of other.safetensors"), "{warnings:?}");
     // What is known to be the result is no other checkpoint.
-    let planned = Job::new(&input).planned(Some(&folder.path("other.safetensors"))).unwrap();
+    let planned = Job::new(&input).planned(Some(&folder.path("other.safetensors").into())).unwrap();
     assert_eq!(eps(&planned.plan).0, 0.01);
 }
 

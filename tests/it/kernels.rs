@@ -6,7 +6,7 @@
 
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, Batch, GpuEngine, Wanted};
-use bnfold_gpu::fold::{Engine, Job, Piece, Scales, cpu};
+use bnfold_gpu::fold::{Elements, ElementsMut, Engine, Job, Piece, Scales, cpu};
 use bnfold_gpu::network::channels::{Axis, ChannelMap};
 use bnfold_gpu::network::dialect::DIALECTS;
 use bnfold_gpu::network::{Fold, Norm, Op};
@@ -41,7 +41,8 @@ impl Part {
     fn on_cpu(&self, float: Float) -> Vec<u8> {
         let mut folded = vec![0; self.stored.len()];
         let scales = Scales::new(self.scales.iter().copied().map(f64::from).collect());
-        cpu::scale(self.map, &scales, self.first, (float, &self.stored), (float, &mut folded));
+        let stored = Elements { float, bytes: &self.stored };
+        cpu::scale(self.map, &scales, self.first, stored, ElementsMut { float, bytes: &mut folded });
         folded
     }
 }

@@ -61,12 +61,16 @@ mod library;
 mod pieces;
 // Plans that users edit, and the line that is named when they do not fit.
 mod plan_files;
+// Why a norm is folded or stays.
+mod explain;
 // Files that cannot be read, or only just.
 mod reading;
 // Networks that others trained.
 mod real_models;
 // `--report`: the page in a browser, numerical remarks, and what a report may replace.
 mod report;
+// Modules import from the ground up.
+mod rooms;
 // Several models in one call.
 mod several_models;
 // Sharded models: one model in several files.

@@ -73,10 +73,9 @@ fn verdict(totals: &Totals) -> (&'static str, String) {
                 grouped(compared)
             ),
         ),
-        (folded, unverified) => (
-            "open",
-            format!("{} of {} not verified (--no-verify).", grouped(unverified), counted(folded, "folded model")),
-        ),
+        (folded, unverified) => {
+            ("open", format!("{} of {} not verified.", grouped(unverified), counted(folded, "folded model")))
+        }
     }
 }
 

@@ -28,12 +28,21 @@ fn open() -> Engine {
 
 /// Runs the zoo of `folder` into `out` on what `engines` lends.
 fn run(folder: &Folder, out: &str, engines: &Engines<'_>) -> Vec<Outcome> {
-    let sources = discover(&[folder.path("zoo")], &Filter::default(), None).unwrap().sources;
-    let tasks = Task::all(sources, &folder.path(out));
+    let sources = discover(&[folder.path("zoo").into()], &Filter::default(), None).unwrap().sources;
+    let tasks = Task::all(sources, &folder.path(out).into());
     let settings = |_: &Source| Settings { sync: false, ..Settings::default() };
     let options = FoldOptions::default();
     let seen = Seen::default();
-    let run = Run { tasks: &tasks, jobs: 4, resume: true, engines, settings: &settings, options, observer: &seen };
+    let run = Run {
+        tasks: &tasks,
+        jobs: 4,
+        resume: true,
+        engines,
+        settings: &settings,
+        options,
+        describe: &ToString::to_string,
+        observer: &seen,
+    };
     run.go().unwrap();
     seen.outcomes()
 }

@@ -182,17 +182,25 @@ fn an_interrupt_leaves_whole_files_and_the_next_run_goes_on() {
 #[test]
 fn a_panic_in_one_model_does_not_end_the_run() {
     let folder = ready();
-    let sources = discover(&[folder.path("zoo")], &Filter::default(), None).unwrap().sources;
-    let tasks = Task::all(sources, &folder.path("out"));
+    let sources = discover(&[folder.path("zoo").into()], &Filter::default(), None).unwrap().sources;
+    let tasks = Task::all(sources, &folder.path("out").into());
     let settings = |source: &Source| {
-        assert!(!source.input.ends_with("a.safetensors"), "planted");
+        assert!(!source.input.path().ends_with("a.safetensors"), "planted");
         Settings { sync: false, ..Settings::default() }
     };
     let engines = Engines::new(|| Ok(Vec::new()));
     let options = FoldOptions::default();
     let seen = Seen::default();
-    let run =
-        Run { tasks: &tasks, jobs: 1, resume: true, engines: &engines, settings: &settings, options, observer: &seen };
+    let run = Run {
+        tasks: &tasks,
+        jobs: 1,
+        resume: true,
+        engines: &engines,
+        settings: &settings,
+        options,
+        describe: &ToString::to_string,
+        observer: &seen,
+    };
     run.go().unwrap();
     let outcomes = seen.outcomes();
     let [Outcome::Failed(failure), Outcome::Folded(_)] = &outcomes[..] else { panic!("{outcomes:?}") };
