@@ -2,28 +2,9 @@
 //!
 //! # The library
 //!
-//! A [`Job`] is one model and its [`Options`]. It does what the command does: the `config.json` beside the checkpoint is
-//! read, the device chosen, every result checked before it gets its name.
-//!
-//! ```
-//! use bnfold_gpu::{Action, Device, Job};
-//!
-//! # fn main() -> bnfold_gpu::Result<()> {
-//! # let folder = tempfile::tempdir().expect("a temporary folder");
-//! # let output = &folder.path().join("digits-resnet.folded.safetensors");
-//! let job = Job::new("tests/data/digits-resnet.safetensors").device(Device::Cpu);
-//! let mut plan = job.plan()?;
-//! // The stem's norm stays.
-//! plan.layers[0].action = Action::Keep("to be fine-tuned".into());
-//! let report = job.follow(plan).write(output)?;
-//! assert_eq!((report.layers.folded, report.layers.kept), (11, 1));
-//! println!("{report}");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! [`Zoo`] folds many models, several at a time. `examples/` holds the three main uses: one file, a plan that is edited, a
-//! zoo with progress.
+//! A [`Job`] is one model and its [`Options`], a [`Zoo`] is many. Both do what the command does: the `config.json` beside a
+//! checkpoint is read, the device chosen, every result checked before it gets its name. `examples/` holds the three main
+//! uses: one file, a plan that is edited, a zoo with progress.
 //!
 //! # A tour of the crate
 //!

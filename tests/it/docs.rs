@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::fixture::{Folder, bnfold};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -31,9 +31,15 @@ fn fenced(document: &str, language: &str) -> String {
 #[test]
 fn every_path_in_the_documents_exists() {
     let tops = ["src/", "shaders/", "tests/", "benches/", "docs/", "scripts/"];
-    for document in
-        ["docs/architecture.md", "docs/performance.md", "CONTRIBUTING.md", "README.md", "tests/data/README.md"]
-    {
+    for document in [
+        "docs/architecture.md",
+        "docs/formats.md",
+        "docs/performance.md",
+        "docs/rules.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "tests/data/README.md",
+    ] {
         let spans = code_spans(document);
         let paths = spans.iter().filter(|span| tops.iter().any(|top| span.starts_with(top)) && !span.contains("NAME"));
         let paths = paths.map(|span| span.split(' ').next().unwrap()).collect::<Vec<_>>();

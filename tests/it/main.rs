@@ -29,6 +29,8 @@ mod device_loss;
 mod digits;
 // README and docs/ say what is true.
 mod docs;
+// Numbers and lists in README and docs/ are those of the code.
+mod docs_numbers;
 // `--dtype` on the command line: every float of the output in another type.
 mod dtype_option;
 // `--dtype`: what is folded and what is not is rounded once.

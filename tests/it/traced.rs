@@ -1,7 +1,7 @@
 //! 2 PLAN: the pairing on real architectures, whose true pairs were seen by running them.
 //!
 //! In: `tests/data/traced.jsonl.gz`: one network a line, with names, types and shapes of its tensors and what really feeds
-//! each norm. Out: no wrong pair, from names and shapes alone, and no fewer right ones than are found today.
+//! each norm. Out: no wrong pair, from names and shapes alone, and exactly as many right ones as are written down.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -75,26 +75,39 @@ impl Network {
     }
 }
 
+/// What is reached today; README states these numbers (`docs_numbers.rs`). Networks that names alone do not tell, which the
+/// catalogue is for, are over-represented: with the architecture known, `src/plan/tests/known.rs` finds all but a few. Three
+/// networks more would be whole if square layers of units that narrow their channels were taken for ordinary ones, as two of
+/// ENet's are not.
+pub const REACHED: Reached = Reached { networks: 250, whole: 198, right: 11_439, missed: 717 };
+
+/// Sums over all networks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Networks.
+    pub networks: usize,
+    /// Networks with every norm paired that has a weight to be folded into.
+    pub whole: usize,
+    /// Norms paired with the weight that feeds them.
+    pub right: usize,
+    /// Norms that could be folded and stay.
+    pub missed: usize,
+}
+
+/// Figures that get better are to be written down, so that they do not get worse unnoticed.
 #[test]
-fn no_pair_is_wrong_and_nearly_all_are_found() {
-    let (mut right, mut missed, mut whole) = (0, 0, 0);
+fn no_pair_is_wrong_and_as_many_are_found_as_is_written() {
+    let mut reached = Reached::default();
     for network in NETWORKS.iter() {
         let score = network.score();
         assert_eq!(score.wrong, [""; 0], "{}", network.name);
-        (right, missed) = (right + score.right, missed + score.missed);
-        whole += usize::from(score.missed == 0);
+        reached.networks += 1;
+        reached.whole += usize::from(score.missed == 0);
+        reached.right += score.right;
+        reached.missed += score.missed;
     }
-    assert_eq!(NETWORKS.len(), COUNT, "test file is broken");
-    let recall = right as f64 / (right + missed) as f64;
-    assert!(recall >= RECALL && whole >= WHOLE, "{right} right, {missed} missed: {recall:.4}; {whole} networks whole");
+    assert_eq!(reached, REACHED);
 }
-
-/// What is reached today. Networks that names alone do not tell, which the catalogue is for, are over-represented: with the
-/// architecture known, `src/plan/tests/known.rs` finds all but a few. Three networks more would be whole if square layers
-/// of units that narrow their channels were taken for ordinary ones, as two of ENet's are not.
-const RECALL: f64 = 0.912;
-const WHOLE: usize = 190;
-const COUNT: usize = 250;
 
 #[test]
 fn pairs_do_not_depend_on_what_stands_before_a_name() {
