@@ -45,7 +45,7 @@ impl Engine {
         }
     }
 
-    /// The shift of every channel: `moved + beta`. Of a GPU, what passes the check of [`Shifted::checked`]; a GPU that
+    /// The shift of every channel: `moved + beta`. Of a GPU, what passes the check of `Shifted::checked`; a GPU that
     /// does not pass it is given up, and the shifts are the CPU's.
     pub fn shift(&mut self, moved: &[f32], beta: &[f32], warnings: &mut Vec<String>) -> Shifted {
         let twin = cpu::shift(moved, beta);

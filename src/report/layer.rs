@@ -33,7 +33,7 @@ pub struct LayerReport {
     pub eps: f64,
     /// Who says so.
     pub eps_source: String,
-    /// The same as a code: see [`EpsSource::code`].
+    /// The same as a code: see [`EpsSource::code`](crate::network::EpsSource::code).
     pub eps_code: &'static str,
     /// What the channels were multiplied by.
     pub scales: ScaleReport,

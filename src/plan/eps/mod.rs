@@ -108,10 +108,9 @@ impl EpsLookup {
 
     /// The eps of `norm`, and where it comes from.
     pub(super) fn eps(&self, norm: &Norm) -> SourcedEps {
-        self.stated(norm).or_else(|| self.known_or_assumed(norm)).unwrap_or_else(|| SourcedEps {
-            value: norm.dialect.eps,
-            source: EpsSource::AssumedDialect { dialect: norm.dialect.name },
-        })
+        let assumed = EpsSource::AssumedDialect { dialect: norm.dialect.name };
+        let assumed = SourcedEps { value: norm.dialect.eps, source: assumed };
+        self.stated(norm).or_else(|| self.known_or_assumed(norm)).unwrap_or(assumed)
     }
 
     /// What the user says.

@@ -142,7 +142,7 @@ impl Width {
         let Candidate { weight, op, map, .. } = *candidate;
         let is_pair = is_direct && !forbidden.refused.contains(&(norm.norm, weight));
         let pair = Hypothesis { weight, op, map, support: vec![support], doubt: None };
-        is_pair.then(|| (norm.norm, Finding::Stands(Standing::Paired(pair))))
+        is_pair.then_some((norm.norm, Finding::Stands(Standing::Paired(pair))))
     }
 
     /// What each free weight predicts for each open norm.
