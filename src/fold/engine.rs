@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 #[cfg(feature = "gpu")]
 use std::time::Instant;
 
-use super::settle::Settle;
+use super::gate::Gate;
 use super::shifts::Shifted;
 use super::{FoldStats, Piece, cpu};
 #[cfg(feature = "gpu")]
@@ -66,7 +66,7 @@ impl Engine {
 
     /// Folds what the GPU can fold; returns what is left for the CPU.
     #[cfg(not(feature = "gpu"))]
-    pub(super) fn fold_on_gpu(&mut self, pieces: Vec<Piece>, _: &Settle<'_>, _: &mut FoldStats) -> Result<Vec<Piece>> {
+    pub(super) fn fold_on_gpu(&mut self, pieces: Vec<Piece>, _: &Gate<'_>, _: &mut FoldStats) -> Result<Vec<Piece>> {
         Ok(pieces)
     }
 }
@@ -78,13 +78,13 @@ impl Engine {
     pub(super) fn fold_on_gpu(
         &mut self,
         pieces: Vec<Piece>,
-        settle: &Settle<'_>,
+        gate: &Gate<'_>,
         stats: &mut FoldStats,
     ) -> Result<Vec<Piece>> {
         if matches!(self, Engine::Cpu) {
             return Ok(pieces);
         }
-        let left = self.run_batches(pieces, settle, stats);
+        let left = self.run_batches(pieces, gate, stats);
         if let Engine::Gpu(gpu) = self {
             stats.kernel = gpu.take_kernel_time();
         }
@@ -97,16 +97,16 @@ impl Engine {
         left
     }
 
-    fn run_batches(&mut self, pieces: Vec<Piece>, settle: &Settle<'_>, stats: &mut FoldStats) -> Result<Vec<Piece>> {
+    fn run_batches(&mut self, pieces: Vec<Piece>, gate: &Gate<'_>, stats: &mut FoldStats) -> Result<Vec<Piece>> {
         let (queue, mut left): (Vec<_>, Vec<_>) =
-            pieces.into_iter().partition(|piece| super::gpu::can_fold(&settle.jobs[piece.job]));
+            pieces.into_iter().partition(|piece| super::gpu::can_fold(&gate.jobs[piece.job]));
         let mut queue = VecDeque::from(queue);
         while let Engine::Gpu(gpu) = self {
             if !queue.is_empty() && gpu.has_room() {
-                settle.options.check_cancelled()?;
-                let batch = Batch::fill(gpu.spare(), &mut queue, settle, stats)?;
+                gate.options.check_cancelled()?;
+                let batch = Batch::fill(gpu.spare(), &mut queue, gate, stats)?;
                 let started = Instant::now();
-                let submitted = gpu.submit(batch, settle.jobs);
+                let submitted = gpu.submit(batch, gate.jobs);
                 stats.compute += started.elapsed();
                 if let Err(refused) = submitted {
                     left.extend(refused.batch.into_pieces());
@@ -120,7 +120,7 @@ impl Engine {
             match collected {
                 Ok(None) => break,
                 Ok(Some((batch, folded))) => {
-                    let trusted = settle_batch(settle, &batch, &folded, stats)?;
+                    let trusted = gate_batch(gate, &batch, &folded, stats)?;
                     stats.elements_on_gpu += batch.places().map(|(piece, _)| piece.elements as u64).sum::<u64>();
                     gpu.recycle(batch, folded);
                     if !trusted {
@@ -145,17 +145,17 @@ impl Engine {
 
 /// Settles a batch that came back, on all cores; `false` if the GPU's results are not to be trusted.
 #[cfg(feature = "gpu")]
-fn settle_batch(settle: &Settle<'_>, batch: &Batch, folded: &[u8], stats: &mut FoldStats) -> Result<bool> {
+fn gate_batch(gate: &Gate<'_>, batch: &Batch, folded: &[u8], stats: &mut FoldStats) -> Result<bool> {
     let untrusted = std::sync::atomic::AtomicBool::new(false);
     let places = batch.places().collect::<Vec<_>>();
-    let threads = settle.options.threads;
-    let settled = workers::run(&places, threads, |worker, (piece, range)| {
+    let threads = gate.options.threads;
+    let passed = workers::run(&places, threads, |worker, (piece, range)| {
         let (stored, folded) = (&batch.stored()[range.clone()], &folded[range.clone()]);
-        if !settle.gpu_piece(worker, piece, stored, folded)? {
+        if !gate.gpu_piece(worker, piece, stored, folded)? {
             untrusted.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(())
     })?;
-    stats.merge(settled.per_thread(threads));
+    stats.merge(passed.per_thread(threads));
     Ok(!untrusted.into_inner())
 }

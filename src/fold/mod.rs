@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! pieces ─┬─ GPU: read ─ upload ─ shader ─ readback ─┐
-//!         └─ CPU: read ─ scale ──────────────────────┴─ settle: compare, check ─ sink
+//!         └─ CPU: read ─ scale ──────────────────────┴─ gate: compare, check ─ sink
 //! ```
 
 pub mod affine;
@@ -17,12 +17,12 @@ pub mod choice;
 pub mod cpu;
 pub mod engine;
 mod finite;
+mod gate;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod layer;
 pub mod oracle;
 mod ranges;
-mod settle;
 mod shifts;
 mod stretches;
 pub mod style;
@@ -248,11 +248,11 @@ pub fn fold(
     options: FoldOptions<'_>,
     sink: &Sink<'_>,
 ) -> Result<FoldStats> {
-    let settle = settle::Settle::new(checkpoint, jobs, options, sink);
+    let gate = gate::Gate::new(checkpoint, jobs, options, sink);
     let mut stats = FoldStats::default();
-    let pieces = engine.fold_on_gpu(Piece::all(jobs), &settle, &mut stats)?;
-    let on_cpu = workers::run(&pieces, options.threads, |worker, piece| settle.fold_on_cpu(worker, piece))?;
+    let pieces = engine.fold_on_gpu(Piece::all(jobs), &gate, &mut stats)?;
+    let on_cpu = workers::run(&pieces, options.threads, |worker, piece| gate.fold_on_cpu(worker, piece))?;
     stats.merge(on_cpu.per_thread(options.threads));
-    stats.ranges = settle.into_ranges();
+    stats.ranges = gate.into_ranges();
     Ok(stats)
 }

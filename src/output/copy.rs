@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::target::{Replace, Target};
-use super::{OutputProblem, place};
+use super::{OutputProblem, commit};
 use crate::checkpoint::InputFile;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
@@ -38,7 +38,7 @@ pub fn copy_files(
         target.finish(sync)?;
         input.check_unchanged().map(|()| target)
     });
-    place::place(targets.collect::<Result<Vec<_>>>()?, replace, same, sync, cancelled)
+    commit::name_all(targets.collect::<Result<Vec<_>>>()?, replace, same, sync, cancelled)
 }
 
 /// Whether `to` may become a copy of `from`.

@@ -12,7 +12,7 @@ use super::layout::{Layout, ShardLayout};
 use super::target::{Replace, Target, check_free};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
-use super::{OutputProblem, header_bytes, place};
+use super::{OutputProblem, commit, header_bytes};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
 use crate::error::{Error, Result};
 use crate::fold::{FoldOptions, FoldedLayer, Place};
@@ -109,10 +109,10 @@ impl Files {
         for path in shards.iter().filter_map(|shard| shard.target.location.as_file()) {
             std::fs::create_dir_all(folder_of(path)).map_err(Error::io("create the folder of", path))?;
         }
-        place::sync_folders(&folders.0, sync)?;
+        commit::sync_folders(&folders.0, sync)?;
         let count = shards.len();
         let targets = shards.into_iter().map(|shard| shard.target).chain(index).collect();
-        place::place(targets, replace, same, sync, cancelled).map_err(|error| error.among(count))?;
+        commit::name_all(targets, replace, same, sync, cancelled).map_err(|error| error.among(count))?;
         folders.keep();
         Ok(())
     }

@@ -3,29 +3,29 @@
 //! In: the original and the folded layers. Out: a [`Layout`] (what every tensor of the output is and where it lies,
 //! known before the first byte is read), then the [`Files`]: one, or shards and their index.
 
+mod commit;
 mod copy;
 mod files;
 mod header;
 mod index;
 mod layout;
 mod norm_tensors;
-mod place;
+mod one_shot;
 mod problem;
 mod record;
 mod target;
 mod temporary;
 mod unfolded;
-mod whole;
 
 pub use copy::{copy_file, copy_files};
 pub use files::{Destination, Files, result_files};
 pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, ShardLayout};
+pub use one_shot::write_whole;
 pub use problem::OutputProblem;
 pub use record::{KEY, OtherResult, Record};
 pub use target::Replace;
 pub use temporary::folder_of;
-pub use whole::write_whole;
 
 /// How the name of a result ends that stands beside its original: `m.folded.safetensors`, for `m.safetensors`.
 pub const FOLDED: &str = ".folded.safetensors";

@@ -12,16 +12,16 @@
 mod discover;
 mod engines;
 mod filter;
+mod partition;
 mod parts;
 mod record;
 mod run;
-mod share;
 mod sidecars;
 
 pub use discover::{Found, Sidecar, Source, discover};
 pub use engines::Engines;
 pub use filter::Filter;
+pub use partition::Share;
 pub use record::record;
 pub use run::{Observer, Run, Task};
-pub use share::Share;
 pub use sidecars::{beside, copy, same_content};

@@ -46,8 +46,12 @@ fn room_of(path: &Path) -> String {
 fn named(line: &str) -> Vec<String> {
     let code = line.split("//").next().unwrap();
     let paths = code.split("crate::").skip(1).chain(code.split("bnfold_gpu::").skip(1));
-    let names = paths.map(|path| path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap());
-    let room = |name: &str| match name {
+    let first = |path: &str| path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
+    let names = paths.flat_map(|path| match path.strip_prefix('{') {
+        Some(list) => list.split('}').next().unwrap().split(',').map(|item| first(item.trim())).collect::<Vec<_>>(),
+        None => vec![first(path)],
+    });
+    let room = |name: String| match name.as_str() {
         "" => panic!("`{line}`: name one room per path, or this test cannot read it"),
         "Error" | "Result" => "error".to_owned(),
         // What the library shows stands in the crate's root.

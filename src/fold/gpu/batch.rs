@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::kernel::Segment;
 use crate::checkpoint::Float;
 use crate::error::Result;
-use crate::fold::settle::Settle;
+use crate::fold::gate::Gate;
 use crate::fold::{FoldStats, Job, Piece};
 use crate::network::channels::ChannelMap;
 
@@ -96,10 +96,10 @@ impl Batch {
     pub(in crate::fold) fn fill(
         memory: Vec<u64>,
         queue: &mut VecDeque<Piece>,
-        settle: &Settle<'_>,
+        gate: &Gate<'_>,
         stats: &mut FoldStats,
     ) -> Result<Batch> {
-        let jobs = settle.jobs;
+        let jobs = gate.jobs;
         let float = queue.front().map_or(Float::F32, |piece| jobs[piece.job].fold.float);
         let mut batch = Batch::new(float, memory);
         let (mut scales, mut last) = (0, None);
@@ -114,7 +114,7 @@ impl Batch {
                 break;
             }
             let Some(stored) = batch.add(*piece) else { break };
-            piece.read(settle.checkpoint, jobs, stored)?;
+            piece.read(gate.checkpoint, jobs, stored)?;
             queue.pop_front();
         }
         stats.read += started.elapsed();

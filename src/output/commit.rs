@@ -21,7 +21,7 @@ use crate::store::{self, Same};
 
 /// Gives every file its name, in order. With `sync` the names are on disk when this returns. What is uploaded instead may
 /// take a while, and stops when it is `cancelled`.
-pub(super) fn place(
+pub(super) fn name_all(
     targets: Vec<Target>,
     replace: Replace,
     same: Same<'_>,
@@ -203,7 +203,7 @@ mod tests {
     fn all_get_their_names() {
         for (replace, old) in [(Replace::Never, &[][..]), (Replace::Always, &["a", "i"])] {
             let folder = Folder::with(old);
-            place(["a", "b", "i"].map(|name| folder.target(name)).into(), replace, None, true, &NEVER).unwrap();
+            name_all(["a", "b", "i"].map(|name| folder.target(name)).into(), replace, None, true, &NEVER).unwrap();
             assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new"), ("i", "new")]));
         }
     }
@@ -212,8 +212,9 @@ mod tests {
     fn one_that_cannot_be_placed_takes_all_others_back() {
         // The index's name is taken when its turn comes.
         let folder = Folder::with(&["i"]);
-        let error = place(["a", "b", "i"].map(|name| folder.target(name)).into(), Replace::Never, None, true, &NEVER)
-            .unwrap_err();
+        let error =
+            name_all(["a", "b", "i"].map(|name| folder.target(name)).into(), Replace::Never, None, true, &NEVER)
+                .unwrap_err();
         assert!(matches!(error, Error::OutputExists { .. }), "{error}");
         assert_eq!(folder.content(), content(&[("i", "old")]));
     }
@@ -225,7 +226,7 @@ mod tests {
         let targets = ["a", "sub/b", "b", "i"].map(|name| folder.target(name));
         // A folder that is gone: what was to stand in it has nowhere to go.
         std::fs::remove_dir_all(folder.path("sub")).unwrap();
-        place(targets.into(), Replace::Always, None, false, &NEVER).unwrap_err();
+        name_all(targets.into(), Replace::Always, None, false, &NEVER).unwrap_err();
         assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
     }
 
@@ -236,16 +237,16 @@ mod tests {
         let is_new = |new: &Location| std::fs::read_to_string(new.path()).is_ok_and(|text| text == "new");
         std::fs::write(folder.path("a"), "new").unwrap();
         let targets = || ["a", "b", "i"].map(|name| folder.target(name)).into();
-        let error = place(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap_err();
+        let error = name_all(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap_err();
         assert!(matches!(&error, Error::OutputExists { path } if path.ends_with("b")), "{error}");
         assert_eq!(folder.content(), content(&[("a", "new"), ("b", "old")]));
         std::fs::remove_file(folder.path("b")).unwrap();
         std::fs::create_dir(folder.path("i")).unwrap();
-        place(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap_err();
+        name_all(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap_err();
         std::fs::remove_dir(folder.path("i")).unwrap();
         assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new")]), "another run may count on them");
         for _ in 0..2 {
-            place(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap();
+            name_all(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap();
             assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new"), ("i", "new")]));
         }
     }
@@ -258,7 +259,7 @@ mod tests {
         let targets = ["a", "sub/b", "b", "i"].map(|name| folder.target(name));
         std::fs::remove_dir_all(folder.path("sub")).unwrap();
         let is_new = |new: &Location| std::fs::read_to_string(new.path()).is_ok_and(|text| text == "new");
-        place(targets.into(), Replace::Always, Some(&is_new), false, &NEVER).unwrap_err();
+        name_all(targets.into(), Replace::Always, Some(&is_new), false, &NEVER).unwrap_err();
         assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
     }
 

@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
 /// The settling stage of one model; shared by all threads.
-pub(super) struct Settle<'a> {
+pub(super) struct Gate<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) jobs: &'a [Job<'a>],
     pub(super) options: FoldOptions<'a>,
@@ -21,15 +21,15 @@ pub(super) struct Settle<'a> {
     ranges: Option<Ranges>,
 }
 
-impl<'a> Settle<'a> {
+impl<'a> Gate<'a> {
     pub(super) fn new(
         checkpoint: &'a Checkpoint,
         jobs: &'a [Job<'a>],
         options: FoldOptions<'a>,
         sink: &'a Sink<'a>,
-    ) -> Settle<'a> {
+    ) -> Gate<'a> {
         let ranges = options.ranges.then(|| Ranges::new(jobs));
-        Settle { checkpoint, jobs, options, sink, ranges }
+        Gate { checkpoint, jobs, options, sink, ranges }
     }
 
     /// The ranges of all weights, one vector a job; empty unless asked for.
@@ -140,7 +140,7 @@ impl<'a> Settle<'a> {
 }
 
 #[cfg(feature = "gpu")]
-impl Settle<'_> {
+impl Gate<'_> {
     /// A piece that the GPU folded. Where its bits are not the CPU's, the CPU's are taken: a GPU may flush subnormals, and
     /// a NaN has no fixed bits. `false` if some difference has no such excuse, and the GPU must not be trusted.
     ///
@@ -253,12 +253,12 @@ mod tests {
             written.lock().unwrap().extend_from_slice(bytes);
             Ok(())
         };
-        let settle = Settle::new(&checkpoint, &jobs, FoldOptions::default(), &sink);
+        let gate = Gate::new(&checkpoint, &jobs, FoldOptions::default(), &sink);
         let stored = [1.0f32, 2.0, 3.0, 4.0, 5.0, 0.0];
         let piece = Piece { job: 0, first: 0, elements: 6 };
         let mut worker = Worker::new();
         let trusted =
-            settle.gpu_piece(&mut worker, &piece, bytemuck::cast_slice(&stored), bytemuck::cast_slice(folded)).unwrap();
+            gate.gpu_piece(&mut worker, &piece, bytemuck::cast_slice(&stored), bytemuck::cast_slice(folded)).unwrap();
         (trusted, worker.stats.differ, written.into_inner().unwrap())
     }
 
