@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bnfold_gpu::report::Totals;
+use bnfold_gpu::Totals;
 use bnfold_gpu::{Observer, Outcome, Result, Zoo};
 
 /// Counts bytes and outcomes; a run has several threads.

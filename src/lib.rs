@@ -8,44 +8,88 @@
 //!
 //! # A tour of the crate
 //!
-//! The stages of the pipeline are the modules:
-//!
-//! 1. [`checkpoint`] reads a header and hands out bytes,
-//! 2. [`plan`] decides which norm goes into which weight,
-//! 3. [`fold`] multiplies, on the GPU or the CPU, and checks,
-//! 4. [`output`] writes the file, whole or not at all,
-//! 5. [`verify`] compares a folded file with its original,
-//! 6. [`report`] says what happened.
-//!
-//! [`mod@bench`] measures them beside a plain copy. [`model`] strings them together for one model, [`zoo`] for many, and
-//! [`job`] is the face of both; [`store`] is where files are, on this machine or under a URL.
+//! The stages of the pipeline are the modules: `checkpoint` reads a header and hands out bytes, `plan` decides which norm goes
+//! into which weight, `fold` multiplies, on the GPU or the CPU, and checks, `output` writes the file, whole or not at all,
+//! `verify` compares a folded file with its original, `report` says what happened. `model` strings them together for one
+//! model, `zoo` for many, `job` is the face of both; `bench` measures them beside a plain copy, `store` is where files are, on
+//! this machine or under a URL. They are open to the command line, the tests and the benches of this package, and hidden
+//! here: what is listed below is the interface, and nothing else is promised.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "numbers in tests are the tests' own"))]
 
+#[doc(hidden)]
 pub mod bench;
+#[doc(hidden)]
 pub mod checkpoint;
+#[doc(hidden)]
 pub mod error;
+#[doc(hidden)]
 pub mod fold;
+#[doc(hidden)]
 pub mod job;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod network;
+#[doc(hidden)]
 pub mod output;
 mod parallel;
+#[doc(hidden)]
 pub mod plan;
+#[doc(hidden)]
 pub mod report;
+#[doc(hidden)]
 pub mod store;
+#[doc(hidden)]
 pub mod text;
+#[doc(hidden)]
 pub mod verify;
+#[doc(hidden)]
 pub mod zoo;
 
-pub use checkpoint::Float;
-pub use error::{Error, Result};
+// One model or many, and how.
+#[doc(inline)]
 pub use fold::Style;
 pub use globset::Glob;
+#[doc(inline)]
 pub use job::{Device, Job, Options, Progress, Zoo};
+#[doc(inline)]
 pub use model::PlanSource;
+#[doc(inline)]
 pub use output::Replace;
-pub use plan::{Action, EvidenceLevel, FoldLine, Layer, Plan};
-pub use report::{ModelReport, Outcome};
+#[doc(inline)]
+pub use plan::EvidenceLevel;
+#[doc(inline)]
+pub use store::{Location, Object};
+#[doc(inline)]
+pub use zoo::{Observer, Source, Task};
+
+// Plans.
+#[doc(inline)]
+pub use checkpoint::{Dtype, Float};
+#[doc(inline)]
+pub use network::{EpsSource, Op};
+#[doc(inline)]
+pub use plan::{Action, Explanation, FoldLine, Layer, Plan, Reason, Step};
+
+// What is reported.
+#[doc(inline)]
+pub use report::channels::{Channels, Spread};
+#[doc(inline)]
+pub use report::layer::{Histogram, LayerReport, ScaleReport, WeightRange, Weights};
+#[doc(inline)]
+pub use report::lint::{Kind as LintKind, Lint};
+#[doc(inline)]
+pub use report::{FailureReport, Layers, ModelReport, Outcome, Seconds, Totals, Verification};
+#[doc(inline)]
 pub use verify::VerifyReport;
-pub use zoo::Observer;
+
+// What can go wrong.
+#[doc(inline)]
+pub use checkpoint::{HeaderProblem, IndexProblem};
+#[doc(inline)]
+pub use error::{Error, Result};
+#[doc(inline)]
+pub use output::OutputProblem;
+#[doc(inline)]
+pub use store::UrlProblem;

@@ -41,6 +41,7 @@ impl Device {
     /// # Errors
     ///
     /// A GPU is asked for, and there is none, it lacks something, or this is a build without the feature `gpu`.
+    #[doc(hidden)]
     pub fn open(&self, bytes: u64) -> Result<Opened> {
         match self {
             Device::Cpu => Ok(Opened::asked_for(Vec::new())),

@@ -97,6 +97,7 @@ impl<'a> Job<'a> {
     /// # Errors
     ///
     /// As [`Job::plan`].
+    #[doc(hidden)]
     pub fn planned(&self, result: Option<&Location>) -> Result<Planned> {
         let settings = self.options.settings(&self.input, result);
         Ok(Model::plan(Checkpoint::open(&self.input)?, settings)?.into_planned())

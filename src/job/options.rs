@@ -85,6 +85,7 @@ impl Default for Options {
 impl Options {
     /// How the model at `input` is planned and written. `result`, where it goes or is, is no other checkpoint that a
     /// `config.json` beside `input` could be about.
+    #[doc(hidden)]
     pub fn settings(&self, input: &Location, result: Option<&Location>) -> Settings<'_> {
         let beside = config_beside(input, result);
         let eps = EpsSettings {
@@ -113,6 +114,7 @@ impl Options {
     }
 
     /// How weights are folded; `progress` is told how many bytes are done.
+    #[doc(hidden)]
     pub fn fold_options<'a>(&'a self, progress: &'a (dyn Fn(u64) + Sync)) -> FoldOptions<'a> {
         FoldOptions {
             verify: self.verify,

@@ -39,7 +39,7 @@ use std::sync::Arc;
 pub use crate::network::EpsSource;
 pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
 pub use eps::{EpsSettings, sensitivity::EpsWarning};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, Step, explain};
 pub use measure::{EvidenceLevel, SAMPLE_BYTES};
 pub use problem::LineProblem;
 pub use resolve::{Misfit, resolve};

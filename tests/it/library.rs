@@ -169,3 +169,20 @@ pub fn ulp(dtype: Dtype, value: f64) -> f64 {
     let exponent = if 2f64.powi(exponent) > value.abs() { exponent - 1 } else { exponent };
     2f64.powi(exponent.max(least_exponent) - fraction_bits)
 }
+
+/// What a program that uses the library can rely on is listed in `src/lib.rs`; the rooms behind it are hidden.
+#[test]
+fn the_interface_is_small_and_the_rooms_are_hidden() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs")).unwrap();
+    let lines = text.lines().collect::<Vec<_>>();
+    let open = lines.windows(2).filter(|pair| pair[1].starts_with("pub mod") && pair[0] != "#[doc(hidden)]");
+    assert_eq!(open.count(), 0, "a room that is not hidden");
+    let code = lines.iter().filter(|line| !line.starts_with("//")).copied().collect::<Vec<_>>().join(" ");
+    let uses = code.split("pub use ").skip(1).map(|rest| rest.split(';').next().unwrap());
+    let names = uses.flat_map(|path| match path.split_once('{') {
+        Some((_, list)) => list.trim_end_matches('}').split(',').map(str::trim).collect::<Vec<_>>(),
+        None => vec![path],
+    });
+    let names = names.filter(|name| !name.is_empty()).collect::<Vec<_>>();
+    assert!((30..=50).contains(&names.len()), "{} names: {names:?}", names.len());
+}
