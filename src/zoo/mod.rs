@@ -12,15 +12,18 @@
 mod discover;
 mod engines;
 mod filter;
+mod found;
 mod partition;
 mod parts;
 mod record;
 mod run;
 mod sidecars;
+mod walk;
 
-pub use discover::{Found, Sidecar, Source, discover};
+pub use discover::discover;
 pub use engines::Engines;
 pub use filter::Filter;
+pub use found::{Found, Sidecar, Source};
 pub use partition::Share;
 pub use record::record;
 pub use run::{Observer, Run, Task};

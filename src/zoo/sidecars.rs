@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::discover::{Sidecar, is_weights};
+use super::found::Sidecar;
+use super::walk::is_weights;
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::Result;
 use crate::output::{Replace, copy_file};
