@@ -100,7 +100,7 @@ fn choices(values: &mut Values<'_>, board: &Board<'_>, level: EvidenceLevel) -> 
 
 fn readings<'b>(board: &'b Board<'_>, norm: NormId) -> impl Iterator<Item = Reading> + 'b {
     let channels = board.network[norm].channels;
-    hypotheses(board, norm).iter().map(move |likely| (likely.weight, likely.map, channels))
+    hypotheses(board, norm).iter().map(move |likely| Reading { weight: likely.weight, map: likely.map, channels })
 }
 
 /// Norms with likely weights, by what the names of the norms and of these weights have in common.

@@ -173,14 +173,14 @@ impl Surroundings {
         let Pair { weight, map, .. } = self.pair;
         let kinds = self.kinds.iter().map(move |&(_, map)| (weight, map));
         let all = [(weight, map)].into_iter().chain(kinds).chain(self.weights.iter().copied());
-        all.map(|(weight, map)| (weight, map, self.channels))
+        all.map(|(weight, map)| Reading { weight, map, channels: self.channels })
     }
 }
 
 /// A pair and its rivals; `None` if its values say nothing.
 fn look(values: &mut Values<'_>, surroundings: Surroundings) -> Result<Option<View>> {
     let Surroundings { pair, channels, ref statistics, .. } = surroundings;
-    let Some(layer) = values.layer((pair.weight, pair.map, channels))? else { return Ok(None) };
+    let Some(layer) = values.layer(Reading { weight: pair.weight, map: pair.map, channels })? else { return Ok(None) };
     let mut rivals = surroundings.other_weights(values)?;
     rivals.extend(surroundings.other_norms(values, &layer)?);
     rivals.extend(surroundings.other_kinds(values)?);
@@ -192,7 +192,7 @@ impl Surroundings {
     fn other_weights(&self, values: &mut Values<'_>) -> Result<Vec<Rival>> {
         let mut rivals = Vec::new();
         for &(other, map) in &self.weights {
-            let Some(layer) = values.layer((other, map, self.channels))? else { continue };
+            let Some(layer) = values.layer(Reading { weight: other, map, channels: self.channels })? else { continue };
             let modules = (&values.inventory[self.pair.weight].module, &values.inventory[other].module);
             let slot = format!("weight {}", differing(modules.0, modules.1));
             rivals.push(Rival {
@@ -219,7 +219,9 @@ impl Surroundings {
     fn other_kinds(&self, values: &mut Values<'_>) -> Result<Vec<Rival>> {
         let mut rivals = Vec::new();
         for &(op, map) in &self.kinds {
-            let Some(layer) = values.layer((self.pair.weight, map, self.channels))? else { continue };
+            let Some(layer) = values.layer(Reading { weight: self.pair.weight, map, channels: self.channels })? else {
+                continue;
+            };
             let (slot, agreement) = (op.name().to_owned(), layer.agreement(&self.statistics));
             rivals.push(Rival { slot, follower: Follower::Operation(op), agreement });
         }

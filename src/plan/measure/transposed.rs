@@ -16,7 +16,7 @@ use super::FEWEST_CHANNELS;
 use super::correlation::Agreement;
 use super::rivals::Follower;
 use super::samples::Pair;
-use super::values::{Statistics, Values};
+use super::values::{Reading, Statistics, Values};
 use crate::error::Result;
 use crate::network::{ChannelMap, Inventory, Op};
 use crate::plan::board::{Board, Finding};
@@ -81,9 +81,9 @@ fn contradiction(values: &mut Values<'_>, turned: &Turned, found: Agreement) -> 
     if own.into_iter().flatten().any(|own| !is_better(found, own, BETTER.0)) {
         return Ok(None);
     }
-    let channels = statistics.mean.len() as u64;
-    let Some(own) = values.layer((*weight, *map, channels))? else { return Ok(None) };
-    let Some(other) = values.layer((*weight, *other, channels))? else { return Ok(None) };
+    let reading = |map: ChannelMap| Reading { weight: *weight, map, channels: statistics.mean.len() as u64 };
+    let Some(own) = values.layer(reading(*map))? else { return Ok(None) };
+    let Some(other) = values.layer(reading(*other))? else { return Ok(None) };
     let (own, found) = (own.agreement(statistics), other.agreement(statistics));
     let is_other = found.deviation() >= RELATED.1 && is_better(found, own, BETTER.1);
     let (norm, weight, follower, looked_at) = (*norm, *weight, Follower::Operation(*op), Sampled::ONE);

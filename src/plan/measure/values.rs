@@ -54,8 +54,15 @@ pub(in crate::plan) struct Layer {
     bias: Option<Vec<f64>>,
 }
 
-/// A weight as a layer with so many outputs, whose channels lie as the map says.
-pub(in crate::plan) type Reading = (WeightId, ChannelMap, u64);
+/// A weight as a layer.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::plan) struct Reading {
+    pub(in crate::plan) weight: WeightId,
+    /// Where its output channels lie.
+    pub(in crate::plan) map: ChannelMap,
+    /// How many there are.
+    pub(in crate::plan) channels: u64,
+}
 
 /// What was read so far.
 pub(in crate::plan) struct Values<'a> {
@@ -115,7 +122,7 @@ impl<'a> Values<'a> {
     pub(in crate::plan) fn read_layers(&mut self, mut readings: Vec<Reading>) -> Result<()> {
         readings.retain(|&reading| !self.layers.contains_key(&key(reading)));
         // The largest first: the last ones to be done should be short.
-        readings.sort_unstable_by_key(|&reading| (Reverse(self.bytes(reading.0)), key(reading)));
+        readings.sort_unstable_by_key(|&reading| (Reverse(self.bytes(reading.weight)), key(reading)));
         readings.dedup_by_key(|reading| key(*reading));
         let Values { checkpoint, inventory, .. } = *self;
         let found = self.in_parallel(&readings, |&reading| read_layer(checkpoint, inventory, reading))?;
@@ -153,7 +160,7 @@ impl<'a> Values<'a> {
 
 /// What tells a reading from others: a square weight has as many channels on either axis, but not as many elements between
 /// them.
-fn key((weight, map, channels): Reading) -> (WeightId, u64, u64) {
+fn key(Reading { weight, map, channels }: Reading) -> (WeightId, u64, u64) {
     (weight, channels, map.inner)
 }
 
@@ -175,7 +182,7 @@ fn read_statistics(checkpoint: &Checkpoint, inventory: &Inventory, norm: NormId)
 fn read_layer(
     checkpoint: &Checkpoint,
     inventory: &Inventory,
-    (weight, map, channels): Reading,
+    Reading { weight, map, channels }: Reading,
 ) -> Result<Option<Layer>> {
     let weight = &inventory[weight];
     let Some(float) = weight.dtype.float() else { return Ok(None) };

@@ -53,7 +53,7 @@ fn page() -> String {
         Rounds, in the order in which they run: "
         .to_owned();
     page += &ROUNDS.iter().map(|round| round.name).collect::<Vec<_>>().join("; ");
-    page += ".\n\n| rule | what it looks at | why | without it other |\n|---|---|---|---|\n";
+    page += ".\n\n| rule | what it looks at | why | case |\n|---|---|---|---|\n";
     for Row { code, looks_at, why, case, .. } in RULES {
         writeln!(page, "| `{code}` | {looks_at} | {why} | {case} |").unwrap();
     }

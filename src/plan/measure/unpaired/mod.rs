@@ -21,7 +21,7 @@ use super::activation_means::{RELU, means};
 use super::correlation::ranks;
 use super::rivals::pooled_alone;
 use super::samples::free_operation;
-use super::values::{Layer, Statistics, Values};
+use super::values::{Layer, Reading, Statistics, Values};
 use super::{FEWEST_CHANNELS, activation};
 use crate::error::Result;
 use crate::network::{ChannelMap, NormId, Op, WeightId};
@@ -156,7 +156,7 @@ impl Width {
         for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free && !open.is_empty())
         {
             let Candidate { weight, op, map, .. } = *candidate;
-            let layer = predicted::Layer::read(values.checkpoint, &values.inventory[weight], (op, map), *channels)?;
+            let layer = predicted::Layer::read(values.checkpoint, &values.inventory[weight], op, map, *channels)?;
             let Some(layer) = layer else { continue };
             let running = open.iter().map(|&n| (norms[n].norm, candidate.layer.means(&norms[n].statistics)));
             let predictions = layer.predict(befores, &running.collect::<Vec<_>>());
@@ -207,10 +207,10 @@ fn candidates_of(
     let weights = (0..values.inventory.weights.len()).map(WeightId::new);
     let fitting = weights.filter_map(|weight| Some((weight, free_operation(&values.inventory[weight], channels)?)));
     let fitting = fitting.collect::<Vec<_>>();
-    values.read_layers(fitting.iter().map(|&(weight, (_, map))| (weight, map, channels)).collect())?;
+    values.read_layers(fitting.iter().map(|&(weight, (_, map))| Reading { weight, map, channels }).collect())?;
     let mut found = Vec::new();
     for (weight, (op, map)) in fitting {
-        let Some(layer) = values.layer((weight, map, channels))? else { continue };
+        let Some(layer) = values.layer(Reading { weight, map, channels })? else { continue };
         let is_owned = board.owner(weight).is_some_and(|owner| board.pair(owner).is_some());
         let free = !is_owned && !tied.contains(&weight);
         let depthwise = values.inventory[weight].is_channelwise();

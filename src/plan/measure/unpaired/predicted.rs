@@ -89,7 +89,8 @@ impl Layer {
     pub(super) fn read(
         checkpoint: &Checkpoint,
         weight: &Weight,
-        (op, map): (Op, ChannelMap),
+        op: Op,
+        map: ChannelMap,
         outputs: u64,
     ) -> Result<Option<Layer>> {
         let (Some(float), Some((step, inputs))) = (weight.dtype.float(), inputs(weight, op)) else { return Ok(None) };
