@@ -8,14 +8,14 @@ use std::time::Instant;
 use super::oracle::{self, Geometry};
 use super::ranges::{Range, Ranges};
 use super::workers::Worker;
-use super::{Elements, ElementsMut, FoldOptions, FoldStats, Job, Piece, Sink, check, cpu, finite};
+use super::{Elements, ElementsMut, FoldOptions, FoldStats, Piece, Sink, WeightJob, check, cpu, finite};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
 /// The settling stage of one model; shared by all threads.
 pub(super) struct Gate<'a> {
     pub(super) checkpoint: &'a Checkpoint,
-    pub(super) jobs: &'a [Job<'a>],
+    pub(super) jobs: &'a [WeightJob<'a>],
     pub(super) options: FoldOptions<'a>,
     sink: &'a Sink<'a>,
     ranges: Option<Ranges>,
@@ -24,7 +24,7 @@ pub(super) struct Gate<'a> {
 impl<'a> Gate<'a> {
     pub(super) fn new(
         checkpoint: &'a Checkpoint,
-        jobs: &'a [Job<'a>],
+        jobs: &'a [WeightJob<'a>],
         options: FoldOptions<'a>,
         sink: &'a Sink<'a>,
     ) -> Gate<'a> {
@@ -110,7 +110,7 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    fn non_finite(&self, job: &Job<'_>, piece: &Piece, stored: &[u8], index: usize) -> Error {
+    fn non_finite(&self, job: &WeightJob<'_>, piece: &Piece, stored: &[u8], index: usize) -> Error {
         let channel = usize::try_from(job.fold.map.channel(piece.first + index as u64)).unwrap_or(usize::MAX);
         let weight = job.fold.float.widen(&stored[index * job.fold.float.bytes()..]);
         Error::NonFinite {
@@ -125,7 +125,7 @@ impl<'a> Gate<'a> {
         }
     }
 
-    fn out_of_bound(&self, job: &Job<'_>, worst: oracle::Worst) -> Error {
+    fn out_of_bound(&self, job: &WeightJob<'_>, worst: oracle::Worst) -> Error {
         Error::Verification {
             path: self.checkpoint.path().to_owned(),
             norm: job.fold.norm.name.clone(),
@@ -170,7 +170,7 @@ impl Gate<'_> {
 
 /// How many elements differ, and whether a flushed subnormal or a NaN excuses every one of them.
 #[cfg(feature = "gpu")]
-fn differences(job: &Job<'_>, piece: &Piece, stored: &[u8], folded: &[u8], twin: &[u8]) -> (u64, bool) {
+fn differences(job: &WeightJob<'_>, piece: &Piece, stored: &[u8], folded: &[u8], twin: &[u8]) -> (u64, bool) {
     let (float, size) = (job.fold.float, job.fold.float.bytes());
     let tiny = |value: f64| value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE);
     let (mut differ, mut excused) = (0, true);
@@ -247,7 +247,7 @@ mod tests {
         let checkpoint = checkpoint(folder.path());
         let fold = fold(&checkpoint);
         let jobs =
-            [Job { fold: &fold, scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0], to: Float::F32 }];
+            [WeightJob { fold: &fold, scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0], to: Float::F32 }];
         let written = Mutex::new(Vec::new());
         let sink = |_: usize, _: u64, bytes: &[u8]| {
             written.lock().unwrap().extend_from_slice(bytes);

@@ -4,7 +4,7 @@
 //! shift and the weight's ranges, WRITE the place of the weight. REPORT reads all of it.
 
 use super::style::{Storage, StyledNorm};
-use super::{Engine, FoldOptions, FoldStats, Job, Range, Scales, fold};
+use super::{Engine, FoldOptions, FoldStats, Range, Scales, WeightJob, fold};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
 use crate::network::Fold;
@@ -50,9 +50,9 @@ impl<'a> FoldedLayer<'a> {
     }
 
     /// What is to be done with its weight.
-    fn job(&self) -> Job<'a> {
+    fn job(&self) -> WeightJob<'a> {
         let scales = Scales::new(self.norm.scales());
-        Job { fold: self.fold, scales, reference: self.norm.reference(), to: self.float }
+        WeightJob { fold: self.fold, scales, reference: self.norm.reference(), to: self.float }
     }
 }
 

@@ -1,7 +1,7 @@
 //! 3 FOLD: multiplies every weight by its norm's scale, on the GPU or on the CPU, and checks the result.
 //!
 //! In: a checkpoint and one [`FoldedLayer`] per norm. Out: their shifts, and folded elements, handed to a sink piece by
-//! piece as they are done; [`fold`] does the same for bare weights, one [`Job`] each.
+//! piece as they are done; [`fold`] does the same for bare weights, one [`WeightJob`] each.
 //! Memory does not grow with the model: weights travel in pieces of [`PIECE_BYTES`], which stay in a processor's cache
 //! from the read to the write, or by the batch to the GPU.
 //!
@@ -95,7 +95,7 @@ impl Scales {
 
 /// One weight to fold.
 #[derive(Debug)]
-pub struct Job<'a> {
+pub struct WeightJob<'a> {
     /// The fold it belongs to.
     pub fold: &'a Fold,
     /// What its channels are multiplied by.
@@ -119,8 +119,8 @@ pub struct Piece {
 
 impl Piece {
     /// All weights, piece by piece, in order. Pieces have an even number of elements, but for a weight's last.
-    fn all(jobs: &[Job<'_>]) -> Vec<Piece> {
-        let pieces = |(index, job): (usize, &Job<'_>)| {
+    fn all(jobs: &[WeightJob<'_>]) -> Vec<Piece> {
+        let pieces = |(index, job): (usize, &WeightJob<'_>)| {
             let most = PIECE_BYTES / job.fold.float.bytes();
             let (elements, whole) = (job.fold.elements, most as u64);
             (0..elements.div_ceil(whole)).map(move |n| {
@@ -133,7 +133,7 @@ impl Piece {
     }
 
     /// Reads its stored elements into `buffer`, which has their size.
-    fn read(&self, checkpoint: &Checkpoint, jobs: &[Job<'_>], buffer: &mut [u8]) -> Result<()> {
+    fn read(&self, checkpoint: &Checkpoint, jobs: &[WeightJob<'_>], buffer: &mut [u8]) -> Result<()> {
         let fold = jobs[self.job].fold;
         checkpoint.read(checkpoint.tensor(&fold.weight)?, self.first * fold.float.bytes() as u64, buffer)
     }
@@ -243,7 +243,7 @@ impl FoldStats {
 /// Folds all `jobs` into `sink`.
 pub fn fold(
     checkpoint: &Checkpoint,
-    jobs: &[Job<'_>],
+    jobs: &[WeightJob<'_>],
     engine: &mut Engine,
     options: FoldOptions<'_>,
     sink: &Sink<'_>,

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytemuck::{Pod, cast_slice};
 
-use super::{Job, Piece};
+use super::{Piece, WeightJob};
 use crate::checkpoint::Float;
 use crate::network::channels::{ChannelMap, Run};
 
@@ -55,13 +55,13 @@ impl Range {
 pub(super) struct Ranges(Vec<Mutex<Vec<Range>>>);
 
 impl Ranges {
-    pub(super) fn new(jobs: &[Job<'_>]) -> Ranges {
-        let channels = |job: &Job<'_>| vec![Range::EMPTY; job.scales.f64.len()];
+    pub(super) fn new(jobs: &[WeightJob<'_>]) -> Ranges {
+        let channels = |job: &WeightJob<'_>| vec![Range::EMPTY; job.scales.f64.len()];
         Ranges(jobs.iter().map(|job| Mutex::new(channels(job))).collect())
     }
 
     /// Takes the stored elements of a piece in, aligned for their type. A piece that comes twice does no harm.
-    pub(super) fn add(&self, job: &Job<'_>, piece: &Piece, stored: &[u8]) {
+    pub(super) fn add(&self, job: &WeightJob<'_>, piece: &Piece, stored: &[u8]) {
         let (map, first, float) = (job.fold.map, piece.first, job.fold.float);
         // A thread that panicked left whole ranges behind.
         let lock = || self.0[piece.job].lock().unwrap_or_else(PoisonError::into_inner);

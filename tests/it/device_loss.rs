@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, GpuEngine, Wanted};
-use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Job, Scales, affine::Affine};
+use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Scales, WeightJob, affine::Affine};
 use bnfold_gpu::model::{PlanSource, Settings, fold_model};
 use bnfold_gpu::plan::{PlanSettings, Planned};
 use bnfold_gpu::report::ModelReport;
@@ -141,10 +141,10 @@ fn weights(case: &Case, engine: &mut Engine, sink: &(dyn Fn(usize) + Sync)) -> (
         bnfold_gpu::plan::plan(&checkpoint, &PlanSettings::default(), Some(&case.plan)).unwrap();
     let jobs = folds.iter().map(|fold| {
         let scale = Affine::read(&checkpoint, fold).unwrap().scale;
-        Job { fold, scales: Scales::new(scale.clone()), reference: scale, to: fold.float }
+        WeightJob { fold, scales: Scales::new(scale.clone()), reference: scale, to: fold.float }
     });
     let jobs = jobs.collect::<Vec<_>>();
-    let bytes = |job: &Job<'_>| usize::try_from(checkpoint.tensors()[&job.fold.weight].bytes).unwrap();
+    let bytes = |job: &WeightJob<'_>| usize::try_from(checkpoint.tensors()[&job.fold.weight].bytes).unwrap();
     let folded = Mutex::new(jobs.iter().map(|job| vec![0; bytes(job)]).collect::<Vec<_>>());
     let cancelled = &AtomicBool::new(false);
     let options =

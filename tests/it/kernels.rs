@@ -6,7 +6,7 @@
 
 use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, Batch, GpuEngine, Wanted};
-use bnfold_gpu::fold::{Elements, ElementsMut, Engine, Job, Piece, Scales, cpu};
+use bnfold_gpu::fold::{Elements, ElementsMut, Engine, Piece, Scales, WeightJob, cpu};
 use bnfold_gpu::network::channels::{Axis, ChannelMap};
 use bnfold_gpu::network::dialect::DIALECTS;
 use bnfold_gpu::network::{Fold, Norm, Op};
@@ -54,7 +54,7 @@ fn open() -> GpuEngine {
 /// What the GPU makes of the parts, in one batch.
 fn on_gpu(gpu: &mut GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
     let folds = parts.iter().map(|part| fold_of(float, part)).collect::<Vec<_>>();
-    let job = |(fold, part): (_, &Part)| Job {
+    let job = |(fold, part): (_, &Part)| WeightJob {
         fold,
         scales: Scales::new(part.scales.iter().copied().map(f64::from).collect()),
         reference: Vec::new(),
@@ -237,7 +237,7 @@ fn full_batches_are_folded_and_come_back_in_order() {
     for part in &parts {
         let fold = fold_of(Float::F32, part);
         let scales = Scales::new(part.scales.iter().copied().map(f64::from).collect());
-        let jobs = [Job { fold: &fold, scales, reference: Vec::new(), to: Float::F32 }];
+        let jobs = [WeightJob { fold: &fold, scales, reference: Vec::new(), to: Float::F32 }];
         let mut batch = Batch::new(Float::F32, vec![0; BATCH_BYTES / 8]);
         let piece = Piece { job: 0, first: 0, elements: part.stored.len() / 4 };
         batch.add(piece).expect("an empty batch has room").copy_from_slice(&part.stored);

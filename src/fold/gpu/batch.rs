@@ -11,7 +11,7 @@ use super::kernel::Segment;
 use crate::checkpoint::Float;
 use crate::error::Result;
 use crate::fold::gate::Gate;
-use crate::fold::{FoldStats, Job, Piece};
+use crate::fold::{FoldStats, Piece, WeightJob};
 use crate::network::channels::ChannelMap;
 
 /// Bytes of a batch: enough to hide the cost of a submission on llvmpipe, few enough that host and adapter find them in a cache where
@@ -64,7 +64,7 @@ pub(super) struct Tables {
 
 /// Whether the GPU can fold a weight: no f64 and no change of type, since there is no kernel for them; indices within the
 /// shader's 32 bits; scales within a batch; no scale that the GPU might flush.
-pub fn can_fold(job: &Job<'_>) -> bool {
+pub fn can_fold(job: &WeightJob<'_>) -> bool {
     job.to == job.fold.float
         && job.to != Float::F64
         && u32::try_from(job.fold.elements).is_ok()
@@ -143,7 +143,7 @@ impl Batch {
 
     /// What the shader needs beside the elements.
     #[expect(clippy::cast_possible_truncation, reason = "can_fold admitted only layers whose numbers fit into 32 bits")]
-    pub(super) fn tables(&self, jobs: &[Job<'_>]) -> Tables {
+    pub(super) fn tables(&self, jobs: &[WeightJob<'_>]) -> Tables {
         let Tables { mut segments, mut tiles, mut scales } = Tables::default();
         let mut last = None;
         for (piece, range) in self.places() {

@@ -23,7 +23,7 @@ pub use probe::Probe;
 use round_trip::{RoundTrip, map_for_writing};
 use slot::{Poison, Slot};
 
-use super::{Job, Piece};
+use super::{Piece, WeightJob};
 use crate::error::{Error, Result};
 use device::Device;
 
@@ -120,7 +120,7 @@ impl GpuEngine {
     }
 
     /// Uploads a batch and starts its dispatch. A batch that could not be started comes back with the error.
-    pub fn submit(&mut self, batch: Batch, jobs: &[Job<'_>]) -> Result<(), Refused> {
+    pub fn submit(&mut self, batch: Batch, jobs: &[WeightJob<'_>]) -> Result<(), Refused> {
         let Some(slot) = self.free.pop() else {
             let reason = "more batches were submitted than there are slots".to_owned();
             return Err(Refused { batch, error: Error::Gpu { reason } });
