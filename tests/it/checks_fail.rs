@@ -6,7 +6,8 @@
 use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::{
-    Engine, FoldOptions, FoldedLayer, Job, Scales, Storage, Style, affine::Affine, check_shifts, compute_shifts, fold,
+    Engine, FoldOptions, FoldedLayer, Scales, Storage, Style, WeightJob, affine::Affine, check_shifts, compute_shifts,
+    fold,
 };
 use bnfold_gpu::network::Fold;
 use bnfold_gpu::plan::{PlanSettings, plan};
@@ -42,7 +43,7 @@ fn fold_against(change: impl Fn(&mut Vec<f64>), options: FoldOptions<'_>) -> Res
     let scale = Affine::read(&checkpoint, &folds[0]).unwrap().scale;
     let mut reference = scale.clone();
     change(&mut reference);
-    let jobs = [Job { fold: &folds[0], scales: Scales::new(scale), reference, to: Float::F32 }];
+    let jobs = [WeightJob { fold: &folds[0], scales: Scales::new(scale), reference, to: Float::F32 }];
     fold(&checkpoint, &jobs, &mut Engine::Cpu, options, &|_, _, _| Ok(())).map(|stats| stats.compared)
 }
 
