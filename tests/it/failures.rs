@@ -64,7 +64,7 @@ fn an_eps_that_does_not_go_with_the_variance_is_named() {
 
 #[test]
 fn results_that_are_not_finite_are_refused_by_layer_and_channel() {
-    let words = ["layer `bn`, tensor `conv.weight`, channel 2: ", "--allow-non-finite", "action \"keep\""];
+    let words = ["layer `bn`, tensor `conv.weight`, channel 2: ", "--allow-non-finite", "action to \"keep\""];
     let half = |gamma: f64, weight: f64| {
         Model::new().floats("conv.weight", Float::F16, &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, weight]).norm(
             "bn",
