@@ -44,11 +44,11 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NormValue { .. } => {
             format!("--allow-non-finite is about weights and biases, not about norms; {KEEP}").into()
         }
-        Error::NormScale { .. } => format!("eps is stated with --eps, or --eps-for for this norm; {KEEP}").into(),
+        Error::NormScale { .. } => format!("--eps states it, or --eps-for for this norm; {KEEP}").into(),
         Error::NonFinite { stored, value, dtype, .. } => {
             let widens = stored.is_finite() && *dtype != "F32" && value.abs() <= f64::from(f32::MAX);
-            let widen = if widens { "widen with --dtype f32, or " } else { "" };
-            format!("{widen}accept it with --allow-non-finite; {KEEP}").into()
+            let widen = if widens { "--dtype f32 widens, " } else { "" };
+            format!("{widen}--allow-non-finite accepts; {KEEP}").into()
         }
         Error::Overflow { .. } => "--dtype chooses the type, --allow-non-finite accepts infinities".into(),
         Error::OutputExists { .. } => REPLACE.into(),

@@ -232,10 +232,10 @@ mod tests {
     /// Whatever prints one prints no secret; two that differ in nothing else are two.
     #[test]
     fn a_secret_is_kept_and_never_shown() {
-        let signed = at("https://user:hunter2@h.org/m.safetensors?X-Amz-Signature=hunter2");
+        let signed = at("https://user:hidden@h.org/m.safetensors?X-Amz-Signature=hidden");
         assert_eq!(signed.path(), Path::new("https://h.org/m.safetensors"));
         for shown in [signed.to_string(), format!("{signed:?}"), format!("{:?}", Some(&signed))] {
-            assert!(shown.contains("h.org/m.safetensors") && !shown.contains("hunter2"), "{shown}");
+            assert!(shown.contains("h.org/m.safetensors") && !shown.contains("hidden"), "{shown}");
         }
         assert_ne!(signed, at("https://h.org/m.safetensors"));
         assert_eq!(signed.with_file_name("n"), at("https://h.org/n"), "a signature is one object's");

@@ -313,6 +313,8 @@ fn remarks_are_in_json_and_counted_for_people() {
         fold(&input, &[&[&"--evidence" as &dyn AsRef<_>, &"none", &"--force"], more].concat()).expect(0).stdout
     };
     assert!(words(&[]).contains("\n  3 or more numerical remarks\n"), "{}", words(&[]));
+    let how = "\n  (-v, --report or --format json lists the remarks)\n";
+    assert!(words(&[]).contains(how), "{}", words(&[]));
     let all = words(&[&"-v"]);
     assert!(
         all.contains("\n  5 numerical remarks\n") && all.contains("\n  remark on net.0.bn: 1 of 8 channels"),

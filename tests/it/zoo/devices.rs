@@ -65,7 +65,7 @@ fn devices_that_are_named_but_not_there_end_the_run_at_once() {
     let folder = zoo_of(3);
     let (zoo, out) = (folder.path("zoo"), folder.path("out"));
     let run = bnfold(&[&"--device", &"gpu:0,gpu:77", &"--input", &zoo, &"--output", &out]);
-    run.error(1, &["gpu:77", "numbered from 0"]);
+    run.error(1, &["no graphics adapter for gpu:77", "numbered from 0"]);
     assert!(!out.exists());
 }
 
