@@ -5,6 +5,7 @@
 
 use super::measure::{Agreement, Follower};
 use super::reason::{Objection, Support};
+use super::rulebook::Rulebook;
 use crate::network::{ChannelMap, Inventory, Norm, NormId, Op, WeightId};
 
 /// A weight that may feed a norm.
@@ -71,6 +72,8 @@ pub(super) enum Finding {
 /// What is thought of every norm of a checkpoint.
 pub(super) struct Board<'n> {
     pub(super) network: &'n Inventory,
+    /// The rules in force.
+    pub(super) book: Rulebook,
     standings: Vec<Standing>,
     /// The norm that a weight feeds.
     owners: Vec<Option<NormId>>,
@@ -117,13 +120,14 @@ impl Standing {
 
 impl<'n> Board<'n> {
     /// Every norm with nothing proposed for it; the history of `explained` is kept.
-    pub(super) fn new(network: &'n Inventory, explained: Option<NormId>) -> Board<'n> {
+    pub(super) fn new(network: &'n Inventory, book: Rulebook, explained: Option<NormId>) -> Board<'n> {
         let standing = |(index, norm): (usize, &Norm)| match norm.defect {
             Some(_) => Standing::kept(Objection::Defect(NormId::new(index))),
             None => Standing::Open(Question::unanswered(Objection::NoCandidate { channels: norm.channels })),
         };
         Board {
             network,
+            book,
             standings: network.norms.iter().enumerate().map(standing).collect(),
             owners: vec![None; network.weights.len()],
             explained,

@@ -1,4 +1,4 @@
-//! 2 PLAN: every rule by which names and shapes make pairs or refuse them: its code, what it looks at, why it is there, and a
+//! 2 PLAN: every rule by which names, shapes and values make pairs or refuse them: its code, what it looks at, why it is there, and a
 //! network that would be planned otherwise without it.
 //!
 //! In: nothing. Out: [`RULES`], and a [`Rulebook`] that says whether a rule is in force: always, but for the test that takes
@@ -34,7 +34,8 @@ pub(super) struct Row {
     pub(super) looks_at: &'static str,
     /// Why there is such a rule.
     pub(super) why: &'static str,
-    /// A network of `tests/libraries.txt` or `tests/data/traced.jsonl.gz` whose plan is worse or wrong without it.
+    /// A network of `tests/libraries.txt`, `tests/values.rs` or `tests/data/traced.jsonl.gz` whose plan is worse or wrong
+    /// without it.
     pub(super) case: &'static str,
 }
 
@@ -252,4 +253,49 @@ rules! {
         "a square weight in a unit that narrows its channels and puts out fewer than it took in may be transposed"
         "decoders of LinkNet and ENet"
         "pytorchcv/enet_cityscapes";
+    // Values.
+    OneOfSeveral "one-of-several"
+        "of several likely weights the one that values single out"
+        "a norm's running statistics are those of what feeds it"
+        "two layers of one width and one norm";
+    TiedWeight "tied-weight"
+        "a weight that is stored under several names, with norms that differ, feeds no norm"
+        "heads run one layer on several levels; folded, each copy would be another"
+        "two names of one weight";
+    BehindActivation "behind-activation"
+        "a norm none of whose running means is negative stands behind an activation"
+        "a layer's outputs have means of both signs"
+        "twins/conv-relu-norm";
+    KinBehindActivation "kin-behind-activation"
+        "what stands before one norm stands before all that are alike"
+        "one piece of code runs them all"
+        "one of two norms behind an activation";
+    RivalFits "contradicted"
+        "another weight or norm nearby fits the values far better than the pair"
+        "the right pair is the one that fits"
+        "twins/pre-activation";
+    MeansTooHigh "pooled"
+        "running means lie above what the weight gives, in proportion to the deviations"
+        "as they do behind a max pool"
+        "twins/conv-pool-norm";
+    ColumnsFollow "columns-follow"
+        "a square weight whose columns go with the norm, and not its rows, is of the other kind of convolution"
+        "units of one name may be transposed on one way of an encoder-decoder and not on the other"
+        "the last of four square layers is transposed";
+    Confirmed "values-confirm"
+        "row sums that follow the running means, and row norms that follow the running variances, confirm a pair"
+        "they answer what names object to"
+        "twins/post-activation";
+    MaybeSquashed "maybe-squashed"
+        "values that may all lie between -1 and 1 confirm no layer with a bias"
+        "behind a tanh ranks and signs are as they were"
+        "layers with biases and small statistics";
+    Predicted "values-predict"
+        "the norm before a weight predicts the running means (`--evidence full`)"
+        "a norm's output has known means, and a layer is a linear map"
+        "two layers without names";
+    RankAgreement "values-agree"
+        "a norm and a free weight agree in rank, and nothing else explains what is left (`--evidence full`)"
+        "the same without a norm before the weight"
+        "two layers without names";
 }

@@ -1,7 +1,7 @@
 //! ZOO: from the paths that the user names to the models behind them.
 //!
-//! In: files, indices of sharded checkpoints, folders, and URLs of all of these. Out: [`Found`]: one [`Source`] a model
-//! with its place under the output folder, the other files of its repository, and what was found but cannot be a model.
+//! In: files, indices of sharded checkpoints, folders, and URLs of all of these. Out: [`Found`]: one source per model with its
+//! place under the output folder, the other files of its repository, and what was found but cannot be a model.
 //! Symlinks are followed (a Hugging Face cache is made of them), also to folders, but never in circles; nothing that is
 //! not a regular file is opened. The order is that of the names, so that a run over the same tree is the same run.
 

@@ -11,6 +11,7 @@ use super::values::{Statistics, Values};
 use crate::error::Result;
 use crate::plan::board::{Board, Finding};
 use crate::plan::reason::Objection;
+use crate::plan::rulebook::Rule;
 
 /// How `--explain` calls this test.
 const STAGE: &str = "activation";
@@ -43,7 +44,8 @@ pub(super) fn refuse(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<(
         }
         // One piece of code runs them all: behind a GELU or a SiLU, too, most norms have a mean that is a little negative.
         let Some(&first) = behind.first() else { continue };
-        let others = template.pairs.iter().map(|pair| pair.norm).filter(|norm| !behind.contains(norm));
+        let has_kin = board.book.has(Rule::KinBehindActivation);
+        let others = template.pairs.iter().map(|pair| pair.norm).filter(|norm| has_kin && !behind.contains(norm));
         board.apply_all(STAGE, others.map(|norm| (norm, Finding::kept(Objection::KinBehindActivation(first)))));
     }
     Ok(())

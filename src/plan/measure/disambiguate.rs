@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::network::names::template;
 use crate::network::{Inventory, NormId, WeightId};
 use crate::plan::board::{Board, Doubt, Finding, Hypothesis, Question, Standing};
+use crate::plan::rulebook::Rule;
 
 /// How `--explain` calls this test.
 const STAGE: &str = "likely weights";
@@ -81,6 +82,9 @@ fn supposition(question: &Question, place: usize, is_singled_out: bool) -> Hypot
 
 /// For norms with likely weights the place among these of the one that values single out.
 fn choices(values: &mut Values<'_>, board: &Board<'_>, level: EvidenceLevel) -> Result<HashMap<NormId, usize>> {
+    if !board.book.has(Rule::OneOfSeveral) {
+        return Ok(HashMap::new());
+    }
     let mut left = if level == EvidenceLevel::Full { u64::MAX } else { BYTES };
     let (mut chosen, mut others) = (HashMap::new(), Others::of(values.inventory));
     let mut groups = Vec::new();

@@ -32,6 +32,8 @@ mod transposed;
 mod unpaired;
 mod values;
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 pub(super) use correlation::Agreement;
@@ -39,6 +41,7 @@ pub(super) use rivals::Follower;
 
 use super::board::{Board, Finding, Standing};
 use super::decide::after_values;
+use super::rulebook::Rule;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::network::NormId;
@@ -86,10 +89,15 @@ pub(super) fn measure(
     values.read_statistics(&board.norms().filter(is_asked).collect::<Vec<_>>())?;
     disambiguate::suppose(&mut values, board, level)?;
     let planned = board.pairs().map(|(norm, pair)| (norm, pair.weight)).collect::<Vec<_>>();
-    let tied = tied::refuse(&mut values, board)?;
-    activation::refuse(&mut values, board)?;
+    let book = board.book;
+    let tied = if book.has(Rule::TiedWeight) { tied::refuse(&mut values, board)? } else { HashSet::new() };
+    if book.has(Rule::BehindActivation) {
+        activation::refuse(&mut values, board)?;
+    }
     rivals::decide(&mut values, board, level)?;
-    transposed::refuse(&mut values, board)?;
+    if book.has(Rule::ColumnsFollow) {
+        transposed::refuse(&mut values, board)?;
+    }
     answer_doubts(&mut values, board)?;
     without_values(board);
     if level == EvidenceLevel::Full {
@@ -105,7 +113,8 @@ fn answer_doubts(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()> {
     for norm in board.norms() {
         let Some(pair) = board.pair(norm).filter(|pair| pair.doubt.is_some()) else { continue };
         // Behind a bias a tanh may stand, which keeps order and signs.
-        let is_hidden = board.network[pair.weight].bias_exists
+        let is_hidden = board.book.has(Rule::MaybeSquashed)
+            && board.network[pair.weight].bias_exists
             && values.statistics(norm)?.is_some_and(|statistics| activation::may_be_squashed(&statistics));
         if let Some(standing) = after_values(pair, is_hidden) {
             board.apply(STAGE, norm, Finding::Stands(standing));

@@ -26,6 +26,7 @@ use crate::error::Result;
 use crate::network::{ChannelMap, Inventory, NormId, Op, WeightId};
 use crate::plan::board::{Board, Finding};
 use crate::plan::reason::{Objection, Sampled, Support};
+use crate::plan::rulebook::{Rule, Rulebook};
 
 /// How `--explain` calls this test.
 const STAGE: &str = "values";
@@ -116,10 +117,10 @@ pub(super) fn decide(values: &mut Values<'_>, board: &mut Board<'_>, level: Evid
     for (template, surroundings) in templates.iter().zip(surroundings) {
         let mut views = Vec::new();
         for surroundings in surroundings {
-            views.extend(look(values, surroundings)?);
+            views.extend(look(values, surroundings, board.book)?);
         }
         note(board, &views);
-        board.apply_all(STAGE, judge(&views, template));
+        board.apply_all(STAGE, judge(&views, template, board.book));
     }
     Ok(())
 }
@@ -135,13 +136,13 @@ fn note(board: &mut Board<'_>, views: &[View]) {
 }
 
 /// What the sampled pairs of a template say about all of them.
-fn judge(views: &[View], template: &Template) -> Vec<(NormId, Finding)> {
+fn judge(views: &[View], template: &Template, book: Rulebook) -> Vec<(NormId, Finding)> {
     let sampled = Sampled { looked_at: views.len(), all: template.pairs.len() };
     if let Some(objection) = contradiction(views, sampled) {
         return template.pairs.iter().map(|pair| (pair.norm, Finding::kept(objection.clone()))).collect();
     }
     let alone = views.iter().filter_map(|view| Some((view.pair.norm, Finding::kept(doubt(view)?))));
-    let support = confirmation(views, sampled);
+    let support = confirmation(views, sampled).filter(|_| book.has(Rule::Confirmed));
     let confirmed = template.pairs.iter().filter_map(|pair| Some((pair.norm, Finding::Supported(support.clone()?))));
     alone.chain(confirmed).collect()
 }
@@ -178,13 +179,15 @@ impl Surroundings {
 }
 
 /// A pair and its rivals; `None` if its values say nothing.
-fn look(values: &mut Values<'_>, surroundings: Surroundings) -> Result<Option<View>> {
+fn look(values: &mut Values<'_>, surroundings: Surroundings, book: Rulebook) -> Result<Option<View>> {
     let Surroundings { pair, channels, ref statistics, .. } = surroundings;
     let Some(layer) = values.layer(Reading { weight: pair.weight, map: pair.map, channels })? else { return Ok(None) };
     let mut rivals = surroundings.other_weights(values)?;
     rivals.extend(surroundings.other_norms(values, &layer)?);
     rivals.extend(surroundings.other_kinds(values)?);
-    let (own, offset) = (layer.agreement(statistics), layer.offset(statistics));
+    rivals.retain(|_| book.has(Rule::RivalFits));
+    let offset = layer.offset(statistics).filter(|_| book.has(Rule::MeansTooHigh));
+    let own = layer.agreement(statistics);
     Ok(Some(View { pair, own, offset, rivals }))
 }
 

@@ -54,7 +54,7 @@ impl<'n> Names<'n> {
         Names {
             book,
             tree: Tree::new(network, book),
-            board: Board::new(network, explained),
+            board: Board::new(network, book, explained),
             precedents: Precedents::default(),
             habits: Habits::default(),
             pre_activation: Vec::new(),

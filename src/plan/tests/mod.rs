@@ -10,6 +10,7 @@ mod libraries;
 mod rules;
 mod traced;
 mod traps;
+mod values;
 
 use std::collections::BTreeMap;
 

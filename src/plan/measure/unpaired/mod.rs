@@ -27,6 +27,7 @@ use crate::error::Result;
 use crate::network::{ChannelMap, NormId, Op, WeightId};
 use crate::plan::board::{Board, Finding, Hypothesis, Standing};
 use crate::plan::reason::Support;
+use crate::plan::rulebook::{Rule, Rulebook};
 use predicted::{Before, Prediction};
 
 /// How `--explain` calls what happens here.
@@ -96,7 +97,7 @@ pub(super) fn decide(values: &mut Values<'_>, board: &mut Board<'_>, forbidden: 
         let norms = norms_of(values, board, &norms, &shared)?;
         let candidates = candidates_of(values, board, channels, &forbidden.tied)?;
         if norms.len().saturating_mul(candidates.len()) <= MOST_PAIRS {
-            let width = Width { channels, norms, candidates };
+            let width = Width { channels, norms, candidates, book: board.book };
             board.apply_all(STAGE, width.pairs(values, &befores, forbidden)?);
         }
     }
@@ -108,6 +109,7 @@ struct Width {
     channels: u64,
     norms: Vec<OpenNorm>,
     candidates: Vec<Candidate>,
+    book: Rulebook,
 }
 
 impl Width {
@@ -126,6 +128,9 @@ impl Width {
         for (n, c, prediction) in unrivalled(&predictions) {
             let Prediction { before, activation, explained, .. } = prediction;
             found.extend(self.take(n, c, Support::Predicted { before, activation, explained }, forbidden));
+        }
+        if !self.book.has(Rule::RankAgreement) {
+            return Ok(found);
         }
         for (n, c, agreement) in rank_agreement::pairs(&self.norms, &self.candidates) {
             found.extend(self.take(n, c, Support::Agreed(agreement), forbidden));
@@ -147,8 +152,8 @@ impl Width {
 
     /// What each free weight predicts for each open norm.
     fn predictions(&self, values: &Values<'_>, befores: &[Before]) -> Result<Vec<(usize, usize, Prediction)>> {
-        let Width { channels, norms, candidates } = self;
-        if *channels < FEWEST_PREDICTED {
+        let Width { channels, norms, candidates, book } = self;
+        if *channels < FEWEST_PREDICTED || !book.has(Rule::Predicted) {
             return Ok(Vec::new());
         }
         let open = norms.iter().enumerate().filter(|(_, norm)| norm.open).map(|(n, _)| n).collect::<Vec<_>>();
