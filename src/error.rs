@@ -15,6 +15,7 @@ use text::not_finite;
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::output::OutputProblem;
 use crate::store::UrlProblem;
+use crate::text::{counted, shown};
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
