@@ -7,7 +7,7 @@ use super::decide;
 use super::object::habits::Habits;
 use super::object::template_vote::groups;
 use super::propose::relations::Relation;
-use super::propose::{Names, numbered, pre_activation};
+use super::propose::{Names, conformer, numbered, pre_activation};
 use super::reason::Objection;
 use super::rulebook::Rule;
 use crate::network::NormId;
@@ -28,6 +28,8 @@ pub(super) const ROUNDS: &[Round] = &[
     Round { name: "place and name", ask: placed_or_named },
     // Blocks that the first round found to run their norms first: the layer before feeds the norm.
     Round { name: "pre-activation", ask: |names, round| apply_claims(names, round, pre_activation::claims) },
+    // Convolution modules of Conformers, told by their widths.
+    Round { name: "conformer", ask: |names, round| apply_claims(names, round, conformer::claims) },
     // Norms whose name is a part of a weight's, among the weights that are left.
     Round { name: "part of a name", ask: |names, round| ask(names, round, &[Relation::Part]) },
     // Norms that are numbered in the order of the data flow.

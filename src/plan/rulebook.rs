@@ -61,6 +61,10 @@ rules! {
         "a scope that holds one norm and says no more than it does (`bn1.bn`) is taken for the norm"
         "libraries wrap norms"
         "Norms in wrappers of their own";
+    NormOpens "norm-opens"
+        "the first module of a Sequential that calls itself a norm (`norm_b.0`) is taken for the whole"
+        "gates may stand behind a norm, in one module with it"
+        "pytorchvideo, X3D: a norm and a gate in one module";
     LayerShell "layer-shell"
         "a scope that holds one convolution and calls itself one (`conv1.conv`) puts out what that puts out"
         "libraries wrap convolutions to pad them"
@@ -70,7 +74,7 @@ rules! {
         "stems of three convolutions, whose last norm stands outside"
         "timm/resnet10t";
     SeparableScope "separable-scope"
-        "a scope of a depthwise layer and one that takes what it gives puts out what the latter puts out"
+        "of a depthwise layer and another one in a scope of their own, or with one norm, the one that shapes prove to come last, here or where modules have the same two names"
         "separable convolutions are modules of their own"
         "timm/legacy_xception";
     // Proposals, strongest first.
@@ -178,6 +182,10 @@ rules! {
         "a bias does not speak against proven twins in a file that drops biases elsewhere"
         "what is named after each other in a file of good habits goes together"
         "handmade/unet_milesial";
+    BiasOfSequences "bias-of-sequences"
+        "a bias does not speak against a proven twin in a unit in which a layer with a bias comes right before its norm in a Sequential"
+        "some authors never drop biases"
+        "pretrainedmodels, FBResNet: biases everywhere";
     BiasOfSqueeze "bias-of-squeeze"
         "a bias does not speak against a layer that narrows what the scope's other layer widens again"
         "squeeze, norm, excite"
@@ -195,6 +203,10 @@ rules! {
         "in a unit that runs its norms first, a norm is fed by the layer before"
         "`norm1, conv1, norm2, conv2`: `conv1` feeds `norm2`"
         "pytorchcv/densenet121";
+    BehindChain "behind-chain"
+        "a norm beside a unit that runs its norms first is fed by the unit's last layer"
+        "before the unit it would be one norm in front of another"
+        "pytorchcv/pyramidnet110_a48_cifar10";
     ChainStranger "chain-stranger"
         "a unit with another module that could stand between two of its links is left alone"
         "squeeze and excitation, blocks within blocks"
@@ -203,6 +215,10 @@ rules! {
         "layers that are wide in different directions may be summed instead of follow each other"
         "factorised convolutions (P3D, AHNet)"
         "monai/AHNet";
+    Conformer "conformer"
+        "beside a pointwise layer of twice its width and one back, a norm follows the depthwise layer"
+        "the convolution module of a Conformer: both it and the layer back fit the norm"
+        "transformers/parakeet";
     // Numbered norms.
     Flow "channel-flow"
         "numbered norms get the layers in the only order in which these feed each other"

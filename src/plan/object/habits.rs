@@ -8,15 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::template_vote::{Group, Vote};
 use crate::network::NormId;
 use crate::plan::propose::Names;
+use crate::plan::propose::relations::Relation;
 use crate::plan::propose::tokens::Place;
 use crate::plan::propose::tree::{Id, Node};
 use crate::plan::rulebook::Rule;
 
 /// What the whole file shows.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::plan) struct Habits {
     /// Most weights that fit their norms have a bias, which the norm cancels.
     pub(in crate::plan) keeps_biases: bool,
+    /// Templates of units in which a layer with a bias comes right before its norm, as the places of an `nn.Sequential` show.
+    pub(in crate::plan) biases_before_norms: BTreeSet<usize>,
     /// Blocks of such a network run their norms first: a norm stands alone behind the last block.
     pub(in crate::plan) runs_norms_first: bool,
 }
@@ -25,6 +28,7 @@ impl Habits {
     pub(in crate::plan) fn read(names: &Names<'_>, groups: &[Group]) -> Habits {
         Habits {
             keeps_biases: names.has(Rule::FileKeepsBiases) && keeps_biases(names, groups),
+            biases_before_norms: biases_before_norms(names, groups),
             runs_norms_first: names.has(Rule::TrailingNorm) && has_trailing_norm(names, groups),
         }
     }
@@ -35,6 +39,18 @@ fn keeps_biases(names: &Names<'_>, groups: &[Group]) -> bool {
     let weights = fitting.flat_map(|group| &group.members).map(|member| names.weight(member.weight));
     let (all, biased) = weights.fold((0, 0), |(all, some), weight| (all + 1, some + usize::from(weight.bias_exists)));
     2 * biased > all
+}
+
+fn biases_before_norms(names: &Names<'_>, groups: &[Group]) -> BTreeSet<usize> {
+    let is_fitting = |group: &&Group| {
+        names.has(Rule::BiasOfSequences)
+            && group.relation == Relation::Sequence
+            && matches!(group.vote, Vote::Fits(_))
+    };
+    let biased = groups.iter().filter(is_fitting).flat_map(|group| &group.members);
+    let biased = biased.filter(|member| names.weight(member.weight).bias_exists);
+    let nodes = &names.tree.nodes;
+    biased.map(|member| nodes[nodes[nodes[member.site].parent].parent].template).collect()
 }
 
 /// A norm without candidates that is the only one of its template; unless it is numbered and a layer beside it fits that is

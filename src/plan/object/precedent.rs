@@ -4,7 +4,7 @@
 //! under one roof come from one class, and a class runs its norm either first or last. The nearest roof counts: a network
 //! may hold both kinds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::template_vote::{Group, Vote};
 use crate::plan::propose::produces::Takes;
@@ -46,11 +46,16 @@ pub(in crate::plan) struct Precedents {
 impl Precedents {
     /// Adds what groups proved.
     pub(in crate::plan) fn learn(&mut self, tree: &Tree<'_>, groups: &[Group]) {
+        let fitting = groups.iter().filter(|group| matches!(group.vote, Vote::Fits(_)));
+        let fed = fitting.flat_map(|group| &group.members).map(|member| member.norm).collect::<BTreeSet<_>>();
         for group in groups.iter().filter(|group| group.relation != Relation::Sequence) {
+            // Of several layers that a norm's name is a part of, those that take what it gives come behind it, as one that
+            // puts it out comes before: that says nothing about where norms run (`bn` among `dwconv`, `se_reduce`).
+            let is_between = || group.relation == Relation::Part && group.members.iter().all(|m| fed.contains(&m.norm));
             let shown = match group.vote {
                 Vote::Fits(Takes::No) => Precedent { runs_last: true, runs_first: false },
-                Vote::PreActivation => Precedent { runs_last: false, runs_first: true },
-                Vote::Fits(_) | Vote::Misfit => continue,
+                Vote::PreActivation if !is_between() => Precedent { runs_last: false, runs_first: true },
+                Vote::Fits(_) | Vote::Misfit | Vote::PreActivation => continue,
             };
             for member in &group.members {
                 self.add(tree, group.relation, member, shown);

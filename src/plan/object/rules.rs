@@ -190,7 +190,12 @@ impl Asked<'_, '_> {
             // In networks for speech, a layer over time has its ReLU before its norm, be it written as a convolution
             // (ECAPA) or as a linear layer (TDNN).
             Relation::Only => self.is_proven() && (is_image || !self.names.has(Rule::BiasOfImage)),
-            Relation::Twin => self.names.has(Rule::BiasOfTwins) && self.is_proven() && !self.names.habits.keeps_biases,
+            Relation::Twin => {
+                let habits = &self.names.habits;
+                let unit = &self.names.tree.nodes[self.names.tree.nodes[self.member.site].parent];
+                let is_dropped = self.names.has(Rule::BiasOfTwins) && !habits.keeps_biases;
+                self.is_proven() && (is_dropped || is_image && habits.biases_before_norms.contains(&unit.template))
+            }
             Relation::Row | Relation::Part => false,
             Relation::Lone => self.names.has(Rule::BiasOfSqueeze) && squeezes(self.names, self.member),
         }

@@ -5,17 +5,21 @@
 //! ```text
 //! tokens, tree          paths become a tree of modules with templates; every module gets its end, the weight it puts out
 //! produces, transposed  what a weight can put out and take in, as which kind of layer, on which axis
+//! separable             which of the two layers of a separable convolution comes last
 //! relations             how a norm's place or name points at its producer
 //! pre_activation        in blocks that run their norms first, a norm belongs to the layer before
+//! conformer             the norm of a Conformer's convolution module
 //! numbered              numbered norms, in the order in which their block's layers feed each other
 //! catalogue             what is known of the architecture
 //! ```
 
 pub(super) mod catalogue;
+pub(super) mod conformer;
 pub(super) mod numbered;
 pub(super) mod pre_activation;
 pub(super) mod produces;
 pub(super) mod relations;
+mod separable;
 pub(super) mod tokens;
 pub(super) mod transposed;
 pub(super) mod tree;

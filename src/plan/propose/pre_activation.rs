@@ -2,7 +2,8 @@
 //!
 //! In: pairs of a norm and the layer that it runs *before*. Out: claims. In `norm1 -> conv1 -> norm2 -> conv2` what feeds
 //! `norm2` is `conv1`: the layer of the module before. The first norm of a unit is fed from outside, through an addition,
-//! a concatenation or a pool, and is kept.
+//! a concatenation or a pool, and is kept. A norm beside such a unit (PyramidNet) is fed by the unit's last layer: in front
+//! of the unit, which opens with a norm of its own, it would be one norm before another.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,12 @@ struct Link<'a> {
     weight: WeightId,
 }
 
+/// A unit that runs its norms first.
+struct Unit<'a> {
+    scope: Id,
+    links: Vec<Link<'a>>,
+}
+
 /// Norms of such blocks, each with the layer before it.
 pub(in crate::plan) fn claims(names: &Names<'_>) -> Vec<Claim> {
     if !names.has(Rule::PreActivationChain) {
@@ -36,17 +43,34 @@ pub(in crate::plan) fn claims(names: &Names<'_>) -> Vec<Claim> {
     for units in classes(names).values() {
         for (norm, weight) in predecessors(names, units) {
             claims.extend(units.iter().map(|unit| Claim {
-                norm: unit[norm].norm,
-                weight: unit[weight].weight,
+                norm: unit.links[norm].norm,
+                weight: unit.links[weight].weight,
                 support: Support::PreActivationChain,
             }));
+        }
+        if names.has(Rule::BehindChain) {
+            claims.extend(behind(names, units));
         }
     }
     claims
 }
 
+/// Norms that stand beside such units and nothing else, if every unit's last layer fits the norm beside it.
+fn behind(names: &Names<'_>, units: &[Unit<'_>]) -> Vec<Claim> {
+    let tree = &names.tree;
+    let claim = |unit: &Unit<'_>| {
+        let mut others = tree.siblings(unit.scope);
+        let (Some(only), None) = (others.next(), others.next()) else { return None };
+        let norm = tree.nodes[only].norm.filter(|&norm| tree.nodes[only].segment.norm && names.board.is_open(norm))?;
+        let weight = unit.links.last()?.weight;
+        let is_before = tree.nodes[only].segment.before || !names.fits(weight, norm);
+        (!is_before).then_some(Claim { norm, weight, support: Support::BehindChain })
+    };
+    units.iter().map(claim).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
 /// Units by template and the names of their links.
-type Classes<'a> = BTreeMap<(usize, Vec<&'a str>), Vec<Vec<Link<'a>>>>;
+type Classes<'a> = BTreeMap<(usize, Vec<&'a str>), Vec<Unit<'a>>>;
 
 /// All units that are nothing but links.
 fn classes<'n>(names: &Names<'n>) -> Classes<'n> {
@@ -65,7 +89,7 @@ fn classes<'n>(names: &Names<'n>) -> Classes<'n> {
         let is_alone = !names.has(Rule::ChainStranger) || !holds_stranger(names, unit, &links);
         if (2..=MAX_LINKS).contains(&links.len()) && is_alone {
             let labels = links.iter().map(|link| link.label).collect();
-            classes.entry((tree.nodes[unit].template, labels)).or_default().push(links);
+            classes.entry((tree.nodes[unit].template, labels)).or_default().push(Unit { scope: unit, links });
         }
     }
     classes
@@ -92,10 +116,10 @@ fn holds_stranger(names: &Names<'_>, unit: Id, links: &[Link<'_>]) -> bool {
 }
 
 /// Which link's layer feeds which link's norm, in all units of a class: that of the link before, where names count them.
-fn predecessors(names: &Names<'_>, units: &[Vec<Link<'_>>]) -> Vec<(usize, usize)> {
-    let Some(links) = units.first() else { return Vec::new() };
+fn predecessors(names: &Names<'_>, units: &[Unit<'_>]) -> Vec<(usize, usize)> {
+    let Some(Unit { links, .. }) = units.first() else { return Vec::new() };
     let fits = |weight: usize, norm: usize| {
-        let mut pairs = units.iter().map(|unit| (unit[norm].norm, unit[weight].weight));
+        let mut pairs = units.iter().map(|unit| (unit.links[norm].norm, unit.links[weight].weight));
         pairs.all(|(norm, weight)| names.fits(weight, norm))
     };
     let unique = |place: Place| links.iter().filter(|link| link.place == Some(place)).count() == 1;

@@ -81,6 +81,7 @@ impl Relation {
             (Relation::Only, None) if scope.weights.is_empty() && scope.children.len() == 2 => {
                 tree.siblings(site).collect()
             }
+            (Relation::Only, None) if scope.norms_below == 1 => scope.last_of_separable.into_iter().collect(),
             (Relation::Twin, Some(_)) if book.has(Rule::TwinLists) => twin_lists(tree, site),
             (Relation::Twin, None) if segment.norm => twins(tree, site),
             (Relation::Row, None) if segment.norm && scope.children.len() <= MAX_ROW => row(tree, site),

@@ -7,9 +7,18 @@
 
 use crate::network::names;
 
-/// Words for a batch norm.
-const NORM_WORDS: &[&str] =
-    &["bn", "norm", "batchnorm", "bnorm", "batchnormalization", "batchnormalisation", "normalization", "normalisation"];
+/// Words for a batch norm. MONAI's `adn` holds an activation, a dropout and a norm.
+const NORM_WORDS: &[&str] = &[
+    "bn",
+    "norm",
+    "batchnorm",
+    "bnorm",
+    "batchnormalization",
+    "batchnormalisation",
+    "normalization",
+    "normalisation",
+    "adn",
+];
 
 /// Words for a layer with weights.
 const WEIGHT_WORDS: &[&str] =

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::produces::{Takes, takes};
+use super::separable;
 use super::tokens::{Place, Segment, without_counter};
 use crate::network::{Inventory, NormId, WeightId};
 use crate::plan::rulebook::{Rule, Rulebook};
@@ -19,6 +19,10 @@ pub(in crate::plan) const ROOT: Id = 0;
 
 /// No more modules than this are looked at for one norm: so many say nothing.
 pub(in crate::plan) const MAX_FOUND: usize = 32;
+
+/// Segments that PyTorch puts into paths when it compiles, shards or checkpoints a module (`torch.compile`,
+/// `torch.distributed`): the module is the one around.
+const WRAPPERS: &[&str] = &["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
 /// A module: a scope, a norm or a layer with weights.
 pub(in crate::plan) struct Node<'a> {
@@ -34,6 +38,8 @@ pub(in crate::plan) struct Node<'a> {
     pub(in crate::plan) slot: usize,
     /// The weight whose output leaves this module.
     pub(in crate::plan) end: Option<WeightId>,
+    /// In a scope that holds a depthwise layer, one other layer and at most one norm: the one of the two that comes last.
+    pub(in crate::plan) last_of_separable: Option<Id>,
     /// Norms in this module and below.
     pub(in crate::plan) norms_below: usize,
     /// Whether a layer or block in this scope says that it comes before something.
@@ -75,6 +81,11 @@ impl<'a> Tree<'a> {
         for id in (0..tree.nodes.len()).rev() {
             tree.nodes[id].norms_below = usize::from(tree.nodes[id].norm.is_some())
                 + tree.nodes[id].children.values().map(|&child| tree.nodes[child].norms_below).sum::<usize>();
+        }
+        if book.has(Rule::SeparableScope) {
+            separable::find(&mut tree.nodes, inventory, book);
+        }
+        for id in (0..tree.nodes.len()).rev() {
             tree.nodes[id].end = tree.find_end(inventory, id);
             let node = &tree.nodes[id];
             if node.norm.is_none() && !node.segment.norm && id != ROOT {
@@ -126,11 +137,17 @@ impl<'a> Tree<'a> {
     pub(in crate::plan) fn site(&self, norm: NormId) -> Id {
         let mut id = self.norm_nodes[norm.index()];
         loop {
-            if self.nodes[id].segment.index.is_some() {
-                return id;
-            }
             let parent = self.nodes[id].parent;
             let (shell, segment) = (&self.nodes[parent], &self.nodes[parent].segment);
+            match self.nodes[id].segment.index {
+                // `norm_b.0` in front of what an `nn.Sequential` named `norm_b` runs behind the norm.
+                Some(0) if self.opens_norm(parent) => {
+                    id = parent;
+                    continue;
+                }
+                Some(_) => return id,
+                None => {}
+            }
             let plain = segment.norm && segment.key.bytes().all(|byte| byte.is_ascii_digit());
             match self.book.has(Rule::NormShell)
                 && parent != ROOT
@@ -144,9 +161,17 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Whether a module that calls itself a norm runs one norm and something else behind it, one after the other. A plural
+    /// names a list, whose members may each have their own layer.
+    fn opens_norm(&self, scope: Id) -> bool {
+        let Node { name, segment, norms_below, children, .. } = &self.nodes[scope];
+        let is_list = name.ends_with(['s', 'S']) || children.len() == 1;
+        self.book.has(Rule::NormOpens) && segment.norm && segment.index.is_none() && *norms_below == 1 && !is_list
+    }
+
     fn insert(&mut self, path: &'a str, templates: &mut HashMap<(usize, String), usize>) -> Id {
         let mut id = ROOT;
-        for name in path.split(['/', '.']).filter(|name| !name.is_empty()) {
+        for name in path.split(['/', '.']).filter(|name| !name.is_empty() && !WRAPPERS.contains(name)) {
             id = match self.child(id, name) {
                 Some(child) => child,
                 None => {
@@ -176,7 +201,7 @@ impl<'a> Tree<'a> {
                 weights.iter().copied().find(|&w| inventory[w].kind.depthwise.is_none())
             }
             (None, [], 1) => self.shell(inventory, id),
-            (None, [], _) => self.last_of_sequence(id).or_else(|| self.separable(inventory, id)),
+            (None, [], _) => self.last_of_sequence(id).or_else(|| self.separable(id)),
             _ => None,
         }
     }
@@ -186,9 +211,17 @@ impl<'a> Tree<'a> {
     /// networks on graphs). A bias, useless before a norm, makes an activation in the shell likelier.
     fn shell(&self, inventory: &Inventory, id: Id) -> Option<WeightId> {
         let child = &self.nodes[*self.nodes[id].children.values().next()?];
-        let weight = &inventory[child.end.filter(|_| child.segment.layer)?];
-        let plain = weight.shape.len() > 2 && (self.nodes[id].segment.layer || !weight.bias_exists);
+        // `conv.1` in a module that calls itself a convolution: what comes before it, without weights, pads or enlarges.
+        let is_numbered = self.nodes[id].segment.layer && child.segment.index.is_some_and(|index| index > 0);
+        let weight = &inventory[child.end.filter(|_| child.segment.layer || is_numbered)?];
+        let plain = weight.shape.len() > 2 && (self.nodes[id].segment.layer && !is_numbered || !weight.bias_exists);
         child.end.filter(|_| plain && self.book.has(Rule::LayerShell))
+    }
+
+    /// The last layer of a separable convolution in a scope of its own.
+    fn separable(&self, id: Id) -> Option<WeightId> {
+        let last = self.nodes[id].last_of_separable.filter(|_| self.nodes[id].norms_below == 0)?;
+        self.nodes[last].end
     }
 
     /// The last module of an `nn.Sequential`, if it is a weight that lacks the norm which all weights before it have, as
@@ -205,25 +238,6 @@ impl<'a> Tree<'a> {
             !before.is_empty() && weights.all(|&(at, child)| self.nodes[child].norms_below > 0 || norm_at(at + 1));
         self.nodes[last].end.filter(|_| normed && self.book.has(Rule::LastOfSequence))
     }
-
-    /// A depthwise convolution and the pointwise one that it feeds, in a scope of their own.
-    fn separable(&self, inventory: &Inventory, id: Id) -> Option<WeightId> {
-        if self.nodes[id].norms_below > 0 || !self.book.has(Rule::SeparableScope) {
-            return None;
-        }
-        let ends = self.nodes[id].children.values().map(|&child| self.nodes[child].end).collect::<Option<Vec<_>>>()?;
-        let &[a, b] = &ends[..] else { return None };
-        let feeds = |from: WeightId, to: WeightId| {
-            let (from, to) = (&inventory[from], &inventory[to]);
-            let fed = from.outputs().is_some_and(|channels| takes(self.book, to, channels) == Takes::Plain);
-            fed && from.is_depthwise() && !to.is_depthwise()
-        };
-        match (feeds(a, b), feeds(b, a)) {
-            (true, false) => Some(b),
-            (false, true) => Some(a),
-            _ => None,
-        }
-    }
 }
 
 fn node(name: &str, parent: Id, template: usize, slot: usize) -> Node<'_> {
@@ -237,6 +251,7 @@ fn node(name: &str, parent: Id, template: usize, slot: usize) -> Node<'_> {
         template,
         slot,
         end: None,
+        last_of_separable: None,
         norms_below: 0,
         holds_before: false,
     }

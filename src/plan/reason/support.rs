@@ -25,6 +25,10 @@ pub(in crate::plan) enum Support {
     Lone,
     /// The layer before, in a pre-activation block.
     PreActivationChain,
+    /// The last layer of the block beside the norm, which runs its own norms first.
+    BehindChain,
+    /// The depthwise layer of a Conformer's convolution module.
+    Conformer,
     /// The only order in which layers feed numbered norms.
     Flow,
     /// Depthwise before pointwise.
@@ -54,6 +58,8 @@ impl Support {
             Support::NamePart => "name-part",
             Support::Lone => "lone",
             Support::PreActivationChain => "pre-activation-chain",
+            Support::BehindChain => "behind-chain",
+            Support::Conformer => "conformer",
             Support::Flow => "channel-flow",
             Support::Separable => "separable",
             Support::OnlyAssignment => "only-assignment",
@@ -75,6 +81,10 @@ impl Support {
             Support::NamePart => "the weight's name begins like the norm's".to_owned(),
             Support::Lone => "the only weight of the scope that fits the norm in all blocks of this kind".to_owned(),
             Support::PreActivationChain => "the layer before, in a block that runs its norms first".to_owned(),
+            Support::BehindChain => {
+                "the last layer of the block beside the norm, which opens with a norm of its own".to_owned()
+            }
+            Support::Conformer => "the depthwise layer of a Conformer's convolution module".to_owned(),
             Support::Flow => "the only order in which the block's layers feed its numbered norms".to_owned(),
             Support::Separable => "depthwise before pointwise, as their numbered norms".to_owned(),
             Support::OnlyAssignment => {
