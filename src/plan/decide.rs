@@ -131,12 +131,16 @@ pub(super) fn claims(names: &Names<'_>, claims: &[Claim]) -> Vec<(NormId, Findin
 fn claimed(names: &Names<'_>, Claim { norm, weight, support }: &Claim) -> Standing {
     let (network, channels) = (names.board.network, names.channels(*norm));
     let pair = |(op, map)| Hypothesis { weight: *weight, op, map, support: vec![support.clone()], doubt: None };
+    let either_kind = || {
+        let ungrouped = network[*weight].producers(channels).into_iter().filter(|(_, map)| map.groups == 1);
+        let objections = vec![Objection::MaybeTransposed(*weight)];
+        Standing::Asked(Question { objections, hypotheses: ungrouped.map(pair).collect(), is_its_own: true })
+    };
     match layer_of(names.book, network, *weight, channels, &names.transposed_kernels) {
+        Err(Objection::MaybeTransposed(_)) => either_kind(),
         Err(objection) => Standing::kept(objection),
         Ok((Op::Conv, _)) if names.has(Rule::WayUp) && on_the_way_up(&network[*weight], &network.weights) => {
-            let ungrouped = network[*weight].producers(channels).into_iter().filter(|(_, map)| map.groups == 1);
-            let objections = vec![Objection::MaybeTransposed(*weight)];
-            Standing::Asked(Question { objections, hypotheses: ungrouped.map(pair).collect(), is_its_own: true })
+            either_kind()
         }
         Ok(layer) => Standing::Paired(pair(layer)),
     }

@@ -310,6 +310,18 @@ rules! {
         "the norm before a weight predicts the running means (`--evidence full`)"
         "a norm's output has known means, and a layer is a linear map"
         "two layers without names";
+    OpensUnit "opens-unit"
+        "the first norm of a unit that runs its norms first takes nothing from outside the unit, whatever values say"
+        "the unit's way around reads what the norm follows"
+        "a stem in front of a unit that runs its norms first";
+    ValuesVote "values-vote"
+        "a pair that values made must fit by shape in all blocks of its names"
+        "sums, parts and second readers' layers fit in one block by accident"
+        "the first of several layers that are concatenated";
+    SharedByValues "shared-by-values"
+        "a weight that a second norm follows, which no weight feeds, feeds neither"
+        "heads run one layer on several levels, each with a norm of its own"
+        "one layer and a norm a level";
     RankAgreement "values-agree"
         "a norm and a free weight agree in rank, and nothing else explains what is left (`--evidence full`)"
         "the same without a norm before the weight"

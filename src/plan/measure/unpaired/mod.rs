@@ -8,11 +8,15 @@
 //!    something else explains.
 //!
 //! In both ways a pair must be *direct* (neither an activation nor a pool stands between) and the norm's statistics
-//! must be *its own* ([`shared`]): norms behind concatenations hold those of others, and so do norms that share a
-//! layer. What stays undetected is a layer whose output has a second reader without a norm.
+//! must be *its own* ([`shared`]): norms behind concatenations hold those of others. A weight that a second norm follows as
+//! well, which no weight feeds, is used twice and feeds neither ([`is_shared`]); and the first norm of a unit that runs its
+//! norms first takes nothing from outside the unit, whatever values say ([`Reach`]): what it follows there has a second
+//! reader. What stays undetected is a layer whose output has a second reader without a norm.
 
 mod predicted;
+mod reach;
 pub(in crate::plan) mod rank_agreement;
+mod template_vote;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,12 +27,15 @@ use super::rivals::pooled_alone;
 use super::samples::free_operation;
 use super::values::{Layer, Reading, Statistics, Values};
 use super::{FEWEST_CHANNELS, activation};
+use crate::network::names::template;
 use crate::error::Result;
 use crate::network::{ChannelMap, NormId, Op, WeightId};
 use crate::plan::board::{Board, Finding, Hypothesis, Standing};
-use crate::plan::reason::Support;
-use crate::plan::rulebook::{Rule, Rulebook};
+use crate::plan::reason::{Objection, Support};
+use crate::plan::rulebook::Rule;
 use predicted::{Before, Prediction};
+use reach::Reach;
+use template_vote::Templates;
 
 /// How `--explain` calls what happens here.
 const STAGE: &str = "values alone";
@@ -50,6 +57,11 @@ const GATED: f64 = 0.7;
 /// Pairs of a norm and a weight that are compared at most for one width; beyond that, the width is left to names.
 const MOST_PAIRS: usize = 1 << 20;
 
+/// Standard deviations by which a second norm must follow a weight for the weight to be shared: one of the same names, as
+/// the norms of a head that runs on several levels, and any other. Over 6,701 right pairs of 84 calibrated networks the
+/// largest of a norm that no weight feeds is 4.3; of 1,090 norms that share a weight 95 % lie above 5.
+const SHARED: (f64, f64) = (3.5, 6.0);
+
 /// A weight that may feed an open norm, or only explain what another leaves.
 pub(super) struct Candidate {
     pub(super) weight: WeightId,
@@ -70,6 +82,10 @@ pub(super) struct OpenNorm {
     pub(super) rectified: Option<Vec<f64>>,
     /// It may be paired.
     pub(super) open: bool,
+    /// No weight feeds it, as far as is known.
+    pub(super) unclaimed: bool,
+    /// Where its weight may lie.
+    reach: Reach,
     /// Candidates that stand before or behind a gate, if they feed it.
     pub(super) gated: HashSet<usize>,
 }
@@ -90,6 +106,7 @@ pub(super) fn decide(values: &mut Values<'_>, board: &mut Board<'_>, forbidden: 
         widths.entry(board.network[norm].channels).or_default().push(norm);
     }
     let befores = predicted::befores(values)?;
+    let templates = Templates::of(board.network);
     for (channels, norms) in widths {
         if !norms.iter().any(|norm| matches!(board.standing(*norm), Standing::Kept(_))) {
             continue;
@@ -97,29 +114,30 @@ pub(super) fn decide(values: &mut Values<'_>, board: &mut Board<'_>, forbidden: 
         let norms = norms_of(values, board, &norms, &shared)?;
         let candidates = candidates_of(values, board, channels, &forbidden.tied)?;
         if norms.len().saturating_mul(candidates.len()) <= MOST_PAIRS {
-            let width = Width { channels, norms, candidates, book: board.book };
-            board.apply_all(STAGE, width.pairs(values, &befores, forbidden)?);
+            let width = Width { channels, norms, candidates, templates: &templates, board };
+            let (found, shared) = width.pairs(values, &befores, forbidden)?;
+            board.apply_all(STAGE, found);
+            board.apply_all(STAGE, shared);
         }
     }
     Ok(())
 }
 
+/// What is found about norms.
+type Findings = Vec<(NormId, Finding)>;
+
 /// Norms of one width and the weights that put out as many channels.
-struct Width {
+struct Width<'t> {
     channels: u64,
     norms: Vec<OpenNorm>,
     candidates: Vec<Candidate>,
-    book: Rulebook,
+    templates: &'t Templates<'t>,
+    board: &'t Board<'t>,
 }
 
-impl Width {
-    /// All pairs that are found.
-    fn pairs(
-        mut self,
-        values: &Values<'_>,
-        befores: &[Before],
-        forbidden: &Forbidden,
-    ) -> Result<Vec<(NormId, Finding)>> {
+impl Width<'_> {
+    /// All pairs that are found, and objections to those whose weight other norms share.
+    fn pairs(mut self, values: &Values<'_>, befores: &[Before], forbidden: &Forbidden) -> Result<(Findings, Findings)> {
         let mut found = Vec::new();
         let predictions = self.predictions(values, befores)?;
         for &(n, c, prediction) in &predictions {
@@ -127,33 +145,59 @@ impl Width {
         }
         for (n, c, prediction) in unrivalled(&predictions) {
             let Prediction { before, activation, explained, .. } = prediction;
-            found.extend(self.take(n, c, Support::Predicted { before, activation, explained }, forbidden));
+            found.extend(self.take(values, (n, c), Support::Predicted { before, activation, explained }, forbidden));
         }
-        if !self.book.has(Rule::RankAgreement) {
-            return Ok(found);
+        if self.board.book.has(Rule::RankAgreement) {
+            for (n, c, agreement) in rank_agreement::pairs(&self.norms, &self.candidates) {
+                found.extend(self.take(values, (n, c), Support::Agreed(agreement), forbidden));
+            }
         }
-        for (n, c, agreement) in rank_agreement::pairs(&self.norms, &self.candidates) {
-            found.extend(self.take(n, c, Support::Agreed(agreement), forbidden));
-        }
-        Ok(found)
+        let has_rule = self.board.book.has(Rule::SharedByValues);
+        let is_shared = |&&(n, c, _): &&(usize, usize, Finding)| has_rule && self.is_shared(values, n, c);
+        let shared = found.iter().filter(is_shared).map(|&(n, c, _)| {
+            (self.norms[n].norm, Finding::kept(Objection::MaybeShared(self.candidates[c].weight)))
+        });
+        let shared = shared.collect();
+        Ok((found.into_iter().map(|(n, _, finding)| (self.norms[n].norm, finding)).collect(), shared))
+    }
+
+    /// Whether a norm that no weight feeds follows the weight of a pair as well.
+    fn is_shared(&self, values: &Values<'_>, n: usize, c: usize) -> bool {
+        let kind = |norm: NormId| template(&values.inventory[norm].name);
+        let own = kind(self.norms[n].norm);
+        // Names that are numbers alone make kin of all norms.
+        let has_kin = own.contains(['.', '/']);
+        self.norms.iter().enumerate().filter(|(other, norm)| *other != n && norm.unclaimed).any(|(_, norm)| {
+            let least = if has_kin && kind(norm.norm) == own { SHARED.0 } else { SHARED.1 };
+            self.candidates[c].layer.agreement(&norm.statistics).deviation() >= least
+        })
     }
 
     /// Pairs the norm with the weight, if the norm sees the weight's output itself.
-    fn take(&mut self, n: usize, c: usize, support: Support, forbidden: &Forbidden) -> Option<(NormId, Finding)> {
+    fn take(
+        &mut self,
+        values: &Values<'_>,
+        (n, c): (usize, usize),
+        support: Support,
+        forbidden: &Forbidden,
+    ) -> Option<(usize, usize, Finding)> {
         let (norm, candidate) = (&mut self.norms[n], &mut self.candidates[c]);
         // Neither is free for another one, even if the pair is none.
         (norm.open, candidate.free) = (false, false);
         let is_direct = pooled_alone(candidate.layer.offset(&norm.statistics)).is_none();
         let Candidate { weight, op, map, .. } = *candidate;
-        let is_pair = is_direct && !forbidden.refused.contains(&(norm.norm, weight));
+        let is_reached = norm.reach.holds(&values.inventory[weight]);
+        let is_alike = !self.board.book.has(Rule::ValuesVote) || !self.templates.misfit(self.board, norm.norm, weight);
+        let is_pair = is_direct && is_reached && is_alike && !forbidden.refused.contains(&(norm.norm, weight));
+        norm.unclaimed &= !is_pair;
         let pair = Hypothesis { weight, op, map, support: vec![support], doubt: None };
-        is_pair.then_some((norm.norm, Finding::Stands(Standing::Paired(pair))))
+        is_pair.then_some((n, c, Finding::Stands(Standing::Paired(pair))))
     }
 
     /// What each free weight predicts for each open norm.
     fn predictions(&self, values: &Values<'_>, befores: &[Before]) -> Result<Vec<(usize, usize, Prediction)>> {
-        let Width { channels, norms, candidates, book } = self;
-        if *channels < FEWEST_PREDICTED || !book.has(Rule::Predicted) {
+        let Width { channels, norms, candidates, board, .. } = self;
+        if *channels < FEWEST_PREDICTED || !board.book.has(Rule::Predicted) {
             return Ok(Vec::new());
         }
         let open = norms.iter().enumerate().filter(|(_, norm)| norm.open).map(|(n, _)| n).collect::<Vec<_>>();
@@ -197,7 +241,8 @@ fn norms_of(
         // Norms with neither scale nor shift are those of networks whose weights are computed from the stored ones.
         let is_bare = values.inventory[norm].gamma.is_none() && values.inventory[norm].beta.is_none();
         let open = matches!(board.standing(norm), Standing::Kept(_)) && is_direct && !is_bare;
-        found.push(OpenNorm { norm, statistics, rectified, open, gated: HashSet::new() });
+        let (unclaimed, reach) = (board.pair(norm).is_none(), Reach::of(board, norm));
+        found.push(OpenNorm { norm, statistics, rectified, open, unclaimed, reach, gated: HashSet::new() });
     }
     Ok(found)
 }
