@@ -45,6 +45,8 @@ pub mod text;
 #[doc(hidden)]
 pub mod verify;
 #[doc(hidden)]
+pub mod warning;
+#[doc(hidden)]
 pub mod zoo;
 
 // One model or many, and how.
@@ -83,6 +85,8 @@ pub use report::lint::{Kind as LintKind, Lint};
 pub use report::{FailureReport, Layers, ModelReport, Outcome, Seconds, Totals, Verification};
 #[doc(inline)]
 pub use verify::VerifyReport;
+#[doc(inline)]
+pub use warning::Warning;
 
 // What can go wrong.
 #[doc(inline)]

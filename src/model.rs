@@ -18,6 +18,7 @@ use crate::output::{Destination, Files, Layout, Record, Replace};
 use crate::plan::{Plan, PlanSettings, Planned, follow, plan};
 use crate::report::ModelReport;
 use crate::store::Location;
+use crate::warning::Warning;
 
 /// A plan to follow.
 #[derive(Debug, Clone)]
@@ -61,8 +62,8 @@ impl From<PathBuf> for PlanSource {
 pub struct Settings<'a> {
     /// What bears on the plan.
     pub planning: PlanSettings,
-    /// What is known of the model's surroundings that the user should know too, in sentences.
-    pub notes: Vec<String>,
+    /// What is known of the model's surroundings that the user should know too.
+    pub warnings: Vec<Warning>,
     /// A plan to follow instead of the planner's.
     pub plan: Option<&'a PlanSource>,
     /// How folded norms are stored.
@@ -87,7 +88,7 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
             planning: PlanSettings::default(),
-            notes: Vec::new(),
+            warnings: Vec::new(),
             plan: None,
             style: Style::default(),
             dtype: None,
@@ -134,7 +135,7 @@ impl<'a> Model<'a> {
             Some(PlanSource::Plan(plan)) => follow(plan, &checkpoint, &settings.planning)?,
             source => plan(&checkpoint, &settings.planning, source.and_then(PlanSource::file))?,
         };
-        planned.notes.splice(0..0, settings.notes.iter().cloned());
+        planned.warnings.splice(0..0, settings.warnings.iter().cloned());
         check_strict(&checkpoint, &planned, settings.strict)?;
         let plan_time = checkpoint.opening() + began.elapsed();
         Ok(Model { checkpoint, planned, settings, began, plan_time })

@@ -150,7 +150,7 @@ impl Bench<'_> {
         }
         // A GPU that fails is left for the CPU, with a warning; a benchmark has nothing to fall back to.
         let Engine::Gpu(gpu) = engine else {
-            let reason = report.warnings.join("; ");
+            let reason = report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             return Err(Error::Gpu { reason: format!("the adapter failed during the benchmark: {reason}") });
         };
         let float = match &self.settings.model {

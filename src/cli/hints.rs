@@ -1,14 +1,15 @@
-//! Which option helps: the library's errors say what is wrong, the command line adds what to type.
+//! Which option helps: the library says what is wrong, the command line adds what to type.
 //!
-//! In: an error. Out: its words, and the option that does what it advises. No other file of the command line knows
-//! options by the errors that they mend.
+//! In: an error, a warning, a problem that verification found. Out: its words, and the option that does what it advises.
+//! No other file of the command line knows options by what they mend.
 
 use std::borrow::Cow;
 
-use bnfold_gpu::Error;
 use bnfold_gpu::output::OutputProblem;
 use bnfold_gpu::report::ModelReport;
 use bnfold_gpu::store::UrlProblem;
+use bnfold_gpu::verify::Problem;
+use bnfold_gpu::{Error, Warning};
 
 const KEEP: &str =
     "`bnfold-gpu plan --format json` writes a plan: change this norm's action to \"keep\" and pass it with --plan";
@@ -26,6 +27,25 @@ pub(crate) fn described(error: &Error) -> String {
 /// The same for whatever ends a run.
 pub(crate) fn described_any(error: &anyhow::Error) -> String {
     error.downcast_ref::<Error>().map_or_else(|| error.to_string(), described)
+}
+
+/// A warning in words, with what to type.
+pub(crate) fn warned(warning: &Warning) -> String {
+    match (warning, advice(warning)) {
+        // A reason stands at the end, with advice of its own.
+        (Warning::NormsKept { .. }, _) => format!("{warning} (`bnfold-gpu plan` lists all)"),
+        (_, Some(advice)) => format!("{warning}; {advice}"),
+        (_, None) => warning.to_string(),
+    }
+}
+
+/// What verification found in words, with what to type.
+pub(crate) fn found(problem: &Problem) -> String {
+    match problem.fits_with_eps {
+        Some(0.0) => format!("{problem}: pass --eps 0"),
+        Some(eps) => format!("{problem}: pass --eps {eps:e}"),
+        None => problem.to_string(),
+    }
 }
 
 /// The options that list what a report only counts; empty if it counts nothing.
@@ -62,6 +82,21 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
     })
 }
 
+/// Which option helps against what a warning is about, if one does.
+fn advice(warning: &Warning) -> Option<&'static str> {
+    Some(match warning {
+        Warning::EpsAssumed { .. } => "name the architecture with --arch, or state eps with --eps or --eps-for",
+        Warning::EpsContradicted { .. } => "state eps with --eps if it is wrong",
+        Warning::EpsForNone { .. } => "--eps-for takes names as `bnfold-gpu plan -v` lists them",
+        Warning::ArchitectureUnused { .. } => "pass another --arch",
+        Warning::ArchitectureDisputed { config_eps: Some(_), .. } => "with --eps neither is asked",
+        Warning::ArchitectureDisputed { config_eps: None, .. } => "without --arch config.json is followed",
+        Warning::ModelClass { .. } => "use --style drop-in for it",
+        Warning::NonFinite { .. } => "--allow-non-finite accepts them",
+        _ => return None,
+    })
+}
+
 fn output_hint(problem: &OutputProblem) -> Option<&'static str> {
     match problem {
         OutputProblem::OtherResult { .. } => Some(REPLACE),
@@ -82,6 +117,17 @@ mod tests {
         assert_eq!(described(&exists), "m: exists already; pass --force to replace it, or another --output");
         assert_eq!(described_any(&exists.into()), "m: exists already; pass --force to replace it, or another --output");
         assert_eq!(described(&Error::Interrupted), Error::Interrupted.to_string());
+    }
+
+    #[test]
+    fn an_option_follows_the_words_of_a_warning_or_problem() {
+        let both =
+            |config_eps| Warning::ArchitectureDisputed { stated: "a/b".into(), configured: "a/c".into(), config_eps };
+        let words = "architecture a/b is stated, but config.json says a/c; the former is followed";
+        assert_eq!(warned(&both(None)), format!("{words}; without --arch config.json is followed"));
+        let eps = ", but for the eps that config.json states, 1e-3; with --eps neither is asked";
+        assert_eq!(warned(&both(Some(1e-3))), format!("{words}{eps}"));
+        assert_eq!(warned(&Warning::NoNorms), Warning::NoNorms.to_string());
     }
 
     /// A type that is wide enough is no type to advise.

@@ -28,8 +28,8 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
         match one(input, arguments) {
             Ok(planned) => {
                 if !quiet {
-                    for warning in planned.warnings() {
-                        console::warning(&format!("{input}: {warning}"));
+                    for warning in &planned.warnings {
+                        console::warning(&format!("{input}: {}", hints::warned(warning)));
                     }
                 }
                 plans.push(planned.plan);

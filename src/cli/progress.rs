@@ -117,10 +117,11 @@ impl<'a> Progress<'a> {
         self.bars.suspend(|| {
             match &outcome {
                 Outcome::Failed(failure) => console::error(&failure.error),
-                Outcome::Folded(report) if !self.arguments.verbosity.quiet => report
-                    .warnings
-                    .iter()
-                    .for_each(|warning| console::warning(&format!("{}: {warning}", report.input.display()))),
+                Outcome::Folded(report) if !self.arguments.verbosity.quiet => {
+                    let input = report.input.display();
+                    let warn = |warning| console::warning(&format!("{input}: {}", hints::warned(warning)));
+                    report.warnings.iter().for_each(warn);
+                }
                 _ => {}
             }
             let written = match self.arguments.format {

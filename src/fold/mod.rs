@@ -35,6 +35,7 @@ use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
 use crate::network::Fold;
 use crate::parallel;
+use crate::warning::Warning;
 pub use engine::Engine;
 pub use layer::{FoldedLayer, LayerSink, Place, fold_layers};
 pub use ranges::Range;
@@ -210,7 +211,7 @@ pub struct FoldStats {
     /// Time spent in the sink.
     pub write: Duration,
     /// What the user should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl FoldStats {

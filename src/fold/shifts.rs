@@ -6,6 +6,7 @@
 use super::{Engine, FoldOptions, FoldedLayer, oracle};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
+use crate::warning::Warning;
 
 /// Shifts as an engine computed them.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +70,7 @@ pub struct ShiftStats {
 
 /// Computes the shifts of all `layers`: f64 ones on the CPU, all others in one go on the engine. Returns how many of a GPU's
 /// had other bits than the CPU's, which were taken, and adds to `warnings` what the user should know.
-pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine, warnings: &mut Vec<String>) -> u64 {
+pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine, warnings: &mut Vec<Warning>) -> u64 {
     let (mut moved, mut beta) = (Vec::new(), Vec::new());
     for norm in layers.iter().map(|layer| &layer.norm).filter(|norm| norm.shift_float != Float::F64) {
         moved.extend(to_f32(&norm.affine.moved(norm.bias.as_deref())));

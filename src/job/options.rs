@@ -101,7 +101,7 @@ impl Options {
                 is_one_of_several: self.one_of_several,
                 threads: self.threads_or_all(),
             },
-            notes: beside.ignored.into_iter().collect(),
+            warnings: beside.ignored.into_iter().collect(),
             plan: self.plan.as_ref(),
             style: self.style,
             dtype: self.dtype,

@@ -176,7 +176,7 @@ impl Serialize for Layer {
                 groups: fold.groups,
                 dtype: &fold.dtype,
                 eps: fold.eps,
-                eps_source: fold.eps_source.to_string(),
+                eps_source: fold.eps_source.written(),
                 eps_code: fold.eps_source.code(),
                 evidence: fold.evidence.iter().map(|found| found.text.as_str()).collect(),
                 evidence_codes: fold.evidence.iter().map(|found| found.code.as_ref()).collect(),

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 pub use crate::network::EpsSource;
 pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
-pub use eps::{EpsSettings, sensitivity::EpsWarning};
+pub use eps::EpsSettings;
 pub use explain::{Explanation, Step, explain};
 pub use measure::{EvidenceLevel, SAMPLE_BYTES};
 pub use problem::LineProblem;
@@ -48,6 +48,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::network::{Fold, Inventory, NormId};
 use crate::parallel;
+use crate::warning::Warning;
 use board::Board;
 use eps::EpsLookup;
 use propose::Names;
@@ -61,17 +62,8 @@ pub struct Planned {
     pub plan: Plan,
     /// Its folds, checked against the checkpoint.
     pub folds: Vec<Fold>,
-    /// What is at stake where an eps is only assumed.
-    pub assumed: Vec<EpsWarning>,
-    /// What else the user should know, sentence by sentence.
-    pub notes: Vec<String>,
-}
-
-impl Planned {
-    /// Everything that the user should be warned of, sentence by sentence.
-    pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.notes.iter().cloned().chain(self.assumed.iter().map(ToString::to_string))
-    }
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
 }
 
 /// What bears on a plan besides the checkpoint itself.
@@ -103,7 +95,7 @@ impl Default for PlanSettings {
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
     let network = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &network);
-    let mut notes = eps.warnings.clone();
+    let mut warnings = eps.warnings.clone();
     let (plan, folds) = match file {
         Some(path) => {
             let mut file = file::PlanFile::read(path, checkpoint.path(), settings.is_one_of_several, &network, &eps)?;
@@ -114,14 +106,15 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
         }
         None => {
             let (board, misfits) = judge(checkpoint, &network, &eps, settings, None)?;
-            notes.extend(misfits.iter().map(|misfit| misfit.sentence(&network)));
+            let warning = |misfit: &Arc<RuleMisfit>| Warning::CatalogueMisfit { what: misfit.sentence(&network) };
+            warnings.extend(misfits.iter().map(warning));
             let mut plan = written::plan(&board, checkpoint.path(), &eps);
             let folds = resolve::resolve_or_keep(&mut plan, &network, checkpoint);
             (plan, folds)
         }
     };
-    let assumed = eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?;
-    Ok(Planned { plan, folds, assumed, notes })
+    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
+    Ok(Planned { plan, folds, warnings })
 }
 
 /// Follows `plan`, made by the planner or by hand: its lines are held against the checkpoint as those of a plan file are.
@@ -132,8 +125,9 @@ pub fn follow(plan: &Plan, checkpoint: &Checkpoint, settings: &PlanSettings) -> 
     file::state_eps(&mut plan, &network, &eps);
     let folds = resolve(&plan, &network, checkpoint).map_err(|misfit| misfit.of(&plan, checkpoint))?;
     keep_the_unmentioned(&mut plan, &network);
-    let assumed = eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?;
-    Ok(Planned { plan, folds, assumed, notes: eps.warnings })
+    let mut warnings = eps.warnings.clone();
+    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
+    Ok(Planned { plan, folds, warnings })
 }
 
 /// The layers of a plan that names and shapes alone give, with `eps` as far as it is known.

@@ -126,11 +126,13 @@ fn an_assumed_eps_is_a_warning_with_what_is_at_stake_and_a_stated_one_is_none() 
     let (_folder, input, plan) = ready();
     // Channel 0 of head.bn: sqrt((1e-3 + 1e-3) / (1e-3 + 1e-5)).
     let words = "eps 1e-5 is assumed for 2 norms (a checkpoint does not store it); with 1e-3 a channel's scale would change \
-                 by up to x1.407 (norm `head.bn`); name the architecture with --arch, or state eps \
-                 with --eps or --eps-for";
+                 by up to x1.407 (norm `head.bn`)";
+    let advice = "; name the architecture with --arch, or state eps with --eps or --eps-for\n";
     let run = fold(&input, &[&"--plan", &plan, &"--format", &"json"]).expect(0);
-    assert_eq!(run.json()["warnings"], json!([words]));
-    assert!(run.stderr.starts_with("warning: ") && run.stderr.contains(words), "{}", run.stderr);
+    let json = run.json();
+    assert_eq!((&json["warnings"], &json["warning_codes"]), (&json!([words]), &json!(["eps-assumed"])));
+    assert!(run.stderr.starts_with("warning: "), "{}", run.stderr);
+    assert!(run.stderr.ends_with(&[words, advice].concat()), "{}", run.stderr);
     let run = fold(&input, &[&"--plan", &plan, &"--eps", &"1e-5", &"--force"]).expect(0);
     assert_eq!(run.stderr, "");
 }
@@ -198,6 +200,6 @@ fn a_glob_that_matches_no_norm_is_said() {
     };
     assert_eq!(plan(&[&"--eps-for", &"b*=1e-3"]), "");
     let warnings = plan(&[&"--eps-for", &"bn_1=1e-3", &"--eps-for", &"b*=1e-3"]);
-    assert!(warnings.contains("--eps-for bn_1: matches none of 1 norm, for example bn"), "{warnings}");
+    assert!(warnings.contains("eps for bn_1: matches none of 1 norm, for example bn; --eps-for takes"), "{warnings}");
     assert_eq!(warnings.matches("--eps-for").count(), 1, "{warnings}");
 }

@@ -103,8 +103,9 @@ fn a_config_beside_the_checkpoint_counts_and_one_that_may_be_anothers_is_warned_
     std::fs::copy(&input, folder.path("other.safetensors")).unwrap();
     let planned = Job::new(&input).planned(None).unwrap();
     assert_eq!(eps(&planned.plan).0, 1e-5);
-    let warnings = planned.warnings().collect::<Vec<_>>();
-    assert!(warnings[0].contains("config.json: may be that of other.safetensors"), "{warnings:?}");
+    assert_eq!(planned.warnings[0].code(), "config-ignored");
+    let words = planned.warnings[0].to_string();
+    assert!(words.contains("config.json: may be that of other.safetensors"), "{words}");
     // What is known to be the result is no other checkpoint.
     let planned = Job::new(&input).planned(Some(&folder.path("other.safetensors").into())).unwrap();
     assert_eq!(eps(&planned.plan).0, 0.01);
