@@ -75,6 +75,24 @@ pub enum Warning {
         /// One of them.
         example: Option<String>,
     },
+    /// A plan that states an eps goes before one that is stated beside it.
+    #[error(
+        "an eps stated beside the plan does not reach {norms} of {}, whose lines state another (norm `{}`: {planned:e}, \
+         not {stated:e})",
+        counted(*all, "folded norm"), shown(norm)
+    )]
+    EpsOverruled {
+        /// How many norms are not reached.
+        norms: usize,
+        /// How many the plan folds.
+        all: usize,
+        /// The first that is not reached.
+        norm: String,
+        /// Its eps in the plan, which is taken.
+        planned: f64,
+        /// The eps that was stated for it beside the plan.
+        stated: f64,
+    },
     /// The catalogue cannot say which architecture is meant.
     #[error("architecture {}: {}; it is not used", shown(name), shown(problem))]
     ArchitectureUnused {
@@ -159,6 +177,7 @@ impl Warning {
             Warning::EpsAssumed { .. } => "eps-assumed",
             Warning::EpsContradicted { .. } => "eps-contradicted",
             Warning::EpsForNone { .. } => "eps-for-none",
+            Warning::EpsOverruled { .. } => "eps-overruled",
             Warning::ArchitectureUnused { .. } => "architecture-unused",
             Warning::ArchitectureUnheardOf { .. } => "architecture-unheard-of",
             Warning::ArchitectureDisputed { .. } => "architecture-disputed",

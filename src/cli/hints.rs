@@ -88,6 +88,7 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::EpsAssumed { .. } => "name the architecture with --arch, or state eps with --eps or --eps-for",
         Warning::EpsContradicted { .. } => "state eps with --eps if it is wrong",
         Warning::EpsForNone { .. } => "--eps-for takes names as `bnfold-gpu plan -v` lists them",
+        Warning::EpsOverruled { .. } => "without \"eps\" in these lines --eps and --eps-for are followed",
         Warning::ArchitectureUnused { .. } => "pass another --arch",
         Warning::ArchitectureDisputed { config_eps: Some(_), .. } => "with --eps neither is asked",
         Warning::ArchitectureDisputed { config_eps: None, .. } => "without --arch config.json is followed",

@@ -101,6 +101,7 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
             let mut file = file::PlanFile::read(path, checkpoint.path(), settings.is_one_of_several, &network, &eps)?;
             let folds = resolve(&file.plan, &network, checkpoint).map_err(|misfit| file.misfit(misfit))?;
             keep_the_unmentioned(&mut file.plan, &network);
+            warnings.extend(eps::overruled::overruled(&file.plan, &network, &eps));
             file.plan.architecture = file.plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
             (file.plan, folds)
         }
@@ -126,6 +127,7 @@ pub fn follow(plan: &Plan, checkpoint: &Checkpoint, settings: &PlanSettings) -> 
     let folds = resolve(&plan, &network, checkpoint).map_err(|misfit| misfit.of(&plan, checkpoint))?;
     keep_the_unmentioned(&mut plan, &network);
     let mut warnings = eps.warnings.clone();
+    warnings.extend(eps::overruled::overruled(&plan, &network, &eps));
     warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
     Ok(Planned { plan, folds, warnings })
 }

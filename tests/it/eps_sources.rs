@@ -159,6 +159,42 @@ fn a_model_class_beside_a_stripped_file_is_a_warning_that_names_drop_in() {
     }
 }
 
+/// What the plan's lines state goes first, and then a stated eps must not be without effect and without a word.
+#[test]
+fn an_eps_that_a_plan_overrules_is_a_warning_that_counts_its_norms() {
+    let (folder, input, sparse) = ready();
+    let stated = folder.text("stated.json", plan(&[("bn", "conv.weight"), ("head.bn", "head.fc.weight")]));
+    let printed = bnfold(&[&"plan", &"--quiet", &"--format", &"json", &"--input", &input]).expect(0).stdout;
+    let printed = folder.text("printed.json", printed);
+    let warning = |plan: &std::path::Path, options: &[&str]| {
+        let mut program = command(&[&"plan", &"--input", &input, &"--plan", &plan]);
+        Run::of(program.args(options)).expect(0).stderr
+    };
+    let words = |count: usize, norm: &str| {
+        format!(
+            ": an eps stated beside the plan does not reach {count} of 2 folded norms, whose lines state another (norm \
+             `{norm}`: 1e-5, not 1e-3); without \"eps\" in these lines --eps and --eps-for are followed\n"
+        )
+    };
+    let all = warning(&stated, &["--eps", "1e-3"]);
+    assert!(all.starts_with("warning: ") && all.ends_with(&words(2, "bn")) && all.lines().count() == 1, "{all}");
+    let one = warning(&stated, &["--eps-for", "head.*=1e-3"]);
+    assert!(one.ends_with(&words(1, "head.bn")) && one.lines().count() == 1, "{one}");
+    assert_eq!(warning(&stated, &["--eps", "1e-5"]), "", "nothing is lost");
+    assert_eq!(warning(&sparse, &["--eps", "1e-3"]), "", "lines without eps");
+    assert_eq!(warning(&printed, &["--eps", "1e-3"]), "", "lines whose eps the planner assumed");
+
+    // In memory as from a file.
+    let plan = bnfold_gpu::Plan::load(&printed).unwrap();
+    let follow = |plan| bnfold_gpu::Job::new(&input).follow(plan).eps(1e-3).planned(None).unwrap().warnings;
+    assert_eq!(follow(plan.clone()), []);
+    let mut edited = plan;
+    let bnfold_gpu::Action::Fold(line) = &mut edited.layers[0].action else { panic!("test is broken") };
+    (line.eps, line.eps_source) = (0.5, bnfold_gpu::EpsSource::Plan(None));
+    let overruled = follow(edited);
+    assert_eq!(overruled.iter().map(bnfold_gpu::Warning::code).collect::<Vec<_>>(), ["eps-overruled"]);
+}
+
 /// A slip in a name leaves what the module names say in force, and is said with the name that is meant.
 #[test]
 fn a_misspelt_architecture_changes_no_eps() {

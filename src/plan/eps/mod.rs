@@ -4,6 +4,7 @@
 //! dialect. Out: an eps and its source. A checkpoint does not store eps, and a wrong one moves a channel's scale by up to
 //! ten times, so an eps that nobody stated is reported as assumed.
 
+pub(super) mod overruled;
 pub(super) mod sensitivity;
 
 use globset::{Glob, GlobMatcher};
