@@ -21,6 +21,8 @@ mod document;
 mod eps;
 mod explain;
 mod file;
+mod filled;
+mod json;
 mod measure;
 mod object;
 mod problem;
@@ -40,17 +42,20 @@ pub use crate::network::EpsSource;
 pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
 pub use eps::EpsSettings;
 pub use explain::{Explanation, Step, explain};
+pub(crate) use file::load;
 pub use measure::{EvidenceLevel, SAMPLE_BYTES};
 pub use problem::LineProblem;
 pub use resolve::{Misfit, resolve};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Fold, Inventory, NormId};
 use crate::parallel;
 use crate::warning::Warning;
 use board::Board;
 use eps::EpsLookup;
+use file::Meant;
+use filled::ByName;
 use propose::Names;
 use reason::RuleMisfit;
 use rulebook::Rulebook;
@@ -95,25 +100,17 @@ impl Default for PlanSettings {
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
     let network = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &network);
+    if let Some(path) = file {
+        let meant = Meant::For { input: checkpoint.path(), is_one_of_several: settings.is_one_of_several };
+        let (plan, places) = file::read(path, &meant, Some(&ByName::new(&network, &eps)))?;
+        return take_back(plan, &network, &eps, checkpoint, |misfit, plan| places.misfit(&misfit, plan));
+    }
+    let (board, misfits) = judge(checkpoint, &network, &eps, settings, None)?;
+    let mut plan = written::plan(&board, checkpoint.path(), &eps);
+    let folds = resolve::resolve_or_keep(&mut plan, &network, checkpoint);
     let mut warnings = eps.warnings.clone();
-    let (plan, folds) = match file {
-        Some(path) => {
-            let mut file = file::PlanFile::read(path, checkpoint.path(), settings.is_one_of_several, &network, &eps)?;
-            let folds = resolve(&file.plan, &network, checkpoint).map_err(|misfit| file.misfit(misfit))?;
-            keep_the_unmentioned(&mut file.plan, &network);
-            warnings.extend(eps::overruled::overruled(&file.plan, &network, &eps));
-            file.plan.architecture = file.plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
-            (file.plan, folds)
-        }
-        None => {
-            let (board, misfits) = judge(checkpoint, &network, &eps, settings, None)?;
-            let warning = |misfit: &Arc<RuleMisfit>| Warning::CatalogueMisfit { what: misfit.sentence(&network) };
-            warnings.extend(misfits.iter().map(warning));
-            let mut plan = written::plan(&board, checkpoint.path(), &eps);
-            let folds = resolve::resolve_or_keep(&mut plan, &network, checkpoint);
-            (plan, folds)
-        }
-    };
+    let warning = |misfit: &Arc<RuleMisfit>| Warning::CatalogueMisfit { what: misfit.sentence(&network) };
+    warnings.extend(misfits.iter().map(warning));
     warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
     Ok(Planned { plan, folds, warnings })
 }
@@ -122,13 +119,26 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
 pub fn follow(plan: &Plan, checkpoint: &Checkpoint, settings: &PlanSettings) -> Result<Planned> {
     let network = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &network);
-    let mut plan = plan.clone();
-    file::state_eps(&mut plan, &network, &eps);
-    let folds = resolve(&plan, &network, checkpoint).map_err(|misfit| misfit.of(&plan, checkpoint))?;
-    keep_the_unmentioned(&mut plan, &network);
+    take_back(plan.clone(), &network, &eps, checkpoint, |misfit, plan| misfit.of(plan, checkpoint))
+}
+
+/// What a plan that was not made here comes to; `refuse` makes the error for a line that does not fit.
+fn take_back(
+    mut plan: Plan,
+    network: &Inventory,
+    eps: &EpsLookup,
+    checkpoint: &Checkpoint,
+    refuse: impl FnOnce(Misfit, &Plan) -> Error,
+) -> Result<Planned> {
+    eps::settled::settle(&mut plan, network, eps);
+    let folds = resolve(&plan, network, checkpoint).map_err(|misfit| refuse(misfit, &plan))?;
+    keep_the_unmentioned(&mut plan, network);
+    plan.input = checkpoint.path().to_string_lossy().into_owned();
+    plan.dialect = plan.dialect.or_else(|| network.dialect().map(str::to_owned));
+    plan.architecture = plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
     let mut warnings = eps.warnings.clone();
-    warnings.extend(eps::overruled::overruled(&plan, &network, &eps));
-    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
+    warnings.extend(eps::overruled::overruled(&plan, network, eps));
+    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, eps)?);
     Ok(Planned { plan, folds, warnings })
 }
 

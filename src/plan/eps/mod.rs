@@ -6,6 +6,7 @@
 
 pub(super) mod overruled;
 pub(super) mod sensitivity;
+pub(super) mod settled;
 
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
