@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::catalogue::{Catalogue, Known};
+use super::catalogue::{Catalogue, Known, nearest};
 use super::eps::is_eps;
 use crate::network::EpsSource;
 use crate::text::shown;
@@ -39,7 +39,7 @@ pub(super) fn find(arch: Option<&str>, config: Option<&Value>) -> (Option<Known>
     };
     let mut warnings = Vec::new();
     if known.unheard_of {
-        let nearest = Catalogue::built_in().nearest(&known.name);
+        let nearest = nearest(&known.name);
         warnings.push(Warning::ArchitectureUnheardOf { name: known.name.clone(), nearest });
     }
     if let Some(other) = configured.filter(|other| other.name != known.name) {
