@@ -94,6 +94,8 @@ pub use checkpoint::{HeaderProblem, IndexProblem};
 #[doc(inline)]
 pub use error::{Error, Result};
 #[doc(inline)]
+pub use fold::FoldProblem;
+#[doc(inline)]
 pub use output::OutputProblem;
 #[doc(inline)]
 pub use store::UrlProblem;

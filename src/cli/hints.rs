@@ -9,7 +9,7 @@ use bnfold_gpu::output::OutputProblem;
 use bnfold_gpu::report::ModelReport;
 use bnfold_gpu::store::UrlProblem;
 use bnfold_gpu::verify::Problem;
-use bnfold_gpu::{Error, Warning};
+use bnfold_gpu::{Error, FoldProblem, Warning};
 
 const KEEP: &str =
     "`bnfold-gpu plan --format json` writes a plan: change this norm's action to \"keep\" and pass it with --plan";
@@ -60,16 +60,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NoFolder { .. } => "or pass another --output".into(),
         Error::NoRoom { .. } => "name another folder with --output".into(),
         Error::Url { problem: UrlProblem::NotWritable, .. } => ELSEWHERE.into(),
-        Error::NormValue { value, .. } if value.is_finite() => KEEP.into(),
-        Error::NormValue { .. } => {
-            format!("--allow-non-finite is about weights and biases, not about norms; {KEEP}").into()
-        }
-        Error::NormScale { .. } => format!("--eps states it, or --eps-for for this norm; {KEEP}").into(),
-        Error::NonFinite { stored, value, dtype, .. } => {
-            let widens = stored.is_finite() && *dtype != "F32" && value.abs() <= f64::from(f32::MAX);
-            let widen = if widens { "--dtype f32 widens, " } else { "" };
-            format!("{widen}--allow-non-finite accepts; {KEEP}").into()
-        }
+        Error::Fold { problem, .. } => return fold_hint(problem),
         Error::Overflow { .. } => "--dtype chooses the type, --allow-non-finite accepts infinities".into(),
         Error::OutputExists { .. } => REPLACE.into(),
         Error::Output { problem, .. } => return output_hint(problem).map(Cow::Borrowed),
@@ -94,6 +85,22 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::ArchitectureDisputed { config_eps: None, .. } => "without --arch config.json is followed",
         Warning::ModelClass { .. } => "use --style drop-in for it",
         Warning::NonFinite { .. } => "--allow-non-finite accepts them",
+        _ => return None,
+    })
+}
+
+fn fold_hint(problem: &FoldProblem) -> Option<Cow<'static, str>> {
+    Some(match problem {
+        FoldProblem::Value { value, .. } if value.is_finite() => KEEP.into(),
+        FoldProblem::Value { .. } => {
+            format!("--allow-non-finite is about weights and biases, not about norms; {KEEP}").into()
+        }
+        FoldProblem::Scale { .. } => format!("--eps states it, or --eps-for for this norm; {KEEP}").into(),
+        FoldProblem::NonFinite { stored, value, dtype, .. } => {
+            let widens = stored.is_finite() && *dtype != "F32" && value.abs() <= f64::from(f32::MAX);
+            let widen = if widens { "--dtype f32 widens, " } else { "" };
+            format!("{widen}--allow-non-finite accepts; {KEEP}").into()
+        }
         _ => return None,
     })
 }
@@ -135,8 +142,9 @@ mod tests {
     #[test]
     fn a_wider_type_is_advised_only_where_it_helps() {
         let found = |stored, value, dtype| {
-            let (path, norm, tensor) = ("m".into(), "bn".to_owned(), "w".to_owned());
-            described(&Error::NonFinite { path, norm, tensor, channel: 0, element: 0, stored, value, dtype })
+            let problem =
+                FoldProblem::NonFinite { tensor: "w".to_owned(), channel: 0, element: 0, stored, value, dtype };
+            described(&Error::Fold { path: "m".into(), norm: "bn".to_owned(), problem })
         };
         assert!(found(1.0, 1e5, "F16").contains("--dtype f32"));
         for none in [found(1.0, 1e300, "F16"), found(1.0, 1e39, "F32"), found(f64::NAN, 1.0, "F16")] {
