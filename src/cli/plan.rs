@@ -2,7 +2,7 @@
 
 use bnfold_gpu::Job;
 use bnfold_gpu::plan::Planned;
-use bnfold_gpu::report::human::PlanTable;
+use bnfold_gpu::report::plan_table::PlanTable;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{Found, Source};
 

@@ -4,9 +4,10 @@
 
 pub mod channels;
 pub mod html;
-pub mod human;
+mod human;
 pub mod layer;
 pub mod lint;
+pub mod plan_table;
 mod run;
 
 use std::path::{Path, PathBuf};
