@@ -84,7 +84,7 @@ pub use report::lint::{Kind as LintKind, Lint};
 #[doc(inline)]
 pub use report::{FailureReport, Layers, ModelReport, Outcome, Seconds, Totals, Verification};
 #[doc(inline)]
-pub use verify::VerifyReport;
+pub use verify::{VerifyProblem, VerifyReport};
 #[doc(inline)]
 pub use warning::Warning;
 

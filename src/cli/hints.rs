@@ -8,8 +8,7 @@ use std::borrow::Cow;
 use bnfold_gpu::output::OutputProblem;
 use bnfold_gpu::report::ModelReport;
 use bnfold_gpu::store::UrlProblem;
-use bnfold_gpu::verify::Problem;
-use bnfold_gpu::{Error, FoldProblem, Warning};
+use bnfold_gpu::{Error, FoldProblem, VerifyProblem, Warning};
 
 const KEEP: &str =
     "`bnfold-gpu plan --format json` writes a plan: change this norm's action to \"keep\" and pass it with --plan";
@@ -40,7 +39,7 @@ pub(crate) fn warned(warning: &Warning) -> String {
 }
 
 /// What verification found in words, with what to type.
-pub(crate) fn found(problem: &Problem) -> String {
+pub(crate) fn found(problem: &VerifyProblem) -> String {
     match problem.fits_with_eps {
         Some(0.0) => format!("{problem}: pass --eps 0"),
         Some(eps) => format!("{problem}: pass --eps {eps:e}"),

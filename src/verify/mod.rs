@@ -47,20 +47,20 @@ pub struct VerifyReport {
     /// Tensors that are the same in both.
     pub same: usize,
     /// What is wrong.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<VerifyProblem>,
 }
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Problem {
+pub struct VerifyProblem {
     /// The norm or tensor, and what is wrong with it.
     pub text: String,
     /// An eps in common use with which a norm whose numbers differ would be right.
     pub fits_with_eps: Option<f64>,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for VerifyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         self.fits_with_eps.map_or(Ok(()), |eps| write!(f, "; it fits with eps {}", short(eps)))
@@ -68,7 +68,7 @@ impl fmt::Display for Problem {
 }
 
 /// In JSON a sentence.
-impl Serialize for Problem {
+impl Serialize for VerifyProblem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -113,7 +113,7 @@ pub fn verify(original: &Checkpoint, folded: &Checkpoint, planned: &Planned, max
 impl VerifyReport {
     /// Adds a problem that no eps explains.
     fn complain(&mut self, text: String) {
-        self.problems.push(Problem { text, fits_with_eps: None });
+        self.problems.push(VerifyProblem { text, fits_with_eps: None });
     }
 
     /// Takes in what a layer is.
@@ -134,7 +134,7 @@ impl VerifyReport {
         if let Some((text, fits_with_eps)) = problem {
             self.failed += 1;
             let text = format!("norm `{}`: {text}", pair.fold.norm.name);
-            self.problems.push(Problem { text, fits_with_eps });
+            self.problems.push(VerifyProblem { text, fits_with_eps });
         }
         let figures = pair.figures;
         self.elements += figures.elements;
