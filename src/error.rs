@@ -6,13 +6,11 @@
 //! reach a terminal.
 
 mod system;
-mod text;
 
 use std::path::PathBuf;
 
-use text::not_finite;
-
 use crate::checkpoint::{HeaderProblem, IndexProblem};
+use crate::fold::FoldProblem;
 use crate::output::OutputProblem;
 use crate::store::UrlProblem;
 use crate::text::{counted, shown};
@@ -137,68 +135,15 @@ pub enum Error {
         /// Who asked for it, and the next step; begins with `,` or `;` or is empty.
         context: String,
     },
-    /// Norm parameters that no batch norm can have.
-    #[error(
-        "{}: norm `{}`, channel {channel}: {what} is {value}; a trained batch norm cannot hold that, so the file is \
-         damaged or was read wrongly; to fold the other layers, keep this norm by a plan",
-        path.display(), shown(norm)
-    )]
-    NormValue {
+    /// A norm that cannot be folded, or that was not folded rightly.
+    #[error("{}: norm `{}`, {problem}", path.display(), shown(norm))]
+    Fold {
         /// The checkpoint.
         path: PathBuf,
         /// The norm.
         norm: String,
-        /// The first bad channel.
-        channel: usize,
-        /// Which value, for example `running variance`.
-        what: &'static str,
-        /// What was found.
-        value: f64,
-    },
-    /// A norm whose variance is too small for its eps: it would divide by zero, or nearly so.
-    #[error(
-        "{}: norm `{}`, channel {channel}: {what} is {value}: the running variance is {var} and eps is {eps}; state the \
-         eps that the network was trained with; or, to fold the other layers, keep this norm by a plan",
-        path.display(), shown(norm)
-    )]
-    NormScale {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The norm.
-        norm: String,
-        /// The first bad channel.
-        channel: usize,
-        /// Which value, for example `running variance + eps`.
-        what: &'static str,
-        /// What it comes to.
-        value: f64,
-        /// The running variance.
-        var: f64,
-        /// eps, wherever it comes from.
-        eps: f64,
-    },
-    /// A folded value is not finite in the dtype it is stored in.
-    #[error(
-        "{}: layer `{}`, tensor `{}`, channel {channel}: {}; keep this norm by a plan, or accept it",
-        path.display(), shown(norm), shown(tensor), not_finite(*stored, *element, *value, dtype)
-    )]
-    NonFinite {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The norm that is folded.
-        norm: String,
-        /// The weight or bias.
-        tensor: String,
-        /// Output channel.
-        channel: usize,
-        /// Flat index in the tensor.
-        element: u64,
-        /// What is stored there, before folding.
-        stored: f64,
-        /// The value before it is rounded to `dtype`.
-        value: f64,
-        /// Output dtype.
-        dtype: &'static str,
+        /// Which channel or tensor it is about, what was found and what to do.
+        problem: FoldProblem,
     },
     /// A value that the element type that was asked for cannot hold.
     #[error(
@@ -334,30 +279,6 @@ pub enum Error {
         norm: String,
         /// Why it stays.
         reason: String,
-    },
-    /// What was computed differs from the reference by more than the stated bound.
-    #[error(
-        "{}: verification failed: layer `{}`, tensor `{}`, element {element}: got {got}, expected {expected} \
-         ({ulp:.1} ulp, at most {bound} allowed); nothing was written: please report this with the model's name",
-        path.display(), shown(norm), shown(tensor)
-    )]
-    Verification {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The norm.
-        norm: String,
-        /// The tensor.
-        tensor: String,
-        /// Flat index.
-        element: u64,
-        /// The folded value.
-        got: f64,
-        /// The reference.
-        expected: f64,
-        /// Distance in units in the last place of the output dtype.
-        ulp: f64,
-        /// Allowed distance.
-        bound: f64,
     },
     /// No adapter answers to what was asked for.
     #[error("no graphics adapter for {wanted}: {reason}")]

@@ -45,6 +45,8 @@ pub mod text;
 #[doc(hidden)]
 pub mod verify;
 #[doc(hidden)]
+pub mod warning;
+#[doc(hidden)]
 pub mod zoo;
 
 // One model or many, and how.
@@ -82,13 +84,17 @@ pub use report::lint::{Kind as LintKind, Lint};
 #[doc(inline)]
 pub use report::{FailureReport, Layers, ModelReport, Outcome, Seconds, Totals, Verification};
 #[doc(inline)]
-pub use verify::VerifyReport;
+pub use verify::{VerifyProblem, VerifyReport};
+#[doc(inline)]
+pub use warning::Warning;
 
 // What can go wrong.
 #[doc(inline)]
 pub use checkpoint::{HeaderProblem, IndexProblem};
 #[doc(inline)]
 pub use error::{Error, Result};
+#[doc(inline)]
+pub use fold::FoldProblem;
 #[doc(inline)]
 pub use output::OutputProblem;
 #[doc(inline)]

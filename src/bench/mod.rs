@@ -8,6 +8,8 @@ mod report;
 mod run;
 mod statistics;
 pub mod synthetic;
+mod table;
+mod taken;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

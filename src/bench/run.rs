@@ -6,8 +6,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::report::{BenchAdapter, BenchModel, BenchReport, Measurement, Step};
-use super::{BenchDevice, BenchInput, BenchSettings, Samples, check_room, machine, synthetic};
+use super::report::{BenchAdapter, BenchModel, BenchReport, Step};
+use super::taken::Taken;
+use super::{BenchDevice, BenchInput, BenchSettings, check_room, machine, synthetic};
 use crate::error::{Error, Result};
 use crate::fold::{Engine, FoldOptions};
 use crate::model::{Settings, fold_model};
@@ -29,7 +30,7 @@ pub fn run(settings: &BenchSettings<'_>, device: BenchDevice) -> Result<BenchRep
         BenchDevice::Adapter(gpu) => (Some(Engine::Gpu(gpu)), None),
     };
     let adapter = engine.as_ref().and_then(adapter);
-    let mut bench = Bench { settings, input, output: folder.path().join("output"), taken: Vec::new(), size };
+    let mut bench = Bench { settings, input, output: folder.path().join("output"), taken: Taken::default(), size };
     let (rounds, report) = bench.rounds(&mut engine)?;
     Ok(BenchReport {
         version: 1,
@@ -39,7 +40,7 @@ pub fn run(settings: &BenchSettings<'_>, device: BenchDevice) -> Result<BenchRep
         adapter,
         adapter_skipped: skipped,
         rounds,
-        measurements: bench.measurements(),
+        measurements: bench.taken.measurements(),
     })
 }
 
@@ -88,17 +89,7 @@ struct Bench<'a> {
     input: PathBuf,
     output: PathBuf,
     size: u64,
-    /// One entry per step, in the order of the report.
-    taken: Vec<Taken>,
-}
-
-/// The times that one step took.
-struct Taken {
-    step: Step,
-    /// Bytes that go through it.
-    bytes: u64,
-    /// One time per round.
-    seconds: Vec<f64>,
+    taken: Taken,
 }
 
 impl Bench<'_> {
@@ -107,7 +98,7 @@ impl Bench<'_> {
         let begun = Instant::now();
         let mut report = self.round(engine)?;
         // The first one also pays for pages and pipelines.
-        self.taken.clear();
+        self.taken = Taken::default();
         let mut counted = 0;
         let mut longest = Duration::ZERO;
         while counted < self.settings.rounds.max(1)
@@ -125,7 +116,7 @@ impl Bench<'_> {
     fn round(&mut self, engine: &mut Option<Engine>) -> Result<ModelReport> {
         for (step, sync) in [(Step::Copy, false), (Step::CopySynced, true)] {
             let seconds = self.copy(sync)?;
-            self.take(step, self.size, seconds);
+            self.taken.add(step, self.size, seconds);
         }
         let cpu = &mut Engine::Cpu;
         let report = self.fold(Step::Cpu, cpu, true, false)?;
@@ -146,11 +137,11 @@ impl Bench<'_> {
         let report = self.fold(Step::Gpu, engine, true, false)?;
         self.fold(Step::GpuUnverified, engine, false, false)?;
         if let Some(kernel) = report.seconds.kernel {
-            self.take(Step::GpuKernels, self.size, kernel);
+            self.taken.add(Step::GpuKernels, self.size, kernel);
         }
         // A GPU that fails is left for the CPU, with a warning; a benchmark has nothing to fall back to.
         let Engine::Gpu(gpu) = engine else {
-            let reason = report.warnings.join("; ");
+            let reason = report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             return Err(Error::Gpu { reason: format!("the adapter failed during the benchmark: {reason}") });
         };
         let float = match &self.settings.model {
@@ -165,7 +156,7 @@ impl Bench<'_> {
             (Step::Readback, probe.readback),
         ];
         for (step, time) in steps {
-            self.take(step, crate::fold::gpu::BATCH_BYTES as u64, time.as_secs_f64());
+            self.taken.add(step, crate::fold::gpu::BATCH_BYTES as u64, time.as_secs_f64());
         }
         Ok(())
     }
@@ -194,7 +185,7 @@ impl Bench<'_> {
         let settings = Settings { sync, replace: Replace::Never, ..Settings::default() };
         let started = Instant::now();
         let report = fold_model(&self.input, &self.output, settings, engine, options)?;
-        self.take(step, self.size, started.elapsed().as_secs_f64());
+        self.taken.add(step, self.size, started.elapsed().as_secs_f64());
         Ok(report)
     }
 
@@ -208,27 +199,4 @@ impl Bench<'_> {
             _ => Ok(()),
         }
     }
-
-    fn take(&mut self, step: Step, bytes: u64, seconds: f64) {
-        match self.taken.iter_mut().find(|taken| taken.step == step) {
-            Some(taken) => taken.seconds.push(seconds),
-            None => self.taken.push(Taken { step, bytes, seconds: vec![seconds] }),
-        }
-    }
-
-    fn measurements(self) -> Vec<Measurement> {
-        let mut all = self.taken.into_iter().map(measurement).collect::<Vec<_>>();
-        for n in 0..all.len() {
-            let roof = all.iter().find(|other| Some(other.step) == all[n].roof);
-            all[n].ratio = roof.map(|roof| all[n].seconds.ratio(&roof.seconds));
-        }
-        all
-    }
-}
-
-/// What was measured of a step; what it is held against may not be known yet.
-fn measurement(Taken { step, bytes, seconds }: Taken) -> Measurement {
-    let seconds = Samples::new(seconds);
-    let bytes_per_second = if seconds.median > 0.0 { bytes as f64 / seconds.median } else { 0.0 };
-    Measurement { step, bytes, bytes_per_second, roof: step.roof(), ratio: None, seconds }
 }

@@ -4,109 +4,16 @@
 //! eight bytes of little-endian length, that many bytes of JSON, then the data. Rules as the format's README states
 //! them, including "duplicate keys are disallowed", which the `safetensors` crate does not enforce.
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+mod json;
+mod problem;
 
 use super::foreign::{BEGINNING, recognise};
 use super::{Dtype, Foreign, InputFile, Metadata};
-use crate::text::shown;
+use json::RawHeader;
+pub use problem::HeaderProblem;
 
 /// The longest header that readers accept (the `safetensors` crate's limit).
 pub const HEADER_LIMIT: u64 = 100_000_000;
-
-/// The rule that a header breaks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HeaderProblem {
-    /// Something else altogether.
-    #[error("{0}")]
-    Foreign(Foreign),
-    /// Not even room for the length.
-    #[error("it has {found} bytes, and the header's length alone takes 8")]
-    TooShort {
-        /// Length of the file.
-        found: u64,
-    },
-    /// The declared header is longer than any reader accepts.
-    #[error("it declares a header of {declared} bytes, and {HEADER_LIMIT} is the limit (is it really safetensors?)")]
-    TooLong {
-        /// What it declares.
-        declared: u64,
-    },
-    /// The declared header ends beyond the file.
-    #[error("it declares a header of {declared} bytes, but only {available} follow; the file is truncated")]
-    BeyondFile {
-        /// What it declares.
-        declared: u64,
-        /// What there is.
-        available: u64,
-    },
-    /// The header is not the JSON it should be.
-    #[error("its header is not the expected JSON: {reason}")]
-    Json {
-        /// The parser's words, with line and column.
-        reason: String,
-    },
-    /// Two entries of one name.
-    #[error("its header holds `{}` twice; which one is meant cannot be told", shown(name))]
-    Duplicate {
-        /// The name, decoded.
-        name: String,
-    },
-    /// Shape times element size cannot be computed.
-    #[error("tensor `{}`: shape {shape:?} has more elements than can be counted", shown(tensor))]
-    Overflow {
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        shape: Vec<u64>,
-    },
-    /// Shape and dtype ask for another number of bytes than the range holds.
-    #[error(
-        "tensor `{}`: {dtype} of shape {shape:?} takes {expected} bits, but its range holds {found}",
-        shown(tensor)
-    )]
-    Size {
-        /// The tensor.
-        tensor: String,
-        /// Its dtype.
-        dtype: String,
-        /// Its shape.
-        shape: Vec<u64>,
-        /// Bits that dtype and shape ask for.
-        expected: u64,
-        /// Bits of the range.
-        found: u128,
-    },
-    /// A range whose end lies before its beginning.
-    #[error("tensor `{}`: its range ends at {end}, before it begins at {begin}", shown(tensor))]
-    Reversed {
-        /// The tensor.
-        tensor: String,
-        /// First byte.
-        begin: u64,
-        /// One past the last.
-        end: u64,
-    },
-    /// Ranges that overlap or leave a hole.
-    #[error("tensor `{}`: its range begins at byte {found}, but the one before it ends at {expected}", shown(tensor))]
-    NotContiguous {
-        /// The tensor.
-        tensor: String,
-        /// Where it had to begin.
-        expected: u64,
-        /// Where it begins.
-        found: u64,
-    },
-    /// The data section is longer or shorter than the ranges say.
-    #[error("its tensors take {expected} bytes, but {found} follow the header; the file is {}", if found < expected { "truncated" } else { "longer than it says" })]
-    Length {
-        /// What the ranges need.
-        expected: u64,
-        /// What follows the header.
-        found: u64,
-    },
-}
 
 /// One tensor's line of the header.
 #[derive(Debug, PartialEq, Eq)]
@@ -247,87 +154,6 @@ fn check_size(entry: &Entry) -> Result<(), HeaderProblem> {
             expected,
             found,
         }),
-    }
-}
-
-/// The header as JSON, before any check but that for duplicate keys, which only a streaming visitor can see.
-struct RawHeader {
-    metadata: Option<Metadata>,
-    tensors: Vec<(String, RawEntry)>,
-    duplicate: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawEntry {
-    dtype: String,
-    shape: Vec<u64>,
-    data_offsets: (u64, u64),
-}
-
-const METADATA_KEY: &str = "__metadata__";
-
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = RawHeader;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object with one entry a tensor")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
-                let mut header = RawHeader { metadata: None, tensors: Vec::new(), duplicate: None };
-                let mut has_metadata = false;
-                while let Some(name) = map.next_key::<String>()? {
-                    if name != METADATA_KEY {
-                        let entry = map
-                            .next_value::<RawEntry>()
-                            .map_err(|error| A::Error::custom(format_args!("tensor `{}`: {error}", shown(&name))))?;
-                        header.tensors.push((name, entry));
-                    } else if has_metadata {
-                        map.next_value::<IgnoredAny>()?;
-                        header.duplicate = Some(name);
-                    } else {
-                        has_metadata = true;
-                        let UniqueStrings(metadata, twin) = map
-                            .next_value::<Option<UniqueStrings>>()
-                            .map_err(|error| A::Error::custom(format_args!("{METADATA_KEY}: {error}")))?
-                            .unwrap_or_default();
-                        header.metadata = metadata;
-                        header.duplicate = header.duplicate.or(twin.map(|key| format!("{METADATA_KEY}.{key}")));
-                    }
-                }
-                Ok(header)
-            }
-        }
-        deserializer.deserialize_map(HeaderVisitor)
-    }
-}
-
-/// A map of strings to strings, and the first key that came twice.
-#[derive(Default)]
-struct UniqueStrings(Option<Metadata>, Option<String>);
-
-impl<'de> Deserialize<'de> for UniqueStrings {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct StringsVisitor;
-        impl<'de> Visitor<'de> for StringsVisitor {
-            type Value = UniqueStrings;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object of strings")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueStrings, A::Error> {
-                let (mut strings, mut twin) = (Metadata::new(), None);
-                while let Some((key, value)) = map.next_entry::<String, String>()? {
-                    if let std::collections::btree_map::Entry::Vacant(free) = strings.entry(key.clone()) {
-                        free.insert(value);
-                    } else {
-                        twin.get_or_insert(key);
-                    }
-                }
-                Ok(UniqueStrings(Some(strings), twin))
-            }
-        }
-        deserializer.deserialize_map(StringsVisitor)
     }
 }
 

@@ -4,110 +4,22 @@
 //! which shard holds which tensor, and everything else as it was written, so that a folded model's index can say the
 //! same. Shard names are judged by their letters alone: in a Hugging Face cache the files are links out of the folder.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod object;
+mod problem;
 
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use std::collections::{BTreeSet, HashMap};
+
 use serde_json::value::RawValue;
 
 use super::foreign::{BEGINNING, recognise};
 use super::{Foreign, HEADER_LIMIT, InputFile};
 use crate::error::Error;
 use crate::store::Location;
-use crate::text::{counted, shown};
+use object::object;
+pub use problem::IndexProblem;
 
 /// The longest index that is read: as long as a header, since both name every tensor once.
 pub const INDEX_LIMIT: u64 = HEADER_LIMIT;
-
-/// The rule that an index, or a shard held against it, breaks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum IndexProblem {
-    /// Something else altogether.
-    #[error("{0}")]
-    Foreign(Foreign),
-    /// Longer than any index.
-    #[error("it has {found} bytes, and {INDEX_LIMIT} is the limit")]
-    TooLong {
-        /// Length of the file.
-        found: u64,
-    },
-    /// Not the JSON it should be.
-    #[error("it is not the expected JSON: {reason}")]
-    Json {
-        /// The parser's words, with line and column.
-        reason: String,
-    },
-    /// No `weight_map`, or an empty one.
-    #[error("it has no weight_map that names a tensor")]
-    NoWeightMap,
-    /// Two entries of one name.
-    #[error("it holds `{}` twice; which one is meant cannot be told", shown(name))]
-    Duplicate {
-        /// The name, decoded.
-        name: String,
-    },
-    /// A shard's name that leads elsewhere, or that some system reads as leading elsewhere.
-    #[error("tensor `{}` is said to be in `{}`, but a shard's name {rule}", shown(tensor), shown(shard))]
-    ShardName {
-        /// The first tensor that is said to be in it.
-        tensor: String,
-        /// The name.
-        shard: String,
-        /// What a name must be or must not hold.
-        rule: &'static str,
-    },
-    /// A shard that is not there.
-    #[error(
-        "its shard `{}` ({}) is not there, or is a link to nothing; fetch the missing file, shards belong beside the index",
-        shown(shard), counted(*tensors, "tensor")
-    )]
-    MissingShard {
-        /// The shard.
-        shard: String,
-        /// How many tensors should be in it.
-        tensors: usize,
-    },
-    /// A tensor that is not in the shard that the index names.
-    #[error(
-        "tensor `{}` should be in shard `{}`, which does not hold it; index and shards are not of one model",
-        shown(tensor),
-        shown(shard)
-    )]
-    NotInShard {
-        /// The tensor.
-        tensor: String,
-        /// Where it should be.
-        shard: String,
-    },
-    /// A shard holds a tensor that the index does not know.
-    #[error(
-        "shard `{}` holds tensor `{}`, which the weight_map does not name; index and shards are not of one model",
-        shown(shard),
-        shown(tensor)
-    )]
-    NotInMap {
-        /// The tensor.
-        tensor: String,
-        /// Where it is.
-        shard: String,
-    },
-    /// A shard holds a tensor that the index looks for in another.
-    #[error(
-        "shard `{}` holds tensor `{}`, which the weight_map looks for in `{}`; index and shards are not of one model",
-        shown(shard),
-        shown(tensor),
-        shown(mapped)
-    )]
-    Misplaced {
-        /// The tensor.
-        tensor: String,
-        /// Where it is.
-        shard: String,
-        /// Where it should be.
-        mapped: String,
-    },
-}
 
 /// An index as it was written.
 #[derive(Debug)]
@@ -203,46 +115,6 @@ fn broken_rule(shard: &str) -> Option<&'static str> {
     }
     let odd = shard.split('/').any(|component| matches!(component, "" | "." | ".."));
     odd.then_some("must not hold `..`, `.` or an empty folder name")
-}
-
-/// The entries of a JSON object in order, or what is wrong with it; no key may come twice. `part` is what the object is
-/// within the index, empty for all of it.
-fn object<T: DeserializeOwned>(text: &[u8], part: &str) -> Result<Vec<(String, T)>, IndexProblem> {
-    let Entries(entries) = serde_json::from_slice(text).map_err(|error| IndexProblem::Json {
-        reason: match part {
-            "" => error.to_string(),
-            // It was parsed apart.
-            part => format!("in its {part}, lines counted from there: {error}"),
-        },
-    })?;
-    let mut keys = HashSet::with_capacity(entries.len());
-    match entries.iter().find(|(key, _)| !keys.insert(key.as_str())) {
-        Some((twin, _)) => Err(IndexProblem::Duplicate { name: twin.clone() }),
-        None => Ok(entries),
-    }
-}
-
-/// The entries of an object, twins included: serde's own maps keep the last one without a word.
-struct Entries<T>(Vec<(String, T)>);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Entries<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<T>(std::marker::PhantomData<T>);
-        impl<'de, T: DeserializeOwned> Visitor<'de> for EntriesVisitor<T> {
-            type Value = Entries<T>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object, in `weight_map` one of tensor names and shard names")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(EntriesVisitor(std::marker::PhantomData))
-    }
 }
 
 #[cfg(test)]

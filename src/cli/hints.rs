@@ -1,14 +1,14 @@
-//! Which option helps: the library's errors say what is wrong, the command line adds what to type.
+//! Which option helps: the library says what is wrong, the command line adds what to type.
 //!
-//! In: an error. Out: its words, and the option that does what it advises. No other file of the command line knows
-//! options by the errors that they mend.
+//! In: an error, a warning, a problem that verification found. Out: its words, and the option that does what it advises.
+//! No other file of the command line knows options by what they mend.
 
 use std::borrow::Cow;
 
-use bnfold_gpu::Error;
 use bnfold_gpu::output::OutputProblem;
 use bnfold_gpu::report::ModelReport;
 use bnfold_gpu::store::UrlProblem;
+use bnfold_gpu::{Error, FoldProblem, VerifyProblem, Warning};
 
 const KEEP: &str =
     "`bnfold-gpu plan --format json` writes a plan: change this norm's action to \"keep\" and pass it with --plan";
@@ -28,6 +28,25 @@ pub(crate) fn described_any(error: &anyhow::Error) -> String {
     error.downcast_ref::<Error>().map_or_else(|| error.to_string(), described)
 }
 
+/// A warning in words, with what to type.
+pub(crate) fn warned(warning: &Warning) -> String {
+    match (warning, advice(warning)) {
+        // A reason stands at the end, with advice of its own.
+        (Warning::NormsKept { .. }, _) => format!("{warning} (`bnfold-gpu plan` lists all)"),
+        (_, Some(advice)) => format!("{warning}; {advice}"),
+        (_, None) => warning.to_string(),
+    }
+}
+
+/// What verification found in words, with what to type.
+pub(crate) fn found(problem: &VerifyProblem) -> String {
+    match problem.fits_with_eps {
+        Some(0.0) => format!("{problem}: pass --eps 0"),
+        Some(eps) => format!("{problem}: pass --eps {eps:e}"),
+        None => problem.to_string(),
+    }
+}
+
 /// The options that list what a report only counts; empty if it counts nothing.
 pub(crate) fn on_remarks(report: &ModelReport) -> &'static str {
     if report.lints.is_empty() { "" } else { "  (-v, --report or --format json lists the remarks)\n" }
@@ -40,16 +59,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NoFolder { .. } => "or pass another --output".into(),
         Error::NoRoom { .. } => "name another folder with --output".into(),
         Error::Url { problem: UrlProblem::NotWritable, .. } => ELSEWHERE.into(),
-        Error::NormValue { value, .. } if value.is_finite() => KEEP.into(),
-        Error::NormValue { .. } => {
-            format!("--allow-non-finite is about weights and biases, not about norms; {KEEP}").into()
-        }
-        Error::NormScale { .. } => format!("--eps states it, or --eps-for for this norm; {KEEP}").into(),
-        Error::NonFinite { stored, value, dtype, .. } => {
-            let widens = stored.is_finite() && *dtype != "F32" && value.abs() <= f64::from(f32::MAX);
-            let widen = if widens { "--dtype f32 widens, " } else { "" };
-            format!("{widen}--allow-non-finite accepts; {KEEP}").into()
-        }
+        Error::Fold { problem, .. } => return fold_hint(problem),
         Error::Overflow { .. } => "--dtype chooses the type, --allow-non-finite accepts infinities".into(),
         Error::OutputExists { .. } => REPLACE.into(),
         Error::Output { problem, .. } => return output_hint(problem).map(Cow::Borrowed),
@@ -58,6 +68,38 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NameTaken { .. } => KEEP.into(),
         Error::Strict { .. } => "--strict allows none to stay".into(),
         Error::NoAdapter { .. } => "`bnfold-gpu devices` lists what there is, --device cpu needs none".into(),
+        _ => return None,
+    })
+}
+
+/// Which option helps against what a warning is about, if one does.
+fn advice(warning: &Warning) -> Option<&'static str> {
+    Some(match warning {
+        Warning::EpsAssumed { .. } => "name the architecture with --arch, or state eps with --eps or --eps-for",
+        Warning::EpsContradicted { .. } => "state eps with --eps if it is wrong",
+        Warning::EpsForNone { .. } => "--eps-for takes names as `bnfold-gpu plan -v` lists them",
+        Warning::EpsOverruled { .. } => "without \"eps\" in these lines --eps and --eps-for are followed",
+        Warning::ArchitectureUnused { .. } => "pass another --arch",
+        Warning::ArchitectureDisputed { config_eps: Some(_), .. } => "with --eps neither is asked",
+        Warning::ArchitectureDisputed { config_eps: None, .. } => "without --arch config.json is followed",
+        Warning::ModelClass { .. } => "use --style drop-in for it",
+        Warning::NonFinite { .. } => "--allow-non-finite accepts them",
+        _ => return None,
+    })
+}
+
+fn fold_hint(problem: &FoldProblem) -> Option<Cow<'static, str>> {
+    Some(match problem {
+        FoldProblem::Value { value, .. } if value.is_finite() => KEEP.into(),
+        FoldProblem::Value { .. } => {
+            format!("--allow-non-finite is about weights and biases, not about norms; {KEEP}").into()
+        }
+        FoldProblem::Scale { .. } => format!("--eps states it, or --eps-for for this norm; {KEEP}").into(),
+        FoldProblem::NonFinite { stored, value, dtype, .. } => {
+            let widens = stored.is_finite() && *dtype != "F32" && value.abs() <= f64::from(f32::MAX);
+            let widen = if widens { "--dtype f32 widens, " } else { "" };
+            format!("{widen}--allow-non-finite accepts; {KEEP}").into()
+        }
         _ => return None,
     })
 }
@@ -84,12 +126,24 @@ mod tests {
         assert_eq!(described(&Error::Interrupted), Error::Interrupted.to_string());
     }
 
+    #[test]
+    fn an_option_follows_the_words_of_a_warning_or_problem() {
+        let both =
+            |config_eps| Warning::ArchitectureDisputed { stated: "a/b".into(), configured: "a/c".into(), config_eps };
+        let words = "architecture a/b is stated, but config.json says a/c; the former is followed";
+        assert_eq!(warned(&both(None)), format!("{words}; without --arch config.json is followed"));
+        let eps = ", but for the eps that config.json states, 1e-3; with --eps neither is asked";
+        assert_eq!(warned(&both(Some(1e-3))), format!("{words}{eps}"));
+        assert_eq!(warned(&Warning::NoNorms), Warning::NoNorms.to_string());
+    }
+
     /// A type that is wide enough is no type to advise.
     #[test]
     fn a_wider_type_is_advised_only_where_it_helps() {
         let found = |stored, value, dtype| {
-            let (path, norm, tensor) = ("m".into(), "bn".to_owned(), "w".to_owned());
-            described(&Error::NonFinite { path, norm, tensor, channel: 0, element: 0, stored, value, dtype })
+            let problem =
+                FoldProblem::NonFinite { tensor: "w".to_owned(), channel: 0, element: 0, stored, value, dtype };
+            described(&Error::Fold { path: "m".into(), norm: "bn".to_owned(), problem })
         };
         assert!(found(1.0, 1e5, "F16").contains("--dtype f32"));
         for none in [found(1.0, 1e300, "F16"), found(1.0, 1e39, "F32"), found(f64::NAN, 1.0, "F16")] {

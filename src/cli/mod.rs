@@ -14,6 +14,7 @@ mod interrupt;
 mod plan;
 mod progress;
 mod report;
+mod results;
 mod settings;
 mod values;
 mod verify;

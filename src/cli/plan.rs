@@ -2,7 +2,7 @@
 
 use bnfold_gpu::Job;
 use bnfold_gpu::plan::Planned;
-use bnfold_gpu::report::human::PlanTable;
+use bnfold_gpu::report::plan_table::PlanTable;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{Found, Source};
 
@@ -28,8 +28,8 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
         match one(input, arguments) {
             Ok(planned) => {
                 if !quiet {
-                    for warning in planned.warnings() {
-                        console::warning(&format!("{input}: {warning}"));
+                    for warning in &planned.warnings {
+                        console::warning(&format!("{input}: {}", hints::warned(warning)));
                     }
                 }
                 plans.push(planned.plan);

@@ -1,21 +1,22 @@
-//! What is seen of a run while it goes on: bars on a terminal, a line from time to time elsewhere, and every model's
-//! result as soon as there is one.
+//! What is seen of a run while it goes on: bars on a terminal, a line from time to time elsewhere.
+//!
+//! In: what the run tells its observer. Out: bars on stderr; results are handed to [`Results`] as soon as there are any.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bnfold_gpu::Error;
-use bnfold_gpu::report::{Outcome, Totals};
+use bnfold_gpu::report::Outcome;
 use bnfold_gpu::text::{bytes, shown};
 use bnfold_gpu::zoo::{Observer, Task};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::arguments::FoldArguments;
 use super::report::Report;
-use super::values::Format;
-use super::{Status, console, hints};
+use super::results::Results;
+use super::{Status, console};
 
 /// Without a terminal: how often a run says how far it is.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -23,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(15);
 /// The observer of a run.
 pub(crate) struct Progress<'a> {
     tasks: &'a [Task],
-    arguments: &'a FoldArguments,
+    quiet: bool,
     is_zoo: bool,
     bars: MultiProgress,
     all: ProgressBar,
@@ -32,19 +33,7 @@ pub(crate) struct Progress<'a> {
     said: Mutex<Instant>,
     models: AtomicUsize,
     bytes: AtomicU64,
-    told: Mutex<Told<'a>>,
-}
-
-/// What was printed, and what waits. Results are printed in the order of the tasks, so that the same run prints the same
-/// text.
-struct Told<'a> {
-    next: usize,
-    waiting: BTreeMap<usize, Outcome>,
-    totals: Totals,
-    failed: Vec<String>,
-    report: Report<'a>,
-    /// The first result that stdout did not take.
-    unwritten: Option<anyhow::Error>,
+    results: Mutex<Results<'a>>,
 }
 
 impl<'a> Progress<'a> {
@@ -56,7 +45,8 @@ impl<'a> Progress<'a> {
         report: Report<'a>,
     ) -> Progress<'a> {
         let bars = MultiProgress::new();
-        if arguments.verbosity.quiet || !console::is_watched() {
+        let quiet = arguments.verbosity.quiet;
+        if quiet || !console::is_watched() {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
         let all = match is_zoo {
@@ -66,116 +56,27 @@ impl<'a> Progress<'a> {
             }
             false => ProgressBar::hidden(),
         };
-        let (totals, failed) = (Totals::default(), Vec::new());
-        let told = Mutex::new(Told { next: 0, waiting: BTreeMap::new(), totals, failed, report, unwritten: None });
+        let results = Mutex::new(Results::new(tasks, is_zoo, arguments, report));
         let (started, said) = (Instant::now(), Mutex::new(Instant::now()));
         let (models, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Progress { tasks, arguments, is_zoo, bars, all, each: Mutex::default(), started, said, models, bytes, told }
+        Progress { tasks, quiet, is_zoo, bars, all, each: Mutex::default(), started, said, models, bytes, results }
     }
 
     /// Tells what became of something that is not a task of the run.
     pub(crate) fn tell(&self, outcome: Outcome) {
-        self.print(outcome, &mut self.told());
+        let mut results = self.results();
+        self.bars.suspend(|| results.tell(outcome));
     }
 
     /// The run is over, or was ended: the sum, what failed, the report.
     pub(crate) fn finish(self, ended: Result<(), Error>) -> anyhow::Result<Status> {
         self.all.finish_and_clear();
         self.each.lock().unwrap_or_else(PoisonError::into_inner).drain().for_each(|(_, bar)| self.take_away(&bar));
-        let mut told = self.told();
-        // Models after one that an ended run did not reach.
-        let waiting = std::mem::take(&mut told.waiting);
-        let not_reached = (told.next..self.tasks.len()).filter(|task| !waiting.contains_key(task)).collect::<Vec<_>>();
-        waiting.into_values().for_each(|outcome| self.print(outcome, &mut told));
-        let not_reached = not_reached.into_iter().map(|task| &self.tasks[task].source.input);
-        not_reached.for_each(|input| told.report.add(|| Outcome::NotReached { input: input.path().to_owned() }));
-        drop(told);
-        let summarised = match &ended {
-            Ok(()) => self.summarise(),
-            Err(Error::Interrupted) => {
-                self.say_how_to_go_on();
-                Ok(())
-            }
-            Err(_) => Ok(()),
-        };
-        let Told { failed, report, unwritten, .. } = self.told.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Whatever ended the run: what was done is worth reporting.
-        let reported = report.finish(ended.as_ref().err());
-        ended?;
-        unwritten.map_or(Ok(()), Err)?;
-        summarised?;
-        reported?;
-        Ok(if failed.is_empty() { Status::Done } else { Status::Failed })
+        self.results.into_inner().unwrap_or_else(PoisonError::into_inner).finish(ended)
     }
 
-    fn told(&self) -> MutexGuard<'_, Told<'a>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A model's result: data on stdout, warnings and errors on stderr.
-    fn print(&self, outcome: Outcome, told: &mut Told<'_>) {
-        self.bars.suspend(|| {
-            match &outcome {
-                Outcome::Failed(failure) => console::error(&failure.error),
-                Outcome::Folded(report) if !self.arguments.verbosity.quiet => report
-                    .warnings
-                    .iter()
-                    .for_each(|warning| console::warning(&format!("{}: {warning}", report.input.display()))),
-                _ => {}
-            }
-            let written = match self.arguments.format {
-                Format::Json => console::json(&outcome, false),
-                Format::Human => console::data(&self.text(&outcome)),
-            };
-            // A full disk under stdout is no reason to stop folding, but one to say so in the end.
-            told.unwritten = told.unwritten.take().or(written.err());
-        });
-        told.totals.count(&outcome);
-        if let Outcome::Failed(failure) = &outcome {
-            told.failed.push(failure.input.display().to_string());
-        }
-        told.report.add(|| outcome);
-    }
-
-    /// A model's result for people: one line of many, or all there is to say.
-    fn text(&self, outcome: &Outcome) -> String {
-        match outcome {
-            Outcome::Failed(_) => String::new(),
-            Outcome::Folded(report) if self.arguments.verbosity.verbose => format!("{report}\n{}", report.details()),
-            Outcome::Folded(report) if !self.is_zoo => format!("{report}\n{}", hints::on_remarks(report)),
-            outcome => format!("{outcome}\n"),
-        }
-    }
-
-    /// What became of all models of a zoo.
-    fn summarise(&self) -> anyhow::Result<()> {
-        let Told { totals, failed, .. } = &*self.told();
-        // Of a single model that is another part's nothing else is said.
-        let idle = self.arguments.zoo.shard.filter(|_| self.tasks.is_empty() && failed.is_empty());
-        if !self.is_zoo && idle.is_none() {
-            return Ok(());
-        }
-        let idle = idle.map(|share| format!("; no model falls to part {share} (--shard)")).unwrap_or_default();
-        let text = format!("{totals}, {:.3} s{idle}", self.started.elapsed().as_secs_f64());
-        match self.arguments.format {
-            Format::Human => console::data(&(text + "\n"))?,
-            Format::Json if !self.arguments.verbosity.quiet => console::note(&text),
-            Format::Json => {}
-        }
-        if !failed.is_empty() {
-            let all = totals.folded + totals.skipped + totals.failed;
-            console::note(&format!("{} of {all} models failed: {}", failed.len(), failed.join(", ")));
-        }
-        Ok(())
-    }
-
-    /// How far a zoo came that was interrupted.
-    fn say_how_to_go_on(&self) {
-        if self.is_zoo && !self.arguments.verbosity.quiet {
-            let Totals { folded, skipped, .. } = self.told().totals;
-            let (done, all) = (folded + skipped, self.tasks.len());
-            console::note(&format!("{done} of {all} models were done; the same command goes on from there"));
-        }
+    fn results(&self) -> MutexGuard<'_, Results<'a>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A bar that is only cleared would stay in the list of bars, one for every model.
@@ -191,7 +92,7 @@ impl<'a> Progress<'a> {
 
     /// Where nobody sees bars: how far the run is, from time to time.
     fn say(&self) {
-        if self.arguments.verbosity.quiet || console::is_watched() || !self.is_zoo {
+        if self.quiet || console::is_watched() || !self.is_zoo {
             return;
         }
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,21 +143,10 @@ impl Observer for Progress<'_> {
         bar.inspect(|bar| self.take_away(bar));
         let models = self.models.fetch_add(1, Ordering::Relaxed) + 1;
         self.all.set_message(format!("{models}/{}", self.tasks.len()));
-        let mut told = self.told();
-        told.waiting.insert(task, outcome);
-        while let Some(outcome) = told.take_next() {
-            self.print(outcome, &mut told);
-        }
-        drop(told);
+        let mut results = self.results();
+        self.bars.suspend(|| results.end(task, outcome));
+        drop(results);
         self.say();
-    }
-}
-
-impl Told<'_> {
-    fn take_next(&mut self) -> Option<Outcome> {
-        let outcome = self.waiting.remove(&self.next)?;
-        self.next += 1;
-        Some(outcome)
     }
 }
 

@@ -14,7 +14,7 @@ use bnfold_gpu::{Device, Error, Options, PlanSource};
 use globset::{Glob, GlobSetBuilder};
 
 use super::arguments::{PlanningArguments, SelectionArguments};
-use super::console;
+use super::{console, hints};
 
 /// A command line that cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub(crate) fn engines(device: &Device, bytes: u64, quiet: bool) -> Result<Vec<En
     let Opened { engines, note, warning } = device.open(bytes)?;
     if !quiet {
         note.iter().for_each(|text| console::note(text));
-        warning.iter().for_each(|text| console::warning(text));
+        warning.iter().for_each(|warning| console::warning(&hints::warned(warning)));
     }
     Ok(engines)
 }

@@ -7,7 +7,7 @@ use bnfold_gpu::verify::{VerifyReport, verify};
 
 use super::arguments::VerifyArguments;
 use super::values::Format;
-use super::{Status, console, settings};
+use super::{Status, console, hints, settings};
 
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let original = Checkpoint::open(&arguments.original)?;
@@ -17,8 +17,8 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
     let name = &arguments.folded;
     if !arguments.quiet {
-        for warning in planned.warnings() {
-            console::warning(&format!("{}: {warning}", arguments.original));
+        for warning in &planned.warnings {
+            console::warning(&format!("{}: {}", arguments.original, hints::warned(warning)));
         }
         if report.left > 0 {
             console::warning(&format!(
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
         Format::Human => console::data(&format!("{}: {}\n", shown(&name.to_string()), summary(&report)))?,
     }
     for problem in &report.problems {
-        console::error(&format!("{name}: {problem}"));
+        console::error(&format!("{name}: {}", hints::found(problem)));
     }
     Ok(if report.ok { Status::Done } else { Status::Failed })
 }

@@ -8,6 +8,7 @@
 //! y = (x - mean) / sqrt(var + eps) * gamma + beta = scale * x + (beta - mean * scale),  scale = gamma / sqrt(var + eps)
 //! ```
 
+use super::FoldProblem;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::network::{Fold, Norm};
@@ -41,10 +42,8 @@ impl Affine {
             Some(tensor) => read(tensor),
             None => Ok(vec![absent; channels]),
         };
-        let bad = |what, channel: usize, value| {
-            let (path, norm) = (checkpoint.path().to_owned(), name.clone());
-            Err(Error::NormValue { path, norm, channel, what, value })
-        };
+        let refuse = |problem| Err(Error::Fold { path: checkpoint.path().to_owned(), norm: name.clone(), problem });
+        let bad = |what, channel, value| refuse(FoldProblem::Value { channel, what, value });
         let (gamma, beta, mean, var) = (optional(gamma, 1.0)?, optional(beta, 0.0)?, read(mean)?, read(var)?);
         for (what, values) in [("gamma", &gamma), ("beta", &beta), ("running mean", &mean), ("running variance", &var)]
         {
@@ -56,8 +55,7 @@ impl Affine {
             return bad("running variance", channel, var[channel]);
         }
         let unfit = |what, channel: usize, value| {
-            let (path, norm) = (checkpoint.path().to_owned(), name.clone());
-            Err(Error::NormScale { path, norm, channel, what, value, var: var[channel], eps: fold.eps })
+            refuse(FoldProblem::Scale { channel, what, value, var: var[channel], eps: fold.eps })
         };
         if let Some(channel) = var.iter().position(|&value| value + fold.eps <= 0.0) {
             return unfit("running variance + eps", channel, var[channel] + fold.eps);

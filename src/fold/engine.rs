@@ -14,6 +14,7 @@ use super::{FoldStats, Piece, cpu};
 #[cfg(feature = "gpu")]
 use super::{gpu::Batch, workers};
 use crate::error::Result;
+use crate::warning::Warning;
 
 /// What multiplies.
 #[derive(Default)]
@@ -47,7 +48,7 @@ impl Engine {
 
     /// The shift of every channel: `moved + beta`. Of a GPU, what passes the check of `Shifted::checked`; a GPU that
     /// does not pass it is given up, and the shifts are the CPU's.
-    pub fn shift(&mut self, moved: &[f32], beta: &[f32], warnings: &mut Vec<String>) -> Shifted {
+    pub fn shift(&mut self, moved: &[f32], beta: &[f32], warnings: &mut Vec<Warning>) -> Shifted {
         let twin = cpu::shift(moved, beta);
         #[cfg(feature = "gpu")]
         if let Engine::Gpu(gpu) = self
@@ -135,9 +136,9 @@ impl Engine {
     }
 
     /// The GPU is not to be trusted any more; returns the pieces that were under way on it.
-    fn give_up(&mut self, reason: &str, warnings: &mut Vec<String>) -> Vec<Piece> {
+    fn give_up(&mut self, reason: &str, warnings: &mut Vec<Warning>) -> Vec<Piece> {
         let adapter = self.adapter().unwrap_or_default();
-        warnings.push(format!("GPU {adapter} failed ({reason}); the rest was folded on the CPU"));
+        warnings.push(Warning::GpuFailed { adapter, reason: reason.to_owned() });
         let Engine::Gpu(gpu) = std::mem::take(self) else { return Vec::new() };
         gpu.abandon()
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::oracle::{self, Geometry};
 use super::ranges::{Range, Ranges};
 use super::workers::Worker;
-use super::{Elements, ElementsMut, FoldOptions, FoldStats, Piece, Sink, WeightJob, check, cpu, finite};
+use super::{Elements, ElementsMut, FoldOptions, FoldProblem, FoldStats, Piece, Sink, WeightJob, check, cpu, finite};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 
@@ -110,32 +110,34 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
+    fn refuse(&self, job: &WeightJob<'_>, problem: FoldProblem) -> Error {
+        Error::Fold { path: self.checkpoint.path().to_owned(), norm: job.fold.norm.name.clone(), problem }
+    }
+
     fn non_finite(&self, job: &WeightJob<'_>, piece: &Piece, stored: &[u8], index: usize) -> Error {
         let channel = usize::try_from(job.fold.map.channel(piece.first + index as u64)).unwrap_or(usize::MAX);
         let weight = job.fold.float.widen(&stored[index * job.fold.float.bytes()..]);
-        Error::NonFinite {
-            path: self.checkpoint.path().to_owned(),
-            norm: job.fold.norm.name.clone(),
+        let problem = FoldProblem::NonFinite {
             tensor: job.fold.weight.clone(),
             channel,
             element: piece.first + index as u64,
             stored: weight,
             value: weight * job.scales.f64[channel],
             dtype: job.to.name(),
-        }
+        };
+        self.refuse(job, problem)
     }
 
     fn out_of_bound(&self, job: &WeightJob<'_>, worst: oracle::Worst) -> Error {
-        Error::Verification {
-            path: self.checkpoint.path().to_owned(),
-            norm: job.fold.norm.name.clone(),
+        let problem = FoldProblem::Verification {
             tensor: job.fold.weight.clone(),
             element: worst.element,
             got: worst.got,
             expected: worst.expected,
             ulp: worst.ulp,
             bound: oracle::bound(job.to),
-        }
+        };
+        self.refuse(job, problem)
     }
 }
 

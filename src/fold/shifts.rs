@@ -3,9 +3,10 @@
 //! In: layers whose norms are read. Out: their shifts, computed on the engine (f64 ones on the CPU) and rounded to the type
 //! that holds them; then [`ShiftStats`], if they are as near to the oracle's as is promised.
 
-use super::{Engine, FoldOptions, FoldedLayer, oracle};
+use super::{Engine, FoldOptions, FoldProblem, FoldedLayer, oracle};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::{Error, Result};
+use crate::warning::Warning;
 
 /// Shifts as an engine computed them.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +70,7 @@ pub struct ShiftStats {
 
 /// Computes the shifts of all `layers`: f64 ones on the CPU, all others in one go on the engine. Returns how many of a GPU's
 /// had other bits than the CPU's, which were taken, and adds to `warnings` what the user should know.
-pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine, warnings: &mut Vec<String>) -> u64 {
+pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine, warnings: &mut Vec<Warning>) -> u64 {
     let (mut moved, mut beta) = (Vec::new(), Vec::new());
     for norm in layers.iter().map(|layer| &layer.norm).filter(|norm| norm.shift_float != Float::F64) {
         moved.extend(to_f32(&norm.affine.moved(norm.bias.as_deref())));
@@ -98,11 +99,15 @@ pub fn check_shifts(
 ) -> Result<ShiftStats> {
     let mut stats = ShiftStats::default();
     for layer in layers {
+        let refuse = |problem| {
+            let (path, norm) = (checkpoint.path().to_owned(), layer.fold.norm.name.clone());
+            Err(Error::Fold { path, norm, problem })
+        };
         for (channel, &got) in layer.shift.iter().enumerate() {
             let expected = Expected::of(layer, channel);
             if !got.is_finite() {
                 if !options.allow_non_finite {
-                    return Err(expected.non_finite(checkpoint, layer, channel));
+                    return refuse(expected.non_finite(layer, channel));
                 }
                 stats.non_finite += 1;
                 continue;
@@ -110,9 +115,7 @@ pub fn check_shifts(
             let ulp = (got - expected.shift).abs() / layer.norm.shift_float.ulp(expected.largest);
             // Written so that a NaN distance fails.
             if options.verify && !(ulp <= oracle::SHIFT_BOUND) {
-                return Err(Error::Verification {
-                    path: checkpoint.path().to_owned(),
-                    norm: layer.fold.norm.name.clone(),
+                return refuse(FoldProblem::Verification {
                     tensor: layer.norm.shift_into.clone(),
                     element: channel as u64,
                     got,
@@ -148,11 +151,9 @@ impl Expected {
         Expected { bias, shift: shift * norm.shift_sign, largest: largest * norm.shift_sign.abs() }
     }
 
-    /// The error for a shift that its type cannot hold.
-    fn non_finite(&self, checkpoint: &Checkpoint, layer: &FoldedLayer<'_>, channel: usize) -> Error {
-        Error::NonFinite {
-            path: checkpoint.path().to_owned(),
-            norm: layer.fold.norm.name.clone(),
+    /// What is wrong with a shift that its type cannot hold.
+    fn non_finite(&self, layer: &FoldedLayer<'_>, channel: usize) -> FoldProblem {
+        FoldProblem::NonFinite {
             tensor: layer.norm.shift_into.clone(),
             channel,
             element: channel as u64,

@@ -11,6 +11,7 @@ use crate::checkpoint::{InputFile, is_index};
 use crate::error::Error;
 use crate::output::FOLDED;
 use crate::store::{self, Location};
+use crate::warning::Warning;
 
 /// The longest `config.json` that is read; real ones take a few kilobytes.
 const LIMIT: u64 = 16 << 20;
@@ -21,13 +22,13 @@ pub(super) struct Beside {
     /// The configuration that is about it.
     pub(super) config: Option<Value>,
     /// That there is a configuration, and why it is not used.
-    pub(super) ignored: Option<String>,
+    pub(super) ignored: Option<Warning>,
 }
 
 impl Beside {
-    fn ignored(config: &Location, why: &str) -> Beside {
-        let text = format!("{config}: {why}; its eps, if any, is not used");
-        Beside { config: None, ignored: Some(text) }
+    fn ignored(config: &Location, why: String) -> Beside {
+        let warning = Warning::ConfigIgnored { path: config.path().to_owned(), why };
+        Beside { config: None, ignored: Some(warning) }
     }
 }
 
@@ -38,19 +39,19 @@ pub(super) fn config_beside(input: &Location, result: Option<&Location>) -> Besi
     let file = match InputFile::open(&path) {
         Ok(file) if file.bytes() <= LIMIT => file,
         Err(Error::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
-            return Beside::ignored(&path, &format!("cannot be read ({source})"));
+            return Beside::ignored(&path, format!("cannot be read ({source})"));
         }
         _ => return Beside::default(),
     };
     if !is_of_repository(input)
         && let Some(other) = another_checkpoint(input, result)
     {
-        return Beside::ignored(&path, &format!("may be that of {other}, which lies beside it too"));
+        return Beside::ignored(&path, format!("may be that of {other}, which lies beside it too"));
     }
     let text = file.read_whole().map_err(|error| error.to_string());
     match text.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string())) {
         Ok(config) => Beside { config: Some(config), ignored: None },
-        Err(error) => Beside::ignored(&path, &format!("not read as JSON ({error})")),
+        Err(error) => Beside::ignored(&path, format!("not read as JSON ({error})")),
     }
 }
 

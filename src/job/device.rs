@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::fold::Engine;
+use crate::warning::Warning;
 
 /// Which device folds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,7 +27,7 @@ pub struct Opened {
     /// What it is folded on and why, where that was left open.
     pub note: Option<String>,
     /// Why a device that should have been taken could not be opened.
-    pub warning: Option<String>,
+    pub warning: Option<Warning>,
 }
 
 impl Opened {
@@ -97,7 +98,7 @@ fn quicker(bytes: u64) -> Opened {
         Choice::Cpu { reason } => opened(Vec::new(), Some(format!("folding on the CPU: {reason}")), None),
         Choice::Gpu { number, reason } => match GpuEngine::open(&Wanted::Number(number)) {
             Ok(gpu) => opened(vec![Engine::Gpu(Box::new(gpu))], Some(format!("folding on the GPU: {reason}")), None),
-            Err(error) => opened(Vec::new(), None, Some(format!("folding on the CPU: {error}"))),
+            Err(error) => opened(Vec::new(), None, Some(Warning::GpuUnavailable { reason: error.to_string() })),
         },
     }
 }

@@ -4,6 +4,7 @@
 //! `config.json` beside the checkpoint is read, the device chosen, every result checked. [`Zoo`] does the same for many
 //! models.
 
+mod builder;
 mod config;
 mod device;
 mod options;
@@ -21,7 +22,7 @@ use crate::plan::{self, Explanation, Plan, Planned};
 use crate::report::ModelReport;
 use crate::store::Location;
 use crate::verify::{self, VerifyReport};
-use options::forward_options;
+use builder::forward_options;
 
 /// Told how far a model is; called from several threads.
 pub trait Progress: Sync {

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::output::{Replace, write_whole};
-use crate::plan::{Plan, VERSION};
+use crate::plan::{self, Plan};
 
 impl Plan {
     /// Writes the plan to `path` as JSON, whole or not at all; a file that is there is replaced.
@@ -22,21 +22,13 @@ impl Plan {
         })
     }
 
-    /// Reads a plan as [`Plan::save`] writes it. What a user may leave out of a plan file is filled in from the checkpoint;
-    /// to follow such a file, give its path to [`Job::follow`](crate::Job::follow).
+    /// Reads a plan as [`Plan::save`] writes it. A user may leave more out of a plan file, which is filled in from the
+    /// checkpoint; to follow such a file, give its path to [`Job::follow`](crate::Job::follow).
     ///
     /// # Errors
     ///
-    /// The file cannot be read, is no complete plan, or is of another version; the line is named.
+    /// The file cannot be read, is no plan or not a complete one, holds several, or is of another version; the line is named.
     pub fn load(path: impl AsRef<Path>) -> Result<Plan> {
-        let path = path.as_ref();
-        let refuse = |line, problem| Error::PlanFile { path: path.to_owned(), line, problem };
-        let text = std::fs::read_to_string(path).map_err(Error::io("read the plan", path))?;
-        let plan = serde_json::from_str::<Plan>(&text)
-            .map_err(|error| refuse(error.line(), format!("not a complete plan: {error}")))?;
-        match plan.version {
-            VERSION => Ok(plan),
-            found => Err(refuse(1, format!("a plan of version {found}, and this program reads version {VERSION}"))),
-        }
+        plan::load(path.as_ref())
     }
 }

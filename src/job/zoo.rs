@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::Options;
-use super::options::forward_options;
+use super::builder::forward_options;
 use crate::error::{Error, Result};
 use crate::model::Settings;
 use crate::store::Location;

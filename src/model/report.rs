@@ -9,7 +9,7 @@ use super::Model;
 use crate::fold::{FoldStats, FoldedLayer, ShiftStats, Style};
 use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
-use crate::text::{counted, shown};
+use crate::warning::Warning;
 
 /// What was done, stage by stage.
 pub(super) struct Work<'w> {
@@ -53,35 +53,31 @@ impl Model<'_> {
     }
 
     /// What the user should know about the result.
-    fn warnings(&self, work: &Work<'_>) -> Vec<String> {
+    fn warnings(&self, work: &Work<'_>) -> Vec<Warning> {
         let mut warnings = self.kept().into_iter().collect::<Vec<_>>();
-        warnings.extend(self.planned.warnings());
+        warnings.extend(self.planned.warnings.iter().cloned());
         warnings.extend(self.model_class());
         warnings.extend(work.weights.warnings.iter().cloned());
-        let non_finite = work.weights.non_finite + work.shifts.non_finite;
-        if non_finite > 0 {
-            warnings.push(format!("{non_finite} folded values are not finite, as --allow-non-finite accepts"));
+        let count = work.weights.non_finite + work.shifts.non_finite;
+        if count > 0 {
+            warnings.push(Warning::NonFinite { count });
         }
         warnings
     }
 
     /// That norms stay, or that there are none.
-    fn kept(&self) -> Option<String> {
+    fn kept(&self) -> Option<Warning> {
         let (folded, kept) = self.planned.plan.counts();
         let all = folded + kept;
         if all == 0 {
-            return Some("no batch norm found; the tensors were copied as they are".to_owned());
+            return Some(Warning::NoNorms);
         }
         let (norm, reason) = self.planned.plan.kept().next()?;
-        Some(format!(
-            "{kept} of {} kept; the first is `{}`: {reason} (`bnfold-gpu plan` lists all)",
-            counted(all, "norm"),
-            shown(norm)
-        ))
+        Some(Warning::NormsKept { kept, all, norm: norm.to_owned(), reason: reason.text.clone() })
     }
 
     /// That code of the model's class would not load the result rightly.
-    fn model_class(&self) -> Option<String> {
+    fn model_class(&self) -> Option<Warning> {
         if self.planned.folds.is_empty() || self.settings.style != Style::Strip {
             return None;
         }
@@ -89,11 +85,7 @@ impl Model<'_> {
         // transformers says `architectures`, timm `architecture`.
         let class = config.get("architectures").and_then(|classes| classes.get(0));
         let class = class.or_else(|| config.get("architecture"))?.as_str()?;
-        Some(format!(
-            "the config.json beside the input names a model class: unmodified code of `{}` has no place for the new \
-             biases and may load this file wrongly without failing; use --style drop-in for it",
-            shown(class)
-        ))
+        Some(Warning::ModelClass { class: class.to_owned() })
     }
 }
 

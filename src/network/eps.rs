@@ -103,13 +103,23 @@ impl EpsSource {
         self.code() == EpsSource::ASSUMED
     }
 
+    /// As plans and reports write it: where the caller states the value, in the words of the format (docs/formats.md), which
+    /// are the names of the options; otherwise the sentence.
+    pub fn written(&self) -> String {
+        match self {
+            EpsSource::ForNorms { glob } => format!("--eps-for {glob}"),
+            EpsSource::ForAll => "--eps".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
     /// The sentence without the citation.
     pub fn brief(&self) -> String {
         match self {
             EpsSource::Plan(None) => "plan".to_owned(),
             EpsSource::Plan(Some(words)) | EpsSource::Saved { words, .. } => words.clone(),
-            EpsSource::ForNorms { glob } => format!("--eps-for {glob}"),
-            EpsSource::ForAll => "--eps".to_owned(),
+            EpsSource::ForNorms { glob } => format!("stated for {glob}"),
+            EpsSource::ForAll => "stated".to_owned(),
             EpsSource::Config { field } => format!("config.json: {field}"),
             EpsSource::Catalogue { about, .. } | EpsSource::ModuleNames { about, .. } => format!("catalogue: {about}"),
             EpsSource::AssumedUnless { other, when, about, .. } => {
@@ -158,8 +168,8 @@ mod tests {
             EpsSource::AssumedDialect { dialect: "keras" },
         ];
         for source in all {
-            let saved = EpsSource::saved(source.code(), source.to_string());
-            assert_eq!((saved.code(), saved.to_string()), (source.code(), source.to_string()));
+            let saved = EpsSource::saved(source.code(), source.written());
+            assert_eq!((saved.code(), saved.written()), (source.code(), source.written()));
             assert_eq!(saved.is_assumed(), source.is_assumed());
         }
     }

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dialect::{DIALECTS, Dialect};
+use super::find_norms::Norms;
 use super::names::{plain, rename, split};
-use super::norm::{Defect, Norm, Norms};
+use super::norm::{Defect, Norm};
 use super::side_tensors::SideTensors;
 use super::weight::Weight;
 use crate::checkpoint::{Checkpoint, Metadata, Tensor};

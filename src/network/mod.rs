@@ -7,6 +7,7 @@
 pub mod channels;
 pub mod dialect;
 mod eps;
+mod find_norms;
 mod fold;
 mod ids;
 mod inventory;

@@ -3,17 +3,18 @@
 //! In: where the output goes, the original, the layout. Out: open files to write tensors to, and in the end the files
 //! under their names. The shards of a sharded model stand beside its index under their own names.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::folders::NewFolders;
+use super::free::check_free;
 use super::index::index_text;
 use super::layout::{Layout, ShardLayout};
-use super::target::{Replace, Target, check_free};
+use super::places::{check_other_indexes, places};
+use super::target::{Replace, Target};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
 use super::{OutputProblem, commit, header_bytes};
-use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index, is_index};
+use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index};
 use crate::error::{Error, Result};
 use crate::fold::{FoldOptions, FoldedLayer, Place};
 use crate::store::{Location, Same};
@@ -148,76 +149,4 @@ fn create_index(
     let target = Target::create(output, bytes).map_err(|error| error.among(layout.shards.len()))?;
     target.write_at(0, &text)?;
     Ok(target)
-}
-
-/// All files of the result at `output`, the index last.
-pub fn result_files(checkpoint: &Checkpoint, output: &Location) -> Result<Vec<Location>> {
-    let mut files = places(output, checkpoint)?;
-    files.extend(checkpoint.index().map(|_| output.clone()));
-    Ok(files)
-}
-
-/// Where the `.safetensors` files go. A reader tells an index by its name, so the output must be named for what it is.
-fn places(output: &Location, checkpoint: &Checkpoint) -> Result<Vec<Location>> {
-    let refuse = |problem| Err(Error::Output { path: output.path().to_owned(), problem });
-    match checkpoint.index() {
-        None if is_index(output.path()) => refuse(OutputProblem::IndexName),
-        None => Ok(vec![output.clone()]),
-        Some(_) if !is_index(output.path()) => refuse(OutputProblem::NoIndexName),
-        Some(index) => Ok(index.shards().iter().map(|shard| output.with_file_name(shard)).collect()),
-    }
-}
-
-/// A file that would be replaced must not be a shard that another index in the folder names: that model would be broken.
-fn check_other_indexes(output: &Location, places: &[Location]) -> Result<()> {
-    for name in output.folder().names().unwrap_or_default() {
-        if Some(name.as_ref()) == output.file_name() || !is_index(Path::new(&name)) {
-            continue;
-        }
-        // What cannot be read as an index describes nothing.
-        let Ok(other) = Index::read(output.with_file_name(&name)) else { continue };
-        let theirs = other.shards().iter().map(|shard| output.with_file_name(shard)).collect::<HashSet<_>>();
-        let in_use = |place: &&Location| theirs.contains(*place) && place.exists().unwrap_or(true);
-        if let Some(place) = places.iter().find(in_use) {
-            let problem = OutputProblem::InUse { index: name };
-            return Err(Error::Output { path: place.path().to_owned(), problem });
-        }
-    }
-    Ok(())
-}
-
-/// Folders made for shards whose names have them; those that are empty go again, unless they are kept.
-#[derive(Debug, Default)]
-struct NewFolders(Vec<PathBuf>);
-
-impl NewFolders {
-    /// Makes the folders below `root` that `places` stand in. The root itself has to be there. Stores have no folders.
-    fn create(root: &Location, places: &[Location]) -> Result<NewFolders> {
-        let mut made = NewFolders::default();
-        let root = root.path();
-        for path in places.iter().filter_map(Location::as_file) {
-            let below_root = |folder: &&Path| *folder != root && !folder.as_os_str().is_empty();
-            let missing = folder_of(path).ancestors().take_while(|folder| below_root(folder) && !folder.exists());
-            for folder in missing.collect::<Vec<_>>().into_iter().rev() {
-                match std::fs::create_dir(folder) {
-                    Ok(()) => made.0.push(folder.to_owned()),
-                    // Another model was quicker.
-                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(Error::io("create the folder", folder)(error)),
-                }
-            }
-        }
-        Ok(made)
-    }
-
-    fn keep(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for NewFolders {
-    fn drop(&mut self) {
-        // Fails, as it should, where something is in it.
-        self.0.iter().rev().for_each(|folder| drop(std::fs::remove_dir(folder)));
-    }
 }

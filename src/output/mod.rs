@@ -6,11 +6,14 @@
 mod commit;
 mod copy;
 mod files;
+mod folders;
+mod free;
 mod header;
 mod index;
 mod layout;
 mod norm_tensors;
 mod one_shot;
+mod places;
 mod problem;
 mod record;
 mod target;
@@ -18,10 +21,11 @@ mod temporary;
 mod unfolded;
 
 pub use copy::{copy_file, copy_files};
-pub use files::{Destination, Files, result_files};
+pub use files::{Destination, Files};
 pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, ShardLayout};
 pub use one_shot::write_whole;
+pub use places::result_files;
 pub use problem::OutputProblem;
 pub use record::{KEY, OtherResult, Record};
 pub use target::Replace;

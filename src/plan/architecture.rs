@@ -5,10 +5,11 @@
 
 use serde_json::Value;
 
-use super::catalogue::{Catalogue, Known};
+use super::catalogue::{Catalogue, Known, nearest};
 use super::eps::is_eps;
 use crate::network::EpsSource;
 use crate::text::shown;
+use crate::warning::Warning;
 
 /// Fields of a transformers `config.json` that give a batch norm's eps, with the model types where the name says
 /// otherwise. Sources: transformers 5.23.0, `configuration_*.py` and the `nn.BatchNorm2d(..., eps=config.X)` that read
@@ -23,7 +24,7 @@ const EPS_FIELDS: &[(&str, &[&str])] = &[
 
 /// Finds the architecture; what the user says goes before what the configuration says. The warnings are about what is not
 /// known or does not agree.
-pub(super) fn find(arch: Option<&str>, config: Option<&Value>) -> (Option<Known>, Vec<String>) {
+pub(super) fn find(arch: Option<&str>, config: Option<&Value>) -> (Option<Known>, Vec<Warning>) {
     let configured = config.and_then(of_config);
     let Some(arch) = arch else { return (configured, Vec::new()) };
     // A bare name says nothing about the library, and the configuration may.
@@ -33,29 +34,20 @@ pub(super) fn find(arch: Option<&str>, config: Option<&Value>) -> (Option<Known>
     let known = match Catalogue::built_in().look_up(arch) {
         Ok(known) => known,
         Err(problem) => {
-            let warning = format!("--arch {}: {}; it is not used", shown(arch), shown(&problem));
-            return (configured, vec![warning]);
+            return (configured, vec![Warning::ArchitectureUnused { name: arch.to_owned(), problem }]);
         }
     };
-    let name = shown(&known.name);
     let mut warnings = Vec::new();
     if known.unheard_of {
-        warnings.push(format!("--arch {name}: the catalogue does not know this name{}", nearest(&known.name)));
+        let nearest = nearest(&known.name);
+        warnings.push(Warning::ArchitectureUnheardOf { name: known.name.clone(), nearest });
     }
     if let Some(other) = configured.filter(|other| other.name != known.name) {
-        let stated = config.and_then(stated_eps).map_or(String::new(), |(eps, _)| {
-            format!(", but for the eps that config.json states, {eps:e}: with --eps neither is asked")
-        });
-        let other = shown(&other.name);
-        warnings.push(format!("--arch says {name}, config.json says {other}; --arch is followed{stated}"));
+        let config_eps = config.and_then(stated_eps).map(|(eps, _)| eps);
+        let (stated, configured) = (known.name.clone(), other.name);
+        warnings.push(Warning::ArchitectureDisputed { stated, configured, config_eps });
     }
     (Some(known), warnings)
-}
-
-/// A known name that is spelt almost alike, as the end of a sentence.
-fn nearest(name: &str) -> String {
-    let near = Catalogue::built_in().nearest(name);
-    near.map_or_else(String::new, |near| format!("; is {near} meant?"))
 }
 
 /// The architecture that a `config.json` names. One whose parts are of architectures with different eps is not known:
@@ -162,6 +154,7 @@ mod tests {
         let config = json!({"architecture": "efficientnet_b5"});
         let find = |arch| {
             let (known, warnings) = find(arch, Some(&config));
+            let warnings = warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
             (known.map(|known| known.name).unwrap_or_default(), warnings.join("\n"))
         };
         assert_eq!(find(None), ("timm/efficientnet_b5".to_owned(), String::new()));
@@ -172,6 +165,6 @@ mod tests {
         assert!(warning.contains("config.json says timm/efficientnet_b5"), "{warning}");
         let (name, warning) = find(Some("nobody/knows"));
         assert_eq!(name, "timm/efficientnet_b5", "an unknown name changes nothing");
-        assert!(warning.contains("--arch nobody/knows: the catalogue has no library"), "{warning}");
+        assert!(warning.contains("architecture nobody/knows: the catalogue has no library"), "{warning}");
     }
 }

@@ -1,4 +1,4 @@
-//! 2 PLAN: the plan as data, and its JSON form.
+//! 2 PLAN: the plan as data.
 //!
 //! In: decisions. Out: a [`Plan`], that `plan --format json` prints, that a user edits and `--plan` takes back. Every reason
 //! and every line of evidence has a code that stays the same from version to version, and a sentence that may not.
@@ -6,16 +6,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
 
-use crate::network::EpsSource;
-use crate::network::Op;
+use crate::network::{EpsSource, Op};
 
 /// Version of the plan's JSON form.
 pub const VERSION: u32 = 1;
 
 /// What is to be done with every norm of one checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// [`VERSION`].
     pub version: u32,
@@ -129,133 +128,5 @@ impl Plan {
             Action::Keep(reason) => Some((layer.norm.as_str(), reason)),
             Action::Fold(_) => None,
         })
-    }
-}
-
-/// A layer as JSON has it.
-#[derive(Serialize)]
-struct Entry<'a> {
-    norm: &'a str,
-    #[serde(flatten)]
-    line: Line<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "action", rename_all = "lowercase")]
-enum Line<'a> {
-    Fold {
-        op: Op,
-        weight: &'a str,
-        bias: &'a str,
-        bias_exists: bool,
-        channels: u64,
-        groups: u64,
-        dtype: &'a str,
-        eps: f64,
-        eps_source: String,
-        eps_code: &'static str,
-        evidence: Vec<&'a str>,
-        evidence_codes: Vec<&'a str>,
-    },
-    Keep {
-        reason: &'a str,
-        reason_code: &'a str,
-    },
-}
-
-impl Serialize for Layer {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let line = match &self.action {
-            Action::Keep(Reason { code, text }) => Line::Keep { reason: text, reason_code: code },
-            Action::Fold(fold) => Line::Fold {
-                op: fold.op,
-                weight: &fold.weight,
-                bias: &fold.bias,
-                bias_exists: fold.bias_exists,
-                channels: fold.channels,
-                groups: fold.groups,
-                dtype: &fold.dtype,
-                eps: fold.eps,
-                eps_source: fold.eps_source.to_string(),
-                eps_code: fold.eps_source.code(),
-                evidence: fold.evidence.iter().map(|found| found.text.as_str()).collect(),
-                evidence_codes: fold.evidence.iter().map(|found| found.code.as_ref()).collect(),
-            },
-        };
-        Entry { norm: &self.norm, line }.serialize(serializer)
-    }
-}
-
-/// The same, read back.
-#[derive(Deserialize)]
-struct SavedEntry {
-    norm: String,
-    #[serde(flatten)]
-    line: SavedLine,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "lowercase")]
-enum SavedLine {
-    Fold {
-        op: Op,
-        weight: String,
-        bias: String,
-        bias_exists: bool,
-        channels: u64,
-        groups: u64,
-        dtype: String,
-        eps: f64,
-        eps_source: String,
-        #[serde(default)]
-        eps_code: String,
-        evidence: Vec<String>,
-        #[serde(default)]
-        evidence_codes: Vec<String>,
-    },
-    Keep {
-        reason: String,
-        #[serde(default)]
-        reason_code: String,
-    },
-}
-
-impl<'de> Deserialize<'de> for Layer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Layer, D::Error> {
-        let SavedEntry { norm, line } = SavedEntry::deserialize(deserializer)?;
-        let action = match line {
-            SavedLine::Keep { reason, reason_code } => Action::Keep(Reason::stated(Some(reason_code), reason)),
-            SavedLine::Fold {
-                eps_source,
-                eps_code,
-                evidence,
-                evidence_codes,
-                op,
-                weight,
-                bias,
-                bias_exists,
-                channels,
-                groups,
-                dtype,
-                eps,
-            } => {
-                let codes = evidence_codes.into_iter().map(Some).chain(std::iter::repeat(None));
-                let evidence = evidence.into_iter().zip(codes).map(|(text, code)| Reason::stated(code, text));
-                let (evidence, eps_source) = (evidence.collect(), EpsSource::saved(&eps_code, eps_source));
-                Action::Fold(FoldLine {
-                    op,
-                    weight,
-                    bias,
-                    bias_exists,
-                    channels,
-                    groups,
-                    dtype,
-                    eps,
-                    eps_source,
-                    evidence,
-                })
-            }
-        };
-        Ok(Layer { norm, action })
     }
 }

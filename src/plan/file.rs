@@ -1,27 +1,26 @@
-//! 2 PLAN: the plan's JSON form, as users edit it.
+//! 2 PLAN: plan files.
 //!
-//! In: the text of a plan file. Out: a [`Plan`], with what a line may leave out filled in from the checkpoint, and for
-//! every layer the line it stands on. What is not understood is refused: a key that is skipped could be the one that
-//! mattered.
+//! In: the text of a plan file, as the program writes it or as users edit it. Out: a [`Plan`], with what its lines may leave
+//! out filled in from the checkpoint, if there is one; and for every layer the line it stands on, so that whatever is wrong
+//! with it can be found.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::eps::{EpsLookup, SourcedEps, is_eps};
-use super::{Action, FoldLine, Layer, LineProblem, Misfit, Plan, Reason, VERSION};
+use super::filled::ByName;
+use super::json::Stated;
+use super::{Layer, LineProblem, Misfit, Plan, VERSION};
 use crate::error::{Error, Result};
-use crate::network::{EpsSource, Inventory, Norm, Op, Weight};
 
-/// A plan file that was read: the plan and where its layers stand.
-#[derive(Debug)]
-pub(super) struct PlanFile {
-    /// The plan.
-    pub(super) plan: Plan,
-    lines: Vec<usize>,
-    path: std::path::PathBuf,
+/// Which plan of a file is meant.
+pub(super) enum Meant<'a> {
+    /// The only one.
+    Only,
+    /// The one for this checkpoint. A plan by itself is followed whatever its `input` says, since files are moved; where it
+    /// could be meant for another checkpoint of the same call, only if it says nothing else.
+    For { input: &'a Path, is_one_of_several: bool },
 }
 
 #[derive(Deserialize)]
@@ -38,245 +37,129 @@ struct RawPlan<'a> {
     layers: Vec<&'a RawValue>,
 }
 
-/// A layer as users may write it: everything but `norm`, `action` and a fold's `weight` can be left out.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLayer {
-    norm: String,
-    action: RawAction,
-    reason: Option<String>,
-    reason_code: Option<String>,
-    op: Option<Op>,
-    weight: Option<String>,
-    bias: Option<String>,
-    bias_exists: Option<bool>,
-    channels: Option<u64>,
-    groups: Option<u64>,
-    dtype: Option<String>,
-    eps: Option<f64>,
-    eps_source: Option<String>,
-    eps_code: Option<String>,
-    #[serde(default)]
-    evidence: Vec<String>,
-    #[serde(default)]
-    evidence_codes: Vec<String>,
-    direction: Option<String>,
-    sources: Option<serde_json::Value>,
+/// Where the layers of a plan file stand.
+#[derive(Debug)]
+pub(super) struct Places {
+    path: PathBuf,
+    lines: Vec<usize>,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum RawAction {
-    Fold,
-    Keep,
-}
-
-impl PlanFile {
-    /// Reads the plan at `path` for the checkpoint at `input`; of a JSON array, as `plan` prints it for several models, the
-    /// one whose `input` is that checkpoint. A plan by itself is followed whatever its `input` says, since files are moved;
-    /// where it could be meant for another checkpoint of the same call, only if it says nothing else.
-    pub(super) fn read(
-        path: &Path,
-        input: &Path,
-        is_one_of_several: bool,
-        inventory: &Inventory,
-        eps: &EpsLookup,
-    ) -> Result<PlanFile> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read the plan", path))?;
-        let refuse = |line, problem| Error::PlanFile { path: path.to_owned(), line, problem };
-        let syntax = |error: serde_json::Error| refuse(error.line(), format!("not a plan: {error}"));
-        let is_array = text.trim_start().starts_with('[');
-        let plans = match is_array {
-            true => serde_json::from_str::<Vec<RawPlan<'_>>>(&text).map_err(syntax)?,
-            false => vec![serde_json::from_str::<RawPlan<'_>>(&text).map_err(syntax)?],
-        };
-        let is_meant = |plan: &RawPlan<'_>| match plan.input.as_deref() {
-            Some(meant) => meant == input.to_string_lossy() || !(is_array || is_one_of_several),
-            None => !is_array,
-        };
-        let mut meant = plans.into_iter().filter(is_meant);
-        let Some(raw) = meant.next() else {
-            return Err(refuse(1, format!("none of its plans has \"input\": \"{}\"", input.display())));
-        };
-        let ends = text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at).collect::<Vec<_>>();
-        // A raw value is a slice of the text, so its place in the text is known.
-        let line_of = |raw: &RawValue| {
-            let offset = (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-            ends.partition_point(|&end| end < offset) + 1
-        };
-        if let Some(twin) = meant.next() {
-            let (input, first) = (input.display(), line_of(raw.version));
-            let problem = format!("a second plan for \"{input}\", after that of line {first}; remove one of them");
-            return Err(refuse(line_of(twin.version), problem));
-        }
-        let found = raw.version.get();
-        if found.parse() != Ok(VERSION) {
-            let problem = format!("a plan of version {found}, and this program reads version {VERSION}");
-            return Err(refuse(line_of(raw.version), problem));
-        }
-        let known = ByName::new(inventory);
-        let (mut layers, mut lines) = (Vec::new(), Vec::new());
-        for layer in raw.layers {
-            let line = line_of(layer);
-            let raw: RawLayer = serde_json::from_str(layer.get())
-                .map_err(|error| refuse(line + error.line() - 1, format!("not a layer of a plan: {error}")))?;
-            let named = |norm: &str, problem: LineProblem| refuse(line, format!("norm `{norm}`: {problem}"));
-            let norm = raw.norm.clone();
-            layers.push(layer_of(raw, &known, eps).map_err(|problem| named(&norm, problem))?);
-            lines.push(line);
-        }
-        let plan = Plan {
-            version: VERSION,
-            input: input.to_string_lossy().into_owned(),
-            dialect: raw.dialect.or_else(|| inventory.dialect().map(str::to_owned)),
-            architecture: raw.architecture,
-            layers,
-        };
-        Ok(PlanFile { plan, lines, path: path.to_owned() })
-    }
-
-    /// The error for a line that does not fit the checkpoint.
-    pub(super) fn misfit(&self, misfit: Misfit) -> Error {
+impl Places {
+    /// The error for a line of `plan` that does not fit the checkpoint.
+    pub(super) fn misfit(&self, misfit: &Misfit, plan: &Plan) -> Error {
         let line = self.lines.get(misfit.layer).copied().unwrap_or(1);
-        let norm = self.plan.layers.get(misfit.layer).map_or("", |layer| &layer.norm);
-        let problem = format!("the plan does not fit the checkpoint: norm `{norm}`: {}", misfit.problem);
+        let norm = plan.layers.get(misfit.layer).map_or("", |layer| &layer.norm);
+        let problem = format!("the plan does not fit the checkpoint: {}", about(norm, &misfit.problem));
         Error::PlanFile { path: self.path.clone(), line, problem }
     }
 }
 
-/// The inventory, for looking lines up.
-struct ByName<'a> {
-    norms: HashMap<&'a str, &'a Norm>,
-    weights: HashMap<&'a str, &'a Weight>,
+/// Reads the only plan of the file at `path`, which has to be complete.
+pub(crate) fn load(path: &Path) -> Result<Plan> {
+    Ok(read(path, &Meant::Only, None)?.0)
 }
 
-impl<'a> ByName<'a> {
-    fn new(inventory: &'a Inventory) -> ByName<'a> {
-        ByName {
-            norms: inventory.norms.iter().map(|norm| (norm.name.as_str(), norm)).collect(),
-            weights: inventory.weights.iter().map(|weight| (weight.tensor.as_str(), weight)).collect(),
+/// Reads the plan at `path`; of a JSON array, as `plan` prints it for several models, the one that is `meant`. Without `known`
+/// its lines may leave out nothing that only the checkpoint tells.
+pub(super) fn read(path: &Path, meant: &Meant<'_>, known: Option<&ByName<'_>>) -> Result<(Plan, Places)> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read the plan", path))?;
+    let text = Text::new(path, &text);
+    let raw = text.plan(meant)?;
+    let lines = raw.layers.iter().map(|layer| text.line_of(layer)).collect();
+    let layers = raw.layers.into_iter().map(|layer| text.layer(layer, known)).collect::<Result<_>>()?;
+    let input = raw.input.unwrap_or_default();
+    let plan = Plan { version: VERSION, input, dialect: raw.dialect, architecture: raw.architecture, layers };
+    Ok((plan, Places { path: path.to_owned(), lines }))
+}
+
+fn about(norm: &str, problem: &LineProblem) -> String {
+    format!("norm `{norm}`: {problem}")
+}
+
+/// The text of a plan file.
+struct Text<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// Where its lines end.
+    ends: Vec<usize>,
+}
+
+impl<'a> Text<'a> {
+    fn new(path: &'a Path, text: &'a str) -> Text<'a> {
+        Text { path, text, ends: text.match_indices('\n').map(|(at, _)| at).collect() }
+    }
+
+    fn refuse(&self, line: usize, problem: String) -> Error {
+        Error::PlanFile { path: self.path.to_owned(), line, problem }
+    }
+
+    /// The line that a part of the text begins on. A raw value is a slice of the text, so its place in it is known.
+    fn line_of(&self, part: &RawValue) -> usize {
+        let offset = (part.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        1 + self.ends.partition_point(|&end| end < offset)
+    }
+
+    /// A layer, completed.
+    fn layer(&self, raw: &RawValue, known: Option<&ByName<'_>>) -> Result<Layer> {
+        let line = self.line_of(raw);
+        let mut stated: Stated = serde_json::from_str(raw.get()).map_err(|error| {
+            self.refuse(line + error.line().saturating_sub(1), format!("not a layer of a plan: {error}"))
+        })?;
+        let norm = stated.norm.clone();
+        let filled = known.map_or(Ok(()), |known| known.fill_in(&mut stated));
+        let layer = filled.and_then(|()| stated.layer());
+        layer.map_err(|problem| self.refuse(line, about(&norm, &problem)))
+    }
+
+    /// The plan that is meant, if there is one and its version is ours.
+    fn plan(&self, meant: &Meant<'_>) -> Result<RawPlan<'a>> {
+        let syntax = |error: serde_json::Error| self.refuse(error.line(), format!("not a plan: {error}"));
+        let is_array = self.text.trim_start().starts_with('[');
+        let plans = match is_array {
+            true => serde_json::from_str::<Vec<RawPlan<'a>>>(self.text).map_err(syntax)?,
+            false => vec![serde_json::from_str::<RawPlan<'a>>(self.text).map_err(syntax)?],
+        };
+        let mut found = plans.into_iter().filter(|plan| meant.may_be(plan.input.as_deref(), is_array));
+        let plan = found.next().ok_or_else(|| self.refuse(1, meant.is_missing()))?;
+        if let Some(twin) = found.next() {
+            let first = self.line_of(plan.version);
+            return Err(self.refuse(self.line_of(twin.version), meant.comes_twice(first)));
         }
-    }
-}
-
-/// Fills in what a line leaves out.
-fn layer_of(raw: RawLayer, known: &ByName<'_>, eps: &EpsLookup) -> Result<Layer, LineProblem> {
-    if raw.direction.as_deref().is_some_and(|direction| direction != "backward") || raw.sources.is_some() {
-        return Err(LineProblem::Unsupported);
-    }
-    if raw.action == RawAction::Keep {
-        let text = raw.reason.unwrap_or_else(|| "the plan keeps it".to_owned());
-        return Ok(Layer { norm: raw.norm, action: Action::Keep(Reason::stated(raw.reason_code, text)) });
-    }
-    let tensor = raw.weight.as_deref().ok_or(LineProblem::WeightMissing)?;
-    let norm = known.norms.get(raw.norm.as_str()).copied();
-    let norm = norm.ok_or_else(|| LineProblem::NoNorm(raw.norm.clone()))?;
-    let weight = known.weights.get(tensor).copied();
-    let weight = weight.ok_or_else(|| LineProblem::NoWeight { weight: tensor.to_owned(), found: None })?;
-    Ok(Layer { norm: raw.norm.clone(), action: Action::Fold(fold_of(raw, norm, weight, eps)?) })
-}
-
-/// The same for a line that folds `norm` into `weight`.
-fn fold_of(raw: RawLayer, norm: &Norm, weight: &Weight, eps: &EpsLookup) -> Result<FoldLine, LineProblem> {
-    let op = raw.op.map_or_else(|| only_op(norm, weight), Ok)?;
-    let groups =
-        weight.producers(norm.channels).iter().find(|(found, _)| *found == op).map_or(1, |(_, map)| map.groups);
-    let SourcedEps { value: eps, source: eps_source } = match raw.eps {
-        Some(eps) if !is_eps(&eps) => return Err(LineProblem::Eps(eps)),
-        Some(value) => eps_of(value, raw.eps_code.as_deref(), raw.eps_source, eps.eps(norm)),
-        None => eps.eps(norm),
-    };
-    let bias = raw.bias.unwrap_or_else(|| weight.bias.clone());
-    // A line of evidence that a user added has no code.
-    let codes = raw.evidence_codes.into_iter().map(Some).chain(std::iter::repeat(None));
-    let evidence = raw.evidence.into_iter().zip(codes);
-    Ok(FoldLine {
-        op,
-        bias_exists: raw.bias_exists.unwrap_or(if bias == weight.bias { weight.bias_exists } else { false }),
-        bias,
-        weight: weight.tensor.clone(),
-        channels: raw.channels.unwrap_or(norm.channels),
-        groups: raw.groups.unwrap_or(groups),
-        dtype: raw.dtype.unwrap_or_else(|| weight.dtype.to_string()),
-        eps,
-        eps_source,
-        evidence: evidence.map(|(text, code)| Reason::stated(code, text)).collect(),
-    })
-}
-
-/// The eps of a line that states a value. `found` is what would be taken without the plan; `words` are shown and never
-/// decide.
-///
-/// A plan's eps goes first. But the planner writes one into every line, also where it only assumed it, and marks it so with
-/// the line's `eps_code`: such a line states nothing, unless the user has changed the number.
-fn eps_of(stated: f64, code: Option<&str>, words: Option<String>, found: SourcedEps) -> SourcedEps {
-    let is_edited = stated != found.value;
-    match code {
-        Some(EpsSource::ASSUMED) if !is_edited || !found.source.is_assumed() => found,
-        Some(EpsSource::ASSUMED) => SourcedEps { value: stated, source: EpsSource::Plan(None) },
-        // What the planner found is what it would find again.
-        Some(code) if code == found.source.code() && !is_edited => found,
-        // The number was changed, its source was not.
-        Some(code) if code == found.source.code() => SourcedEps { value: stated, source: EpsSource::Plan(None) },
-        Some(code) => SourcedEps { value: stated, source: EpsSource::saved(code, words.unwrap_or_default()) },
-        None => SourcedEps { value: stated, source: EpsSource::Plan(words) },
-    }
-}
-
-/// Gives the lines of a plan in memory the eps that they would have in a file.
-pub(super) fn state_eps(plan: &mut Plan, network: &Inventory, eps: &EpsLookup) {
-    let norms = ByName::new(network).norms;
-    for layer in &mut plan.layers {
-        if let (Action::Fold(line), Some(norm)) = (&mut layer.action, norms.get(layer.norm.as_str())) {
-            let found = eps.eps(norm);
-            let is_edited = line.eps != found.value;
-            let is_found = line.eps_source.code() == found.source.code();
-            if line.eps_source.is_assumed() && (!is_edited || !found.source.is_assumed()) {
-                (line.eps, line.eps_source) = (found.value, found.source);
-            } else if is_edited && (is_found || line.eps_source.is_assumed()) {
-                line.eps_source = EpsSource::Plan(None);
+        match plan.version.get() {
+            version if version.parse() == Ok(VERSION) => Ok(plan),
+            version => {
+                let problem = format!("a plan of version {version}, and this program reads version {VERSION}");
+                Err(self.refuse(self.line_of(plan.version), problem))
             }
         }
     }
 }
 
-/// The only kind of layer that the weight can be, with the norm's channels.
-fn only_op(norm: &Norm, weight: &Weight) -> Result<Op, LineProblem> {
-    let (tensor, shape) = (weight.tensor.clone(), weight.shape.clone());
-    match weight.producers(norm.channels).as_slice() {
-        // Where several kinds have their channels in the same place (MLX), they are folded alike.
-        [(op, first), rest @ ..] if rest.iter().all(|(_, map)| map == first) => Ok(*op),
-        [] => Err(LineProblem::OtherOutputs { weight: tensor, shape, channels: norm.channels }),
-        several => {
-            let can = several.iter().map(|(op, _)| *op).collect();
-            Err(LineProblem::OperationMissing { weight: tensor, shape, can })
+impl Meant<'_> {
+    fn may_be(&self, input: Option<&str>, is_array: bool) -> bool {
+        match (self, input) {
+            (Meant::Only, _) => true,
+            (Meant::For { .. }, None) => !is_array,
+            (Meant::For { input, is_one_of_several }, Some(stated)) => {
+                stated == input.to_string_lossy() || !(is_array || *is_one_of_several)
+            }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_eps_that_the_planner_assumed_states_nothing() {
-        let assumed = || SourcedEps { value: 1e-5, source: EpsSource::AssumedDialect { dialect: "pytorch" } };
-        let flag = || SourcedEps { value: 1e-3, source: EpsSource::ForAll };
-        let plan = |value: f64| SourcedEps { value, source: EpsSource::Plan(None) };
-        let marked = |stated, found| eps_of(stated, Some("assumed"), Some("assumed: x".to_owned()), found);
-        assert_eq!(marked(1e-5, flag()), flag());
-        assert_eq!(marked(1e-5, assumed()), assumed());
-        assert_eq!(marked(2e-5, assumed()), plan(2e-5), "an edited number");
-        assert_eq!(eps_of(2e-5, Some("eps"), Some("--eps".to_owned()), flag()), plan(2e-5), "an edited number");
-        assert_eq!(eps_of(2e-5, None, None, flag()), plan(2e-5), "the plan goes first");
+    fn is_missing(&self) -> String {
+        match self {
+            Meant::Only => "there is no plan in it".to_owned(),
+            Meant::For { input, .. } => format!("none of its plans has \"input\": \"{}\"", input.display()),
+        }
     }
 
-    #[test]
-    fn words_never_decide() {
-        let flag = || SourcedEps { value: 1e-3, source: EpsSource::ForAll };
-        for words in ["the paper, table 3", "assumed from the paper, table 3", "catalogue: mine", "--eps", ""] {
-            let found = eps_of(2e-3, None, Some(words.to_owned()), flag());
-            assert_eq!(found, SourcedEps { value: 2e-3, source: EpsSource::Plan(Some(words.to_owned())) });
+    fn comes_twice(&self, first: usize) -> String {
+        match self {
+            Meant::Only => format!("a second plan, after that of line {first}, and only one can be taken"),
+            Meant::For { input, .. } => {
+                let input = input.display();
+                format!("a second plan for \"{input}\", after that of line {first}; remove one of them")
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ mod document;
 mod eps;
 mod explain;
 mod file;
+mod filled;
+mod json;
 mod measure;
 mod object;
 mod problem;
@@ -38,18 +40,22 @@ use std::sync::Arc;
 
 pub use crate::network::EpsSource;
 pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
-pub use eps::{EpsSettings, sensitivity::EpsWarning};
+pub use eps::EpsSettings;
 pub use explain::{Explanation, Step, explain};
+pub(crate) use file::load;
 pub use measure::{EvidenceLevel, SAMPLE_BYTES};
 pub use problem::LineProblem;
 pub use resolve::{Misfit, resolve};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Fold, Inventory, NormId};
 use crate::parallel;
+use crate::warning::Warning;
 use board::Board;
 use eps::EpsLookup;
+use file::Meant;
+use filled::ByName;
 use propose::Names;
 use reason::RuleMisfit;
 use rulebook::Rulebook;
@@ -61,17 +67,8 @@ pub struct Planned {
     pub plan: Plan,
     /// Its folds, checked against the checkpoint.
     pub folds: Vec<Fold>,
-    /// What is at stake where an eps is only assumed.
-    pub assumed: Vec<EpsWarning>,
-    /// What else the user should know, sentence by sentence.
-    pub notes: Vec<String>,
-}
-
-impl Planned {
-    /// Everything that the user should be warned of, sentence by sentence.
-    pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.notes.iter().cloned().chain(self.assumed.iter().map(ToString::to_string))
-    }
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
 }
 
 /// What bears on a plan besides the checkpoint itself.
@@ -103,37 +100,46 @@ impl Default for PlanSettings {
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
     let network = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &network);
-    let mut notes = eps.warnings.clone();
-    let (plan, folds) = match file {
-        Some(path) => {
-            let mut file = file::PlanFile::read(path, checkpoint.path(), settings.is_one_of_several, &network, &eps)?;
-            let folds = resolve(&file.plan, &network, checkpoint).map_err(|misfit| file.misfit(misfit))?;
-            keep_the_unmentioned(&mut file.plan, &network);
-            file.plan.architecture = file.plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
-            (file.plan, folds)
-        }
-        None => {
-            let (board, misfits) = judge(checkpoint, &network, &eps, settings, None)?;
-            notes.extend(misfits.iter().map(|misfit| misfit.sentence(&network)));
-            let mut plan = written::plan(&board, checkpoint.path(), &eps);
-            let folds = resolve::resolve_or_keep(&mut plan, &network, checkpoint);
-            (plan, folds)
-        }
-    };
-    let assumed = eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?;
-    Ok(Planned { plan, folds, assumed, notes })
+    if let Some(path) = file {
+        let meant = Meant::For { input: checkpoint.path(), is_one_of_several: settings.is_one_of_several };
+        let (plan, places) = file::read(path, &meant, Some(&ByName::new(&network, &eps)))?;
+        return take_back(plan, &network, &eps, checkpoint, |misfit, plan| places.misfit(&misfit, plan));
+    }
+    let (board, misfits) = judge(checkpoint, &network, &eps, settings, None)?;
+    let mut plan = written::plan(&board, checkpoint.path(), &eps);
+    let folds = resolve::resolve_or_keep(&mut plan, &network, checkpoint);
+    let mut warnings = eps.warnings.clone();
+    let warning = |misfit: &Arc<RuleMisfit>| Warning::CatalogueMisfit { what: misfit.sentence(&network) };
+    warnings.extend(misfits.iter().map(warning));
+    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
+    Ok(Planned { plan, folds, warnings })
 }
 
 /// Follows `plan`, made by the planner or by hand: its lines are held against the checkpoint as those of a plan file are.
 pub fn follow(plan: &Plan, checkpoint: &Checkpoint, settings: &PlanSettings) -> Result<Planned> {
     let network = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &network);
-    let mut plan = plan.clone();
-    file::state_eps(&mut plan, &network, &eps);
-    let folds = resolve(&plan, &network, checkpoint).map_err(|misfit| misfit.of(&plan, checkpoint))?;
-    keep_the_unmentioned(&mut plan, &network);
-    let assumed = eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?;
-    Ok(Planned { plan, folds, assumed, notes: eps.warnings })
+    take_back(plan.clone(), &network, &eps, checkpoint, |misfit, plan| misfit.of(plan, checkpoint))
+}
+
+/// What a plan that was not made here comes to; `refuse` makes the error for a line that does not fit.
+fn take_back(
+    mut plan: Plan,
+    network: &Inventory,
+    eps: &EpsLookup,
+    checkpoint: &Checkpoint,
+    refuse: impl FnOnce(Misfit, &Plan) -> Error,
+) -> Result<Planned> {
+    eps::settled::settle(&mut plan, network, eps);
+    let folds = resolve(&plan, network, checkpoint).map_err(|misfit| refuse(misfit, &plan))?;
+    keep_the_unmentioned(&mut plan, network);
+    plan.input = checkpoint.path().to_string_lossy().into_owned();
+    plan.dialect = plan.dialect.or_else(|| network.dialect().map(str::to_owned));
+    plan.architecture = plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
+    let mut warnings = eps.warnings.clone();
+    warnings.extend(eps::overruled::overruled(&plan, network, eps));
+    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, eps)?);
+    Ok(Planned { plan, folds, warnings })
 }
 
 /// The layers of a plan that names and shapes alone give, with `eps` as far as it is known.

@@ -20,6 +20,8 @@ pub enum LineProblem {
     Defect(Defect),
     /// A fold names no weight.
     WeightMissing,
+    /// A key that can be left out only where the checkpoint is at hand.
+    Incomplete { key: &'static str },
     /// There is no such weight; what is there under its name.
     NoWeight { weight: String, found: Option<(Dtype, Vec<u64>)> },
     /// Another line folds into the weight.
@@ -63,6 +65,9 @@ impl fmt::Display for LineProblem {
             LineProblem::TwoLines(norm) => write!(f, "norm `{norm}` has two lines"),
             LineProblem::Defect(defect) => write!(f, "{defect}"),
             LineProblem::WeightMissing => write!(f, "a fold needs a \"weight\""),
+            LineProblem::Incomplete { key } => {
+                write!(f, "\"{key}\" is missing, and only the checkpoint tells it: follow the file instead of its plan")
+            }
             LineProblem::NoWeight { weight, found: None } => {
                 write!(f, "the checkpoint has no weight `{weight}` that feeds a norm")
             }

@@ -149,7 +149,7 @@ fn report(layer: &FoldedLayer<'_>, scales: &[f64], weights: Option<Weights>) -> 
         dtype: layer.float.name(),
         channels: fold.channels,
         eps: fold.eps,
-        eps_source: fold.eps_source.to_string(),
+        eps_source: fold.eps_source.written(),
         eps_code: fold.eps_source.code(),
         scales: ScaleReport { spread: Spread::of(scales.iter().copied()), histogram: Histogram::of(scales) },
         dead: Channels::that(scales.iter().copied(), |scale| scale == 0.0),

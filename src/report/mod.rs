@@ -4,17 +4,19 @@
 
 pub mod channels;
 pub mod html;
-pub mod human;
+mod human;
 pub mod layer;
 pub mod lint;
+pub mod plan_table;
 mod run;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde::ser::{SerializeSeq, Serializer};
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
 use crate::fold::Style;
+use crate::warning::Warning;
 pub use layer::LayerReport;
 pub use lint::Lint;
 pub use run::{Ended, Outcome, RunReport, Totals};
@@ -55,8 +57,9 @@ pub struct ModelReport {
     pub seconds: Seconds,
     /// What was checked; `null` if nothing was.
     pub verification: Option<Verification>,
-    /// What the user should know.
-    pub warnings: Vec<String>,
+    /// What the user should know; in JSON two lists, sentences and codes.
+    #[serde(flatten, serialize_with = "sentences_and_codes")]
+    pub warnings: Vec<Warning>,
 }
 
 /// Counts of norms.
@@ -146,4 +149,11 @@ fn kept_norms<S: Serializer>(kept: &[(String, String)], serializer: S) -> Result
     let mut seq = serializer.serialize_seq(Some(kept.len()))?;
     kept.iter().try_for_each(|(norm, reason)| seq.serialize_element(&Kept { norm, reason }))?;
     seq.end()
+}
+
+fn sentences_and_codes<S: Serializer>(warnings: &[Warning], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(2))?;
+    map.serialize_entry("warnings", &warnings.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    map.serialize_entry("warning_codes", &warnings.iter().map(Warning::code).collect::<Vec<_>>())?;
+    map.end()
 }

@@ -1,4 +1,4 @@
-//! STORE: connections to buckets, and what goes wrong with them.
+//! STORE: connections to buckets.
 //!
 //! In: an object. Out: a [`Place`]: an open connection, shared by everything in one bucket, and the key in it. Endpoints,
 //! credentials and options come from the environment (`AWS_*`, `GOOGLE_*`, `AZURE_*`), never from the URL.
@@ -19,7 +19,8 @@ use object_store::{ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
-use super::url::{is_web, redacted, split};
+use super::failure::failed;
+use super::url::{is_web, split};
 use super::{Object, UrlProblem};
 use crate::error::{Error, Result};
 
@@ -163,48 +164,6 @@ pub(super) fn wait<T>(
     request: impl Future<Output = object_store::Result<T>>,
 ) -> Result<T> {
     runtime()?.block_on(request).map_err(failed(action, object))
-}
-
-/// An error of the library as one of ours.
-pub(super) fn failed(action: &'static str, object: &Object) -> impl FnOnce(object_store::Error) -> Error {
-    move |error| describe(action, object, &error)
-}
-
-/// The same for an error that several wait for.
-pub(super) fn describe(action: &'static str, object: &Object, error: &object_store::Error) -> Error {
-    use std::io::ErrorKind;
-    let (path, text) = (object.path().to_owned(), one_line(error));
-    let io = |kind, text: String| std::io::Error::new(kind, text);
-    let source = match error {
-        object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. } => {
-            return Error::Modified { path };
-        }
-        object_store::Error::AlreadyExists { .. } => return Error::OutputExists { path },
-        object_store::Error::NotFound { .. } => io(ErrorKind::NotFound, "there is no such object".to_owned()),
-        object_store::Error::NotSupported { .. } if action == "read" => io(
-            ErrorKind::Unsupported,
-            "the server does not answer requests for a part of it; fetch the file first".to_owned(),
-        ),
-        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => io(
-            ErrorKind::PermissionDenied,
-            format!("access denied; credentials come from the environment (AWS_*, GOOGLE_*, AZURE_*): {text}"),
-        ),
-        _ => io(ErrorKind::Other, text),
-    };
-    Error::Io { action, path, source }
-}
-
-/// What the library says and, since it leaves that out, the cause at the bottom of it. Answers of servers have many lines.
-fn one_line(error: &object_store::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    let (mut text, cause) = (error.to_string(), cause.to_string());
-    if !text.contains(&cause) {
-        text = format!("{text}: {cause}");
-    }
-    redacted(&text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

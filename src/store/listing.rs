@@ -8,6 +8,7 @@ use object_store::ObjectStoreExt;
 use object_store::list::PaginatedListOptions;
 
 use super::bucket::{self, Place};
+use super::failure::describe;
 use super::{Listed, Object, UrlProblem};
 use crate::error::{Error, Result};
 
@@ -46,7 +47,7 @@ pub(crate) fn length(object: &Object) -> Result<Option<u64>> {
     match bucket::runtime()?.block_on(bucket.store.head(&key)) {
         Ok(meta) => Ok(Some(meta.size)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(bucket::describe("inspect", object, &error)),
+        Err(error) => Err(describe("inspect", object, &error)),
     }
 }
 

@@ -14,6 +14,8 @@ mod blocks;
 #[cfg(feature = "cloud")]
 mod bucket;
 #[cfg(feature = "cloud")]
+mod failure;
+#[cfg(feature = "cloud")]
 mod listing;
 #[cfg(feature = "cloud")]
 mod object;

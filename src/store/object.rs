@@ -12,6 +12,7 @@ use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt};
 use super::Object;
 use super::blocks::{self, BLOCK};
 use super::bucket::{self, Place};
+use super::failure::describe;
 use crate::error::{Error, Result};
 
 /// Bytes that the first request asks for: most headers fit.
@@ -76,7 +77,7 @@ impl OpenObject {
         let block = blocks::get(self.id, number, self.bytes().div_ceil(BLOCK), fetch)?;
         let bytes = block.wait().as_ref().map_err(|error| {
             blocks::forget(self.id, number);
-            bucket::describe("read", &self.object, error)
+            describe("read", &self.object, error)
         })?;
         let from = usize::try_from(offset % BLOCK).unwrap_or(usize::MAX);
         let available = bytes.get(from..).unwrap_or_default();

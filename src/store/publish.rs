@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::bucket::{self, Place};
+use super::failure::failed;
 use super::{Finished, Location, Object, Same, UrlProblem, length};
 use crate::error::{Error, Result};
 
@@ -117,7 +118,7 @@ impl Upload<'_> {
                 check_free(object)?;
                 bucket::wait("upload", object, put(PutMode::Overwrite))?
             }
-            put => put.map_err(bucket::failed("upload", object))?,
+            put => put.map_err(failed("upload", object))?,
         };
         Ok(result.e_tag)
     }

@@ -11,8 +11,9 @@ mod remains;
 mod tensor;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
@@ -45,8 +46,37 @@ pub struct VerifyReport {
     pub worst_shift_ulp: f64,
     /// Tensors that are the same in both.
     pub same: usize,
-    /// What is wrong, a sentence each.
-    pub problems: Vec<String>,
+    /// What is wrong.
+    pub problems: Vec<VerifyProblem>,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct VerifyProblem {
+    /// The norm or tensor, and what is wrong with it.
+    pub text: String,
+    /// An eps in common use with which a norm whose numbers differ would be right.
+    pub fits_with_eps: Option<f64>,
+}
+
+impl fmt::Display for VerifyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        self.fits_with_eps.map_or(Ok(()), |eps| write!(f, "; it fits with eps {}", short(eps)))
+    }
+}
+
+/// In JSON a sentence.
+impl Serialize for VerifyProblem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An eps as people write it: `0`, `1e-5`.
+fn short(eps: f64) -> String {
+    if eps == 0.0 { "0".to_owned() } else { format!("{eps:e}") }
 }
 
 /// Why a layer cannot be said to be the same.
@@ -81,6 +111,11 @@ pub fn verify(original: &Checkpoint, folded: &Checkpoint, planned: &Planned, max
 }
 
 impl VerifyReport {
+    /// Adds a problem that no eps explains.
+    fn complain(&mut self, text: String) {
+        self.problems.push(VerifyProblem { text, fits_with_eps: None });
+    }
+
     /// Takes in what a layer is.
     fn judge(&mut self, mut pair: Pair<'_>) -> Result<()> {
         let problem = match pair.judge() {
@@ -93,12 +128,13 @@ impl VerifyReport {
                 None
             }
             Err(Mismatch::Unreadable(error)) => return Err(error),
-            Err(Mismatch::Structure(text)) => Some(text),
-            Err(Mismatch::Numbers(text)) => Some(text + &pair.better_eps()),
+            Err(Mismatch::Structure(text)) => Some((text, None)),
+            Err(Mismatch::Numbers(text)) => Some((text, pair.better_eps())),
         };
-        if let Some(text) = problem {
+        if let Some((text, fits_with_eps)) = problem {
             self.failed += 1;
-            self.problems.push(format!("norm `{}`: {text}", pair.fold.norm.name));
+            let text = format!("norm `{}`: {text}", pair.fold.norm.name);
+            self.problems.push(VerifyProblem { text, fits_with_eps });
         }
         let figures = pair.figures;
         self.elements += figures.elements;
@@ -112,13 +148,13 @@ impl VerifyReport {
         for name in original.tensors().keys().filter(|name| !judged.contains(name.as_str())) {
             match (Side::find(original, name), Side::find(folded, name)) {
                 (Some(before), Some(after)) if before.is_same(after)? => self.same += 1,
-                (_, Some(_)) => self.problems.push(format!("tensor `{name}` differs, and no fold explains it")),
-                (_, None) => self.problems.push(format!("tensor `{name}` is missing")),
+                (_, Some(_)) => self.complain(format!("tensor `{name}` differs, and no fold explains it")),
+                (_, None) => self.complain(format!("tensor `{name}` is missing")),
             }
         }
         for name in folded.tensors().keys() {
             if !original.tensors().contains_key(name) && !judged.contains(name.as_str()) {
-                self.problems.push(format!("tensor `{name}` is new, and no fold explains it"));
+                self.complain(format!("tensor `{name}` is new, and no fold explains it"));
             }
         }
         Ok(())

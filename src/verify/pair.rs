@@ -58,9 +58,9 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// The common eps with which a layer whose numbers differ would be right, as the end of a sentence; empty if none is.
-    /// Of several, as a large variance leaves them, the one that comes nearest.
-    pub(super) fn better_eps(&self) -> String {
+    /// The common eps with which a layer whose numbers differ would be right, if one is. Of several, as a large
+    /// variance leaves them, the one that comes nearest.
+    pub(super) fn better_eps(&self) -> Option<f64> {
         let mut best: Option<(f64, f64)> = None;
         for eps in COMMON_EPS.into_iter().filter(|&eps| eps != self.fold.eps) {
             let fold = Fold { eps, ..self.fold.clone() };
@@ -72,11 +72,7 @@ impl<'a> Pair<'a> {
                 best = Some((ulp, eps));
             }
         }
-        match best {
-            Some((_, 0.0)) => "; it fits with eps 0: pass --eps 0".to_owned(),
-            Some((_, eps)) => format!("; it fits with eps {eps:e}: pass --eps {eps:e}"),
-            None => String::new(),
-        }
+        best.map(|(_, eps)| eps)
     }
 
     /// A bias whose absence means zeros: no comparison of numbers would miss it, but code that loads the file does.

@@ -49,7 +49,7 @@ fn hash_source(checkpoint: &Checkpoint, cancelled: &AtomicBool) -> Result<String
 
 /// Everything is taken apart by name, so that an option that is added later cannot be forgotten here.
 fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldOptions<'_>) -> Result<String> {
-    let Settings { planning, notes: _, plan, style, dtype, strict, replace: _, sync: _, make_folder: _, record: _ } =
+    let Settings { planning, warnings: _, plan, style, dtype, strict, replace: _, sync: _, make_folder: _, record: _ } =
         settings;
     let PlanSettings { eps, evidence, is_one_of_several: _, threads: _ } = planning;
     let EpsSettings { for_norms, all, arch, config } = eps;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::found::Sidecar;
-use super::walk::is_weights;
+use super::kinds::is_weights;
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::Result;
 use crate::output::{Replace, copy_file};

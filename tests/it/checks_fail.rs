@@ -1,9 +1,8 @@
 //! 3 FOLD: the checks on the way out, seen to fail.
 //!
-//! In: folds whose reference, or whose result, is made wrong on purpose. Out: `Error::Verification`, or, for a model that
+//! In: folds whose reference, or whose result, is made wrong on purpose. Out: `FoldProblem::Verification`, or, for a model that
 //! fails on a GPU under way, nothing left over for the next one.
 
-use bnfold_gpu::Error;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::{
     Engine, FoldOptions, FoldedLayer, Scales, Storage, Style, WeightJob, affine::Affine, check_shifts, compute_shifts,
@@ -11,6 +10,7 @@ use bnfold_gpu::fold::{
 };
 use bnfold_gpu::network::Fold;
 use bnfold_gpu::plan::{PlanSettings, plan};
+use bnfold_gpu::{Error, FoldProblem};
 
 use crate::fixture::{Folder, Model, Numbers};
 
@@ -58,7 +58,9 @@ fn a_weight_off_its_reference_is_never_handed_on() {
     ];
     for (what, change) in wrong {
         let error = fold_against(change, FoldOptions::default()).expect_err(what);
-        let Error::Verification { norm, tensor, bound, ulp, .. } = &error else { panic!("{what}: {error}") };
+        let Error::Fold { norm, problem: FoldProblem::Verification { tensor, bound, ulp, .. }, .. } = &error else {
+            panic!("{what}: {error}")
+        };
         assert_eq!((norm.as_str(), tensor.as_str()), ("bn1", "conv1.weight"), "{what}");
         assert!(ulp > bound && *bound == 1.5, "{what}: {ulp} ulp");
     }
@@ -85,7 +87,10 @@ fn a_shift_off_its_reference_is_never_written() {
         ];
         for (what, change) in wrong {
             let error = check(change).expect_err(what);
-            assert!(matches!(error, Error::Verification { .. }), "{style:?}, {what}: {error}");
+            assert!(
+                matches!(error, Error::Fold { problem: FoldProblem::Verification { .. }, .. }),
+                "{style:?}, {what}: {error}"
+            );
         }
         assert!(right[0].shift.iter().all(|shift| *shift != 0.0), "test is broken");
     }
@@ -117,6 +122,7 @@ fn bad_and_good(folder: &Folder) -> (std::path::PathBuf, std::path::PathBuf) {
 #[cfg(feature = "gpu")]
 #[test]
 fn a_model_that_fails_leaves_nothing_on_the_gpu_for_the_next_one() {
+    use bnfold_gpu::Warning;
     use bnfold_gpu::model::{Settings, fold_model};
     let folder = Folder::new();
     let (bad, good) = bad_and_good(&folder);
@@ -129,12 +135,12 @@ fn a_model_that_fails_leaves_nothing_on_the_gpu_for_the_next_one() {
     for verify in [true, false] {
         let mut engine = crate::library::gpu();
         let error = run(&bad, "none", &mut engine, verify).unwrap_err();
-        assert!(matches!(error, Error::NonFinite { .. }), "test is broken: {error}");
+        assert!(matches!(error, Error::Fold { problem: FoldProblem::NonFinite { .. }, .. }), "test is broken: {error}");
         let output = format!("gpu {verify}");
         let report = run(&good, &output, &mut engine, verify).unwrap();
         assert!(std::fs::read(folder.path(&output)).unwrap() == expected, "verify {verify}: other bytes");
         assert_eq!((report.device, report.elements), ("gpu", 8 * 999), "verify {verify}");
-        let of_gpu = |warning: &String| warning.contains("GPU");
+        let of_gpu = |warning: &Warning| warning.code().starts_with("gpu");
         assert!(!report.warnings.iter().any(of_gpu), "verify {verify}: {:?}", report.warnings);
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use bnfold_gpu::Warning;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::fold::gpu::{BATCH_BYTES, GpuEngine, Wanted};
 use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Scales, WeightJob, affine::Affine};
@@ -79,10 +80,11 @@ fn open() -> GpuEngine {
 
 /// Fails unless there is one warning, and it says what happened.
 #[track_caller]
-fn says_so(warnings: &[String], adapter: &str) {
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].starts_with(&format!("GPU {adapter} failed (")), "{warnings:?}");
-    assert!(warnings[0].ends_with("); the rest was folded on the CPU"), "{warnings:?}");
+fn says_so(warnings: &[Warning], lost: &str) {
+    let [warning @ Warning::GpuFailed { adapter, reason }] = warnings else { panic!("{warnings:?}") };
+    assert_eq!(adapter, lost);
+    let words = format!("GPU {lost} failed ({reason}); the rest was folded on the CPU");
+    assert_eq!(warning.to_string(), words);
 }
 
 #[test]

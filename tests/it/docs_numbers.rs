@@ -186,10 +186,10 @@ fn dialects_and_their_eps_are_those_of_the_table() {
     states("README.md", &[format!("(PyTorch {}, Keras {})", eps("pytorch"), eps("keras"))]);
 }
 
-/// The strings that a function `code` below `folder` may return: `=> "name"` in its body.
-fn codes(folder: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for path in sources(&root().join(folder)) {
+/// The strings that a function `code` in a file, or below a folder, may return: `=> "name"` in its body.
+fn codes(place: &str) -> BTreeSet<String> {
+    let (mut found, place) = (BTreeSet::new(), root().join(place));
+    for path in if place.is_dir() { sources(&place) } else { vec![place] } {
         let text = std::fs::read_to_string(path).unwrap();
         for body in text.split("fn code(&self)").skip(1).map(|rest| rest.split("\n    }\n").next().unwrap()) {
             found.extend(body.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
@@ -219,6 +219,17 @@ fn every_code_of_a_plan_is_explained() {
         let is_known = plan.contains(code) || eps.contains(code) || code == "plan";
         assert!(is_known, "docs/formats.md explains the code {code}, which the program does not have");
     }
+}
+
+#[test]
+fn every_code_of_a_warning_is_explained() {
+    let text = read("docs/formats.md");
+    let (_, table) = text.split_once("| `warning_codes` |").unwrap();
+    let first_cells = table.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("| `"));
+    let explained = first_cells.flat_map(|line| line.split("` |").next().unwrap().split("`, `")).map(str::to_owned);
+    let codes = codes("src/warning.rs");
+    assert!(codes.len() > 12, "the test found only {codes:?}");
+    assert_eq!(explained.collect::<BTreeSet<_>>(), codes);
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_value_without_room_in_the_new_type_is_refused() {
         &[1.0],
     );
     let input = folder.file("m.safetensors", &large);
-    let words = ["layer `bn`, tensor `fc.weight`, channel 0: folding gives 1199", "F16 cannot hold"];
+    let words = ["norm `bn`, tensor `fc.weight`, channel 0: folding gives 1199", "F16 cannot hold"];
     fold(&input, &[&"--plan", &plan, &"--dtype", &"f16"]).error(1, &words);
     assert_eq!(folder.names(), ["m.safetensors", "p.json"]);
 }

@@ -153,7 +153,10 @@ fn warnings_say_what_is_not_known_and_what_is_at_stake() {
     );
     let timm = json!({"architecture": "tf_efficientnet_b0"});
     let conflict = stderr(Some(&timm), &["--arch", "timm/efficientnet_b0"]);
-    assert!(conflict.contains("config.json says timm/tf_efficientnet_b0; --arch is followed"), "{conflict}");
+    assert!(
+        conflict.contains("config.json says timm/tf_efficientnet_b0; the former is followed; without --arch"),
+        "{conflict}"
+    );
     assert_eq!(stderr(Some(&timm), &[]), "", "what is known needs no warning");
     assert_eq!(stderr(Some(&timm), &["--arch", "tf_efficientnet_b0"]), "", "nor does what agrees");
 }

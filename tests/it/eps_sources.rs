@@ -126,11 +126,13 @@ fn an_assumed_eps_is_a_warning_with_what_is_at_stake_and_a_stated_one_is_none() 
     let (_folder, input, plan) = ready();
     // Channel 0 of head.bn: sqrt((1e-3 + 1e-3) / (1e-3 + 1e-5)).
     let words = "eps 1e-5 is assumed for 2 norms (a checkpoint does not store it); with 1e-3 a channel's scale would change \
-                 by up to x1.407 (norm `head.bn`); name the architecture with --arch, or state eps \
-                 with --eps or --eps-for";
+                 by up to x1.407 (norm `head.bn`)";
+    let advice = "; name the architecture with --arch, or state eps with --eps or --eps-for\n";
     let run = fold(&input, &[&"--plan", &plan, &"--format", &"json"]).expect(0);
-    assert_eq!(run.json()["warnings"], json!([words]));
-    assert!(run.stderr.starts_with("warning: ") && run.stderr.contains(words), "{}", run.stderr);
+    let json = run.json();
+    assert_eq!((&json["warnings"], &json["warning_codes"]), (&json!([words]), &json!(["eps-assumed"])));
+    assert!(run.stderr.starts_with("warning: "), "{}", run.stderr);
+    assert!(run.stderr.ends_with(&[words, advice].concat()), "{}", run.stderr);
     let run = fold(&input, &[&"--plan", &plan, &"--eps", &"1e-5", &"--force"]).expect(0);
     assert_eq!(run.stderr, "");
 }
@@ -155,6 +157,42 @@ fn a_model_class_beside_a_stripped_file_is_a_warning_that_names_drop_in() {
     for config in [json!({"batch_norm_eps": 1e-5}), json!({"architectures": []}), json!({"architectures": null})] {
         assert_eq!(warnings(config.clone(), "strip"), "", "{config} names no class");
     }
+}
+
+/// What the plan's lines state goes first, and then a stated eps must not be without effect and without a word.
+#[test]
+fn an_eps_that_a_plan_overrules_is_a_warning_that_counts_its_norms() {
+    let (folder, input, sparse) = ready();
+    let stated = folder.text("stated.json", plan(&[("bn", "conv.weight"), ("head.bn", "head.fc.weight")]));
+    let printed = bnfold(&[&"plan", &"--quiet", &"--format", &"json", &"--input", &input]).expect(0).stdout;
+    let printed = folder.text("printed.json", printed);
+    let warning = |plan: &std::path::Path, options: &[&str]| {
+        let mut program = command(&[&"plan", &"--input", &input, &"--plan", &plan]);
+        Run::of(program.args(options)).expect(0).stderr
+    };
+    let words = |count: usize, norm: &str| {
+        format!(
+            ": an eps stated beside the plan does not reach {count} of 2 folded norms, whose lines state another (norm \
+             `{norm}`: 1e-5, not 1e-3); without \"eps\" in these lines --eps and --eps-for are followed\n"
+        )
+    };
+    let all = warning(&stated, &["--eps", "1e-3"]);
+    assert!(all.starts_with("warning: ") && all.ends_with(&words(2, "bn")) && all.lines().count() == 1, "{all}");
+    let one = warning(&stated, &["--eps-for", "head.*=1e-3"]);
+    assert!(one.ends_with(&words(1, "head.bn")) && one.lines().count() == 1, "{one}");
+    assert_eq!(warning(&stated, &["--eps", "1e-5"]), "", "nothing is lost");
+    assert_eq!(warning(&sparse, &["--eps", "1e-3"]), "", "lines without eps");
+    assert_eq!(warning(&printed, &["--eps", "1e-3"]), "", "lines whose eps the planner assumed");
+
+    // In memory as from a file.
+    let plan = bnfold_gpu::Plan::load(&printed).unwrap();
+    let follow = |plan| bnfold_gpu::Job::new(&input).follow(plan).eps(1e-3).planned(None).unwrap().warnings;
+    assert_eq!(follow(plan.clone()), []);
+    let mut edited = plan;
+    let bnfold_gpu::Action::Fold(line) = &mut edited.layers[0].action else { panic!("test is broken") };
+    (line.eps, line.eps_source) = (0.5, bnfold_gpu::EpsSource::Plan(None));
+    let overruled = follow(edited);
+    assert_eq!(overruled.iter().map(bnfold_gpu::Warning::code).collect::<Vec<_>>(), ["eps-overruled"]);
 }
 
 /// A slip in a name leaves what the module names say in force, and is said with the name that is meant.
@@ -198,6 +236,6 @@ fn a_glob_that_matches_no_norm_is_said() {
     };
     assert_eq!(plan(&[&"--eps-for", &"b*=1e-3"]), "");
     let warnings = plan(&[&"--eps-for", &"bn_1=1e-3", &"--eps-for", &"b*=1e-3"]);
-    assert!(warnings.contains("--eps-for bn_1: matches none of 1 norm, for example bn"), "{warnings}");
+    assert!(warnings.contains("eps for bn_1: matches none of 1 norm, for example bn; --eps-for takes"), "{warnings}");
     assert_eq!(warnings.matches("--eps-for").count(), 1, "{warnings}");
 }

@@ -64,7 +64,7 @@ fn an_eps_that_does_not_go_with_the_variance_is_named() {
 
 #[test]
 fn results_that_are_not_finite_are_refused_by_layer_and_channel() {
-    let words = ["layer `bn`, tensor `conv.weight`, channel 2: ", "--allow-non-finite", "action to \"keep\""];
+    let words = ["norm `bn`, tensor `conv.weight`, channel 2: ", "--allow-non-finite", "action to \"keep\""];
     let half = |gamma: f64, weight: f64| {
         Model::new().floats("conv.weight", Float::F16, &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, weight]).norm(
             "bn",
@@ -94,7 +94,7 @@ fn results_that_are_not_finite_are_refused_by_layer_and_channel() {
     // The shift: its own layer and channel.
     let bias = Model::conv_bn().floats("conv.bias", Float::F32, &[4], &[0.0, 0.0, f64::INFINITY, 0.0]);
     assert!(
-        !refused(&bias, &[], &["layer `bn`, tensor `conv.bias`, channel 2: ", "element 2 is inf before folding"])
+        !refused(&bias, &[], &["norm `bn`, tensor `conv.bias`, channel 2: ", "element 2 is inf before folding"])
             .contains("--dtype")
     );
 

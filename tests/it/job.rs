@@ -103,8 +103,9 @@ fn a_config_beside_the_checkpoint_counts_and_one_that_may_be_anothers_is_warned_
     std::fs::copy(&input, folder.path("other.safetensors")).unwrap();
     let planned = Job::new(&input).planned(None).unwrap();
     assert_eq!(eps(&planned.plan).0, 1e-5);
-    let warnings = planned.warnings().collect::<Vec<_>>();
-    assert!(warnings[0].contains("config.json: may be that of other.safetensors"), "{warnings:?}");
+    assert_eq!(planned.warnings[0].code(), "config-ignored");
+    let words = planned.warnings[0].to_string();
+    assert!(words.contains("config.json: may be that of other.safetensors"), "{words}");
     // What is known to be the result is no other checkpoint.
     let planned = Job::new(&input).planned(Some(&folder.path("other.safetensors").into())).unwrap();
     assert_eq!(eps(&planned.plan).0, 0.01);
@@ -154,7 +155,24 @@ fn a_plan_that_does_not_fit_is_refused_and_nothing_is_written() {
 fn a_plan_that_is_no_plan_is_not_loaded() {
     let folder = Folder::new();
     let cases = [
-        ("{\n\"version\": 1}", ":2: not a complete plan: missing field `input`"),
+        ("{\n\"version\": 1}", ":2: not a plan: missing field `layers`"),
+        ("[\n]", ":1: there is no plan in it"),
+        (
+            "[{\"version\": 1, \"layers\": []},\n{\"version\": 1, \"layers\": []}]",
+            ":2: a second plan, after that of line 1, and only one can be taken",
+        ),
+        (
+            "{\"version\": 1, \"layers\": [\n{\"norm\": \"bn\",\n\"action\": \"keep\", \"esp\": 1}]}",
+            ":3: not a layer of a plan: unknown field `esp`, expected one of",
+        ),
+        (
+            "{\"version\": 1, \"layers\": [\n{\"norm\": \"bn\", \"action\": \"fold\", \"weight\": \"w\", \"eps\": 0}]}",
+            ":2: norm `bn`: \"op\" is missing, and only the checkpoint tells it: follow the file instead of its plan",
+        ),
+        (
+            "{\"version\": 1, \"layers\": [\n{\"norm\": \"bn\", \"action\": \"fold\", \"sources\": []}]}",
+            ":2: norm `bn`: folding forward or into several sources is not supported",
+        ),
         (
             r#"{"version": 9, "input": "m", "dialect": null, "architecture": null, "layers": []}"#,
             ":1: a plan of version 9, and this program reads version 1",

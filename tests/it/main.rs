@@ -77,6 +77,8 @@ mod several_models;
 mod sharded;
 // What people read, word for word.
 mod snapshots;
+// Options are named by the command line alone.
+mod words;
 // What goes to stdout, what to stderr, and what never reaches a terminal.
 mod streams;
 // Real architectures, whose true pairs are known.

@@ -10,6 +10,7 @@ const NESTED: &[(&str, &str)] = &[
     // The one error enum holds the problems of the rooms that it serves as its sources, so that a caller can match on them.
     ("error", "store"),
     ("error", "checkpoint"),
+    ("error", "fold"),
     ("error", "output"),
 ];
 

@@ -1,11 +1,9 @@
-//! 3 FOLD, GPU: the compute pipelines and the structs they share with `shaders/`.
+//! 3 FOLD, GPU: the kernels and the structs they share with `shaders/`.
 //!
-//! In: a device. Out: pipelines, made once, and the calls that record their dispatches. A pipeline is made when it is
-//! first needed: drivers take tens of milliseconds for one, and a model needs two of the four. The Rust side of every
-//! binding is held against the WGSL by a test that parses the shaders.
+//! In: a device. Out: the calls that record their dispatches. The Rust side of every binding is held against the WGSL by a
+//! test that parses the shaders.
 
-use std::sync::OnceLock;
-
+use super::pipeline::{Pass, Shader, bind, layout};
 use super::timer::Timer;
 use crate::checkpoint::Float;
 
@@ -37,15 +35,6 @@ pub(super) struct Segment {
     pub(super) repeats: u32,
     pub(super) first_channel: u32,
     pub(super) padding: u32,
-}
-
-/// A shader file and its pipelines, each made when it is first needed.
-struct Shader {
-    name: &'static str,
-    source: &'static str,
-    /// Its entry points.
-    pipelines: Vec<(&'static str, OnceLock<wgpu::ComputePipeline>)>,
-    bindings: wgpu::BindGroupLayout,
 }
 
 /// All shaders.
@@ -100,27 +89,6 @@ impl Kernels {
     }
 }
 
-impl Shader {
-    fn new(
-        name: &'static str,
-        source: &'static str,
-        entries: &[&'static str],
-        bindings: &wgpu::BindGroupLayout,
-    ) -> Shader {
-        let pipelines = entries.iter().map(|&entry| (entry, OnceLock::new())).collect();
-        Shader { name, source, pipelines, bindings: bindings.clone() }
-    }
-
-    /// The pipeline of its entry point of that number.
-    fn pipeline(&self, device: &wgpu::Device, number: usize) -> &wgpu::ComputePipeline {
-        let (entry, pipeline) = &self.pipelines[number];
-        pipeline.get_or_init(|| {
-            let module = module(device, self.name, self.source);
-            self::pipeline(device, &self.bindings, &module, entry)
-        })
-    }
-}
-
 /// The number of the entry point for an element type, of those that WGSL can hold, as [`Kernels::new`] lists them.
 fn entry(float: Float) -> usize {
     match float {
@@ -129,86 +97,6 @@ fn entry(float: Float) -> usize {
         Float::Bf16 => 2,
         Float::F64 => unreachable!("f64 stays on the CPU"),
     }
-}
-
-/// A compute pass of one dispatch.
-struct Pass<'a> {
-    label: &'static str,
-    timer: Option<&'a Timer>,
-    pipeline: &'a wgpu::ComputePipeline,
-    bindings: &'a wgpu::BindGroup,
-    workgroups: usize,
-}
-
-impl Pass<'_> {
-    fn record(self, encoder: &mut wgpu::CommandEncoder) {
-        let timestamp_writes = self.timer.map(Timer::writes);
-        let descriptor = wgpu::ComputePassDescriptor { label: Some(self.label), timestamp_writes };
-        let mut pass = encoder.begin_compute_pass(&descriptor);
-        pass.set_pipeline(self.pipeline);
-        pass.set_bind_group(0, self.bindings, &[]);
-        // A batch has far fewer tiles than the default limit of 65,535; beyond it wgpu reports an error.
-        pass.dispatch_workgroups(u32::try_from(self.workgroups).unwrap_or(u32::MAX), 1, 1);
-    }
-}
-
-/// Storage bindings 0, 1, ...; each read-only or not.
-fn layout(device: &wgpu::Device, label: &str, read_only: &[bool]) -> wgpu::BindGroupLayout {
-    let entries = (0..)
-        .zip(read_only)
-        .map(|(binding, &read_only)| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        })
-        .collect::<Vec<_>>();
-    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
-}
-
-fn bind(
-    device: &wgpu::Device,
-    label: &str,
-    layout: &wgpu::BindGroupLayout,
-    buffers: &[&wgpu::Buffer],
-) -> wgpu::BindGroup {
-    let entries = (0..)
-        .zip(buffers)
-        .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-        .collect::<Vec<_>>();
-    device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries })
-}
-
-fn module(device: &wgpu::Device, label: &str, source: &str) -> wgpu::ShaderModule {
-    device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(label),
-        source: wgpu::ShaderSource::Wgsl(source.into()),
-    })
-}
-
-fn pipeline(
-    device: &wgpu::Device,
-    bindings: &wgpu::BindGroupLayout,
-    module: &wgpu::ShaderModule,
-    entry_point: &str,
-) -> wgpu::ComputePipeline {
-    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(entry_point),
-        bind_group_layouts: &[Some(bindings)],
-        immediate_size: 0,
-    });
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(entry_point),
-        layout: Some(&layout),
-        module,
-        entry_point: Some(entry_point),
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
-    })
 }
 
 #[cfg(test)]

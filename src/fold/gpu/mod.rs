@@ -4,9 +4,11 @@
 //! three batches are under way at once, so that reading, the shader and checking overlap. Every failure of the
 //! device, also a silent one, is an `Err`; the caller then takes all batches back and finishes on the CPU.
 
+mod adapter;
 mod batch;
 mod device;
 mod kernel;
+mod pipeline;
 mod probe;
 mod round_trip;
 mod shift;
@@ -16,8 +18,8 @@ mod timer;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use adapter::{AdapterSummary, Wanted, adapters, pick};
 pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
-pub use device::{AdapterSummary, Wanted, adapters, pick};
 use kernel::Kernels;
 pub use probe::Probe;
 use round_trip::{RoundTrip, map_for_writing};

@@ -4,20 +4,22 @@
 //! through it the eps of every norm; the rules that speak for its pairs. What there is to know is in the data; nothing
 //! here knows a library by name.
 
+mod globs;
+mod known;
+mod listed;
 mod recognise;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use crate::network::EpsSource;
-
+use globs::{NameGlob, PathGlob};
+pub(super) use known::{Entry, Known};
+use listed::is_listed;
+pub(super) use listed::nearest;
 pub(super) use recognise::{Recognised, recognise};
 pub(super) use rules::{KnownPairs, PairLine, Path, of_architecture, of_family};
 
@@ -80,88 +82,6 @@ struct Unless {
     when: String,
 }
 
-/// A glob that is compiled when it is asked for: all of the catalogue's would take longer than many a model.
-#[derive(Debug)]
-struct LazyGlob {
-    glob: Glob,
-    compiled: OnceLock<GlobMatcher>,
-}
-
-impl LazyGlob {
-    fn new(glob: Glob) -> LazyGlob {
-        LazyGlob { glob, compiled: OnceLock::new() }
-    }
-
-    fn is_match(&self, text: &str) -> bool {
-        self.compiled.get_or_init(|| self.glob.compile_matcher()).is_match(text)
-    }
-}
-
-/// A glob over the names of architectures.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct NameGlob(LazyGlob);
-
-impl TryFrom<String> for NameGlob {
-    type Error = globset::Error;
-
-    fn try_from(glob: String) -> Result<NameGlob, globset::Error> {
-        Ok(NameGlob(LazyGlob::new(GlobBuilder::new(&glob).build()?)))
-    }
-}
-
-impl NameGlob {
-    /// Whether it matches the name, or the name without what timm calls a tag (`resnet50.a1_in1k`).
-    fn is_match(&self, name: &str) -> bool {
-        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-        self.0.is_match(name) || self.0.is_match(stem)
-    }
-}
-
-/// A glob over module paths: `.` between segments, `*` within one, `**` across several.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct PathGlob {
-    text: String,
-    /// The path from the root of what the glob is about.
-    whole: LazyGlob,
-    /// The same below any prefix.
-    below: LazyGlob,
-}
-
-impl TryFrom<String> for PathGlob {
-    type Error = globset::Error;
-
-    fn try_from(text: String) -> Result<PathGlob, globset::Error> {
-        let matcher = |glob: &str| Ok(LazyGlob::new(GlobBuilder::new(glob).literal_separator(true).build()?));
-        let slashed = text.replace('.', "/");
-        Ok(PathGlob { whole: matcher(&slashed)?, below: matcher(&format!("**/{slashed}"))?, text })
-    }
-}
-
-/// The entry that speaks for one architecture.
-#[derive(Debug, Clone)]
-pub(super) struct Known {
-    /// `library/name`, the library as the catalogue spells it.
-    pub(super) name: String,
-    of_library: &'static Library,
-    /// The family, and which of its globs the name matched.
-    family: Option<(&'static Family, &'static str)>,
-    eps: f64,
-    /// Neither a family nor the list of names has it: it may be misspelt, or newer than the catalogue.
-    pub(super) unheard_of: bool,
-}
-
-/// An eps, as the catalogue has it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) eps: f64,
-    /// What says so, and where it can be read.
-    pub(super) source: EpsSource,
-    /// Fixed in the model's code for this very norm, whatever a configuration says.
-    pub(super) fixed: bool,
-}
-
 impl Catalogue {
     /// The catalogue that the program was built with.
     pub(super) fn built_in() -> &'static Catalogue {
@@ -189,14 +109,6 @@ impl Catalogue {
             }
             None => Err(format!("the catalogue has no architecture `{bare}` of {}", library.name)),
         }
-    }
-
-    /// The known name that a misspelt one, `LIBRARY/NAME`, is most like; `None` if none is much like it.
-    pub(super) fn nearest(&self, name: &str) -> Option<String> {
-        let (library, bare) = name.split_once('/')?;
-        let close = listed(library).map(|listed| (strsim::damerau_levenshtein(listed, bare), listed));
-        let (distance, near) = close.min()?;
-        (4 * distance <= bare.chars().count()).then(|| format!("{library}/{near}"))
     }
 
     fn look_up_bare(&'static self, name: &str) -> Result<Known, String> {
@@ -227,59 +139,6 @@ impl Catalogue {
 impl Family {
     /// The glob that the name matches.
     fn glob(&self, name: &str) -> Option<&str> {
-        self.names.iter().find(|glob| glob.is_match(name)).map(|glob| glob.0.glob.glob())
-    }
-}
-
-/// The list of names.
-#[derive(Deserialize)]
-struct Listed {
-    names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
-    mixed: BTreeMap<String, IgnoredAny>,
-}
-
-static LISTED: LazyLock<Listed> =
-    LazyLock::new(|| serde_json::from_str(include_str!("names.json")).expect("every test reads the list"));
-
-/// The names of a library that the list has.
-fn listed(library: &str) -> impl Iterator<Item = &'static str> + use<> {
-    let lines = LISTED.names.get(library).into_iter().flat_map(BTreeMap::values).flatten();
-    lines.flat_map(|line| line.split(' '))
-}
-
-/// Whether the list of names has this one, apart from a tag, variant or size behind `.`, `+`, `@` or `-`.
-fn is_listed(library: &str, name: &str) -> bool {
-    let plain = |name: &str| name.split(['.', '+', '@', '-']).next().unwrap_or_default().to_owned();
-    listed(library).any(|listed| listed == name || plain(listed) == plain(name))
-        || LISTED.mixed.contains_key(&format!("{library}/{name}"))
-}
-
-impl Known {
-    /// The eps of the norm at `path`, segments separated by `/`.
-    pub(super) fn entry(&self, path: &str) -> Entry {
-        let library = self.of_library.name.as_str();
-        let (about, cite, parts) = match self.family {
-            Some((family, glob)) => (format!("{library} {glob}"), family.source.as_str(), family.parts.as_slice()),
-            None => (library.to_owned(), self.of_library.source.as_str(), [].as_slice()),
-        };
-        let mut globs = parts.iter().flat_map(|part| part.norms.iter().map(move |glob| (part, glob)));
-        if let Some((part, glob)) = globs.find(|(_, glob)| glob.below.is_match(path)) {
-            let source = EpsSource::Catalogue { about: format!("{about}, norms {}", glob.text), cite };
-            return Entry { eps: part.eps, source, fixed: true };
-        }
-        let unless = self.family.and_then(|(family, _)| family.unless.as_ref());
-        let source = match unless {
-            _ if self.unheard_of => EpsSource::AssumedLibrary { library, name: self.name.clone() },
-            Some(Unless { eps, when }) => EpsSource::AssumedUnless { other: *eps, when, about, cite },
-            None => EpsSource::Catalogue { about, cite },
-        };
-        Entry { eps: self.eps, source, fixed: false }
-    }
-
-    /// Whether both stand for the same eps, norm by norm.
-    pub(super) fn agrees_with(&self, other: &Known) -> bool {
-        let plain =
-            |known: &Known| known.family.is_none_or(|(family, _)| family.parts.is_empty() && family.unless.is_none());
-        self.name == other.name || self.eps == other.eps && plain(self) && plain(other)
+        self.names.iter().find(|glob| glob.is_match(name)).map(NameGlob::text)
     }
 }

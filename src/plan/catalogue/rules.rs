@@ -128,7 +128,7 @@ pub(in crate::plan) fn of_architecture(known: &Known) -> Option<KnownPairs> {
             pairs: &rule.pairs,
             keep: &rule.keep,
             why: &rule.why,
-            source: format!("catalogue: {} {} ({})", rule.of_library, glob.0.glob.glob(), rule.source),
+            source: format!("catalogue: {} {} ({})", rule.of_library, glob.text(), rule.source),
             below: None,
         })
     })

@@ -4,7 +4,9 @@
 //! dialect. Out: an eps and its source. A checkpoint does not store eps, and a wrong one moves a channel's scale by up to
 //! ten times, so an eps that nobody stated is reported as assumed.
 
+pub(super) mod overruled;
 pub(super) mod sensitivity;
+pub(super) mod settled;
 
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
@@ -12,7 +14,7 @@ use serde_json::Value;
 use super::architecture;
 use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
 use crate::network::{EpsSource, Inventory, Norm};
-use crate::text::{counted, shown};
+use crate::warning::Warning;
 
 /// What the user and the checkpoint's surroundings say about eps.
 #[derive(Debug, Default, Clone)]
@@ -37,7 +39,7 @@ pub(super) struct EpsLookup {
     architecture: Option<Known>,
     recognised: Vec<Recognised>,
     /// What the user should know about the settings.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// An eps and who says so.
@@ -63,20 +65,20 @@ impl EpsLookup {
         lookup
     }
 
-    /// Globs of `--eps-for` that no norm's name matches: likely a slip, which would leave another eps in force.
-    fn unmatched(&self, inventory: &Inventory) -> Vec<String> {
+    /// Globs of [`EpsSettings::for_norms`] that no norm's name matches.
+    fn unmatched(&self, inventory: &Inventory) -> Vec<Warning> {
         let is_idle = |glob: &GlobMatcher| !inventory.norms.iter().any(|norm| glob.is_match(&norm.name));
         let idle = self.for_norms.iter().filter(|(glob, _)| is_idle(glob));
-        let example = inventory.norms.first().map_or_else(String::new, |norm| format!(", for example {}", norm.name));
-        let count = inventory.norms.len();
-        idle.map(|(glob, _)| {
-            format!("--eps-for {}: matches none of {}{}", glob.glob(), counted(count, "norm"), shown(&example))
-        })
-        .collect()
+        let warning = |(glob, _): &(GlobMatcher, f64)| Warning::EpsForNone {
+            glob: glob.glob().to_string(),
+            norms: inventory.norms.len(),
+            example: inventory.norms.first().map(|norm| norm.name.clone()),
+        };
+        idle.map(warning).collect()
     }
 
     /// Norms whose names belong to a family with another eps than the architecture that was stated.
-    fn contradicted(&self, inventory: &Inventory) -> Option<String> {
+    fn contradicted(&self, inventory: &Inventory) -> Option<Warning> {
         let differs = |norm: &&Norm| {
             let is_stated = matches!(self.eps(norm).source, EpsSource::Catalogue { .. });
             let by_names = self.recognised(norm).filter(|_| is_stated);
@@ -84,15 +86,13 @@ impl EpsLookup {
         };
         let norm = inventory.norms.iter().find(differs)?;
         let (stated, by_names) = (self.eps(norm), self.recognised(norm)?);
-        Some(format!(
-            "norm {}: {} says eps {:e}, but its name says {:e} ({}); the former is followed, state eps with --eps if it \
-             is wrong",
-            shown(&norm.name),
-            shown(self.architecture()?),
-            stated.value,
-            by_names.eps,
-            by_names.source
-        ))
+        Some(Warning::EpsContradicted {
+            norm: norm.name.clone(),
+            architecture: self.architecture()?.to_owned(),
+            stated: stated.value,
+            by_names: by_names.eps,
+            source_of_names: by_names.source.to_string(),
+        })
     }
 
     /// The architecture, where it is known.

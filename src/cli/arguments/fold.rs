@@ -1,0 +1,83 @@
+//! The command line as typed: what bears on folding, one model or many.
+//!
+//! In: words. Out: [`FoldArguments`].
+
+use std::path::PathBuf;
+
+use bnfold_gpu::Device;
+use bnfold_gpu::store::Location;
+use bnfold_gpu::zoo::Share;
+use clap::Args;
+
+use super::shared::{PlanningArguments, SelectionArguments, Verbosity};
+use crate::cli::values::{DtypeArgument, Format, StyleArgument, location};
+
+/// The default command: fold.
+#[derive(Debug, Args)]
+pub(crate) struct FoldArguments {
+    /// Checkpoints to fold: files, indices of sharded ones, folders with everything below them; or URLs of these
+    /// (s3://, gs://, az://; of files also https://)
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = location())]
+    pub(crate) input: Vec<Location>,
+    /// Where the result goes: a file, or a folder for several inputs, or a URL (s3://, gs://, az://) [default:
+    /// NAME.folded.safetensors beside NAME]
+    #[arg(short, long, value_name = "PATH", value_parser = location())]
+    pub(crate) output: Option<Location>,
+    /// What computes: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU where that is not
+    /// slower than the CPU, which it is for small models
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: Device,
+    /// strip: norms go, biases are added. drop-in: every tensor stays, for unmodified model code
+    #[arg(long, value_enum, default_value = "strip")]
+    pub(crate) style: StyleArgument,
+    #[command(flatten)]
+    pub(crate) planning: PlanningArguments,
+    /// Follow this plan (as `plan --format json` prints it) instead of planning
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+    /// Fail if any norm would be left unfolded
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Skip the comparisons with the f64 reference and, for a GPU, with the CPU
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Float type of the output; a change of type is the CPU's work
+    #[arg(long, value_enum, default_value = "keep")]
+    pub(crate) dtype: DtypeArgument,
+    /// Do not wait until the output is on disk (fsync); a power cut may leave it with zeros for weights
+    #[arg(long)]
+    pub(crate) no_sync: bool,
+    /// Write results that are not finite instead of refusing them
+    #[arg(long)]
+    pub(crate) allow_non_finite: bool,
+    /// Replace outputs that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write a page for a browser: every model, layer and remark, with plots; an earlier report is replaced
+    #[arg(long, value_name = "FILE.html", value_parser = location())]
+    pub(crate) report: Option<Location>,
+    /// What is printed on stdout
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    #[command(flatten)]
+    pub(crate) zoo: ZooArguments,
+}
+
+/// What bears on folders and on many models.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Folders and many models")]
+pub(crate) struct ZooArguments {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArguments,
+    /// Also copy what lies beside the weights (configurations, tokenizers), so that the output loads like the input
+    #[arg(long, requires = "output")]
+    pub(crate) copy_sidecars: bool,
+    /// Models under way at a time [default: one a core, 8 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+    /// Only part I of N (I from 0) of the models, by a hash of their names: for job arrays
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Share>,
+}

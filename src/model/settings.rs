@@ -1,0 +1,92 @@
+//! One model: how it is folded.
+//!
+//! In: the caller's wishes. Out: [`Settings`], and a [`PlanSource`] where there is a plan to follow.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Float;
+use crate::fold::Style;
+use crate::output::{Record, Replace};
+use crate::plan::{Plan, PlanSettings};
+use crate::warning::Warning;
+
+/// A plan to follow.
+#[derive(Debug, Clone)]
+pub enum PlanSource {
+    /// The one in this file, which may leave out what follows from the checkpoint.
+    File(PathBuf),
+    /// This one, made by the planner or by hand.
+    Plan(Box<Plan>),
+}
+
+impl PlanSource {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            PlanSource::File(path) => Some(path),
+            PlanSource::Plan(_) => None,
+        }
+    }
+}
+
+impl From<Plan> for PlanSource {
+    fn from(plan: Plan) -> PlanSource {
+        PlanSource::Plan(Box::new(plan))
+    }
+}
+
+impl From<&Path> for PlanSource {
+    fn from(path: &Path) -> PlanSource {
+        PlanSource::File(path.to_owned())
+    }
+}
+
+impl From<PathBuf> for PlanSource {
+    fn from(path: PathBuf) -> PlanSource {
+        PlanSource::File(path)
+    }
+}
+
+/// How a model is folded: the resolved command line.
+#[derive(Debug, Clone)]
+pub struct Settings<'a> {
+    /// What bears on the plan.
+    pub planning: PlanSettings,
+    /// What is known of the model's surroundings that the user should know too.
+    pub warnings: Vec<Warning>,
+    /// A plan to follow instead of the planner's.
+    pub plan: Option<&'a PlanSource>,
+    /// How folded norms are stored.
+    pub style: Style,
+    /// The float type of the output; `None` keeps every tensor's.
+    pub dtype: Option<Float>,
+    /// Fail if a norm stays.
+    pub strict: bool,
+    /// Replace an existing output.
+    pub replace: Replace,
+    /// Flush to disk before the file gets its name.
+    pub sync: bool,
+    /// Make the output's folder if it is missing.
+    pub make_folder: bool,
+    /// What the result's metadata say about where it comes from; nothing, if there is none. Files at the output's place that
+    /// say the same are this very result, and stay.
+    pub record: Option<Record>,
+}
+
+impl Default for Settings<'_> {
+    /// The command line's defaults; what is written is on disk before it gets its name.
+    fn default() -> Self {
+        Settings {
+            planning: PlanSettings::default(),
+            warnings: Vec::new(),
+            plan: None,
+            style: Style::default(),
+            dtype: None,
+            strict: false,
+            replace: Replace::default(),
+            sync: true,
+            make_folder: false,
+            record: None,
+        }
+    }
+}

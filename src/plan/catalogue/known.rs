@@ -1,0 +1,59 @@
+//! 2 PLAN, catalogue: what is known of one architecture.
+//!
+//! In: its library and its family. Out: the eps of every norm, with what says so; whether it agrees with another.
+
+use super::{Family, Library, Unless};
+use crate::network::EpsSource;
+
+/// The entry that speaks for one architecture.
+#[derive(Debug, Clone)]
+pub(in crate::plan) struct Known {
+    /// `library/name`, the library as the catalogue spells it.
+    pub(in crate::plan) name: String,
+    pub(super) of_library: &'static Library,
+    /// The family, and which of its globs the name matched.
+    pub(super) family: Option<(&'static Family, &'static str)>,
+    pub(super) eps: f64,
+    /// Neither a family nor the list of names has it: it may be misspelt, or newer than the catalogue.
+    pub(in crate::plan) unheard_of: bool,
+}
+
+/// An eps, as the catalogue has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::plan) struct Entry {
+    pub(in crate::plan) eps: f64,
+    /// What says so, and where it can be read.
+    pub(in crate::plan) source: EpsSource,
+    /// Fixed in the model's code for this very norm, whatever a configuration says.
+    pub(in crate::plan) fixed: bool,
+}
+
+impl Known {
+    /// The eps of the norm at `path`, segments separated by `/`.
+    pub(in crate::plan) fn entry(&self, path: &str) -> Entry {
+        let library = self.of_library.name.as_str();
+        let (about, cite, parts) = match self.family {
+            Some((family, glob)) => (format!("{library} {glob}"), family.source.as_str(), family.parts.as_slice()),
+            None => (library.to_owned(), self.of_library.source.as_str(), [].as_slice()),
+        };
+        let mut globs = parts.iter().flat_map(|part| part.norms.iter().map(move |glob| (part, glob)));
+        if let Some((part, glob)) = globs.find(|(_, glob)| glob.below.is_match(path)) {
+            let source = EpsSource::Catalogue { about: format!("{about}, norms {}", glob.text), cite };
+            return Entry { eps: part.eps, source, fixed: true };
+        }
+        let unless = self.family.and_then(|(family, _)| family.unless.as_ref());
+        let source = match unless {
+            _ if self.unheard_of => EpsSource::AssumedLibrary { library, name: self.name.clone() },
+            Some(Unless { eps, when }) => EpsSource::AssumedUnless { other: *eps, when, about, cite },
+            None => EpsSource::Catalogue { about, cite },
+        };
+        Entry { eps: self.eps, source, fixed: false }
+    }
+
+    /// Whether both stand for the same eps, norm by norm.
+    pub(in crate::plan) fn agrees_with(&self, other: &Known) -> bool {
+        let plain =
+            |known: &Known| known.family.is_none_or(|(family, _)| family.parts.is_empty() && family.unless.is_none());
+        self.name == other.name || self.eps == other.eps && plain(self) && plain(other)
+    }
+}

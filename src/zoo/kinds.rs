@@ -1,0 +1,68 @@
+//! ZOO: what a file or folder is, by its name and its place.
+//!
+//! In: a path. Out: whether it is a checkpoint, a result of ours, another format's weights, or a folder that programs keep
+//! for themselves.
+
+use std::path::Path;
+
+use crate::output::FOLDED;
+use crate::store::Location;
+
+pub(super) fn is_checkpoint(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
+}
+
+/// Whether it cannot be read like a file: a pipe, a socket, a device.
+pub(super) fn is_odd(file: &Location) -> bool {
+    file.as_file().is_some_and(|path| !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()))
+}
+
+/// `m.safetensors`, for `m.folded.safetensors`.
+pub(super) fn original_of(file: &Location) -> Option<Location> {
+    let stem = file.file_name()?.to_str()?.strip_suffix(FOLDED)?;
+    Some(file.with_file_name(format!("{stem}.safetensors")))
+}
+
+/// Folders in which programs keep their own: git, and Hugging Face caches, which hold contents under their hashes beside
+/// the snapshots that link to them, and unfinished downloads.
+pub(super) fn is_internal(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match &*name {
+        ".git" | ".locks" => true,
+        "blobs" | ".no_exist" => path.with_file_name("snapshots").is_dir() || is_cache(path.parent()),
+        "download" => path.ends_with(".cache/huggingface/download"),
+        _ => false,
+    }
+}
+
+/// Whether a folder is named as those of a Hugging Face cache are.
+fn is_cache(folder: Option<&Path>) -> bool {
+    let name = folder.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    ["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind))
+}
+
+/// Weights in formats that are not folded: a repository of folded weights must not carry them unfolded beside.
+pub(super) fn is_weights(path: &Path) -> bool {
+    const FORMATS: [&str; 17] = [
+        "safetensors",
+        "bin",
+        "pt",
+        "pth",
+        "ckpt",
+        "h5",
+        "keras",
+        "hdf5",
+        "msgpack",
+        "onnx",
+        "onnx_data",
+        "gguf",
+        "npz",
+        "tflite",
+        "pb",
+        "ot",
+        "incomplete",
+    ];
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    FORMATS.contains(&&*extension) || name.starts_with("pytorch_model.bin.index") || name.starts_with(".bnfold-")
+}
