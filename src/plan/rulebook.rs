@@ -322,6 +322,10 @@ rules! {
         "a weight that a second norm follows, which no weight feeds, feeds neither"
         "heads run one layer on several levels, each with a norm of its own"
         "one layer and a norm a level";
+    KinOfValues "values-of-kin"
+        "what values showed for two blocks holds for norms of the same names in others, if nothing speaks against it"
+        "one piece of code runs them all"
+        "a narrow block among wide ones";
     RankAgreement "values-agree"
         "a norm and a free weight agree in rank, and nothing else explains what is left (`--evidence full`)"
         "the same without a norm before the weight"

@@ -14,7 +14,7 @@ use super::correlation::{Agreement, together};
 use super::samples::{SAMPLES, differing};
 use super::unpaired::rank_agreement;
 use super::values::{Layer, Reading, Statistics, Values};
-use super::{EvidenceLevel, FEWEST_CHANNELS, SAMPLE_BYTES};
+use super::{EvidenceLevel, FEWEST_CHANNELS, budget};
 use crate::error::Result;
 use crate::network::names::template;
 use crate::network::{Inventory, NormId, WeightId};
@@ -40,9 +40,6 @@ const FOLLOWED: f64 = 5.5;
 /// Norms that all chosen weights together are held against, at most: without a bound the time would grow with the square of
 /// their number.
 const COMPARED: usize = 1 << 15;
-
-/// Bytes of weights that are read at most, unless all evidence is asked for.
-const BYTES: u64 = SAMPLE_BYTES / 2;
 
 /// Takes what is likely for a pair, with a doubt, until all values have spoken.
 pub(super) fn suppose(values: &mut Values<'_>, board: &mut Board<'_>, level: EvidenceLevel) -> Result<()> {
@@ -86,7 +83,7 @@ fn choices(values: &mut Values<'_>, board: &Board<'_>, level: EvidenceLevel) -> 
     if !board.book.has(Rule::OneOfSeveral) {
         return Ok(HashMap::new());
     }
-    let mut left = if level == EvidenceLevel::Full { u64::MAX } else { BYTES };
+    let mut left = budget(values, level);
     let (mut chosen, mut others) = (HashMap::new(), Others::of(values.inventory));
     let mut groups = Vec::new();
     for norms in alike(board).into_values() {

@@ -45,7 +45,7 @@ use super::rulebook::Rule;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::network::NormId;
-use unpaired::Forbidden;
+use unpaired::{Forbidden, Unread};
 use values::Values;
 
 /// How `--explain` calls the decision that follows from all values.
@@ -71,16 +71,25 @@ pub const SAMPLE_BYTES: u64 = 32 << 20;
 /// Fewer channels than these say nothing: a sign or a rank among seven is chance.
 const FEWEST_CHANNELS: u64 = 8;
 
+/// Bytes of weights that are read at most for norms that names leave open: a fifth of the file's, so that a plan takes a fifth of the time of a copy, and
+/// of small files all. Bytes, not time, so that a plan depends on the file alone.
+fn budget(values: &Values<'_>, level: EvidenceLevel) -> u64 {
+    match level {
+        EvidenceLevel::Full => u64::MAX,
+        _ => (values.checkpoint.bytes() / 5).max(64 << 20),
+    }
+}
+
 /// Holds the board against the checkpoint's values, read by so many threads.
 pub(super) fn measure(
     checkpoint: &Checkpoint,
     board: &mut Board<'_>,
     level: EvidenceLevel,
     threads: usize,
-) -> Result<()> {
+) -> Result<Unread> {
     if level == EvidenceLevel::None {
         without_values(board);
-        return Ok(());
+        return Ok(Unread::default());
     }
     let mut values = Values::new(checkpoint, board.network, threads);
     // With all evidence, kept norms are assigned weights, or explain what others leave.
@@ -100,12 +109,9 @@ pub(super) fn measure(
     }
     answer_doubts(&mut values, board)?;
     without_values(board);
-    if level == EvidenceLevel::Full {
-        // What values refused once is not made again from fewer of them.
-        let refused = planned.into_iter().filter(|(norm, _)| board.pair(*norm).is_none()).collect();
-        unpaired::decide(&mut values, board, &Forbidden { refused, tied })?;
-    }
-    Ok(())
+    // What values refused once is not made again from fewer of them.
+    let refused = planned.into_iter().filter(|(norm, _)| board.pair(*norm).is_none()).collect();
+    unpaired::decide(&mut values, board, &Forbidden { refused, tied }, level)
 }
 
 /// Pairs with a doubt stay pairs if values answer it.

@@ -118,6 +118,11 @@ impl<'a> Values<'a> {
         Ok(found)
     }
 
+    /// Whether a weight was read as this layer.
+    pub(in crate::plan) fn is_read(&self, reading: Reading) -> bool {
+        self.layers.contains_key(&key(reading))
+    }
+
     /// Reads all these at once.
     pub(in crate::plan) fn read_layers(&mut self, mut readings: Vec<Reading>) -> Result<()> {
         readings.retain(|&reading| !self.layers.contains_key(&key(reading)));

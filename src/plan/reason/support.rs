@@ -45,6 +45,8 @@ pub(in crate::plan) enum Support {
     Predicted { before: NormId, activation: &'static str, explained: f64 },
     /// Found by values alone, by ranks.
     Agreed(Agreement),
+    /// Values found as much for norms of the same names in other blocks.
+    Kin { like: NormId, shown: usize },
 }
 
 impl Support {
@@ -68,6 +70,7 @@ impl Support {
             Support::Confirmed { .. } => "values-confirm",
             Support::Predicted { .. } => "values-predict",
             Support::Agreed(_) => "values-agree",
+            Support::Kin { .. } => "values-of-kin",
         }
     }
 
@@ -101,6 +104,10 @@ impl Support {
                  variance)",
                 network[*before].name,
                 100.0 * explained
+            ),
+            Support::Kin { like, shown } => format!(
+                "as values showed for {shown} norms of these names in other blocks, such as `{}`",
+                network[*like].name
             ),
             Support::Agreed(found) => format!(
                 "from values alone: row sums follow running means ({:.2}), row norms follow running variances ({:.2}), \

@@ -13,7 +13,7 @@
 
 use super::super::correlation::{Agreement, dot, rest};
 use super::super::values::{Layer, Statistics};
-use super::{Candidate, OpenNorm};
+use super::width::{Candidate, OpenNorm};
 
 /// Least score of a pair: true pairs' 3 % quantile in the networks it was chosen on; sums of several outputs lie above.
 const SCORE: f64 = 0.9;
@@ -30,7 +30,7 @@ const AHEAD: f64 = 3.0;
 const EXPLAINED: f64 = 7.0;
 
 /// Pairs of norm and candidate that pass, best first, with their agreement.
-pub(in crate::plan) fn pairs(norms: &[OpenNorm], candidates: &[Candidate]) -> Vec<(usize, usize, Agreement)> {
+pub(super) fn pairs(norms: &[OpenNorm], candidates: &[Candidate]) -> Vec<(usize, usize, Agreement)> {
     let mut scored = Vec::new();
     for (n, norm) in norms.iter().enumerate().filter(|(_, norm)| norm.open) {
         for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free) {

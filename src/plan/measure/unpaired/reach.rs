@@ -27,12 +27,15 @@ impl Reach {
         let name = &board.network[norm].name;
         let own = scope(name);
         // A scope of one norm is a link of the unit around it.
-        let is_link = board.network.norms.iter().filter(|other| other.name.starts_with(own)).nth(1).is_none();
+        let norms = &board.network.norms;
+        let first = norms.partition_point(|other| other.name.as_str() < own);
+        let is_link = norms.get(first + 1).is_none_or(|second| !second.name.starts_with(own));
         let link = if is_link { own.trim_end_matches(['.', '/']) } else { name };
         let [outer, inner] = [link, name].map(|path| Segment::read(&path[scope(path).len()..]));
         // The first of an `nn.Sequential` of layers; in a list of norms the first is one of several.
-        let is_first_of_layers =
-            inner.index == Some(0) && board.network.weights.iter().any(|weight| weight.module.starts_with(own));
+        let weights = &board.network.weights;
+        let next = weights.get(weights.partition_point(|weight| weight.tensor.as_str() < own));
+        let is_first_of_layers = inner.index == Some(0) && next.is_some_and(|weight| weight.tensor.starts_with(own));
         let opens_scope = is_link && outer.index == Some(0);
         let is_first = opens_scope || outer.before || inner.before || objections.iter().any(runs_first);
         match (board.book.has(Rule::OpensUnit), is_first_of_layers, is_first) {

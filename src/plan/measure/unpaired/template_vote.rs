@@ -31,32 +31,38 @@ impl<'n> Templates<'n> {
         Templates { network, norms, weights }
     }
 
-    /// Whether the pair does not fit in another block whose norm has no weight that is known.
-    pub(super) fn misfit(&self, board: &Board<'_>, norm: NormId, weight: WeightId) -> bool {
-        let (name, module) = (&self.network[norm].name, &self.network[weight].module);
+    /// Norms of the same names as `norm` in other blocks that no weight feeds, as far as is known. `bn1` and `bn2` of a unit
+    /// are fed by different layers; the members of a list are not told apart.
+    pub(super) fn kin<'t>(&'t self, board: &'t Board<'_>, norm: NormId) -> impl Iterator<Item = NormId> + 't {
+        let last = |norm: NormId| {
+            let last = self.network[norm].name.rsplit(['.', '/']).next().unwrap_or_default();
+            if last.bytes().all(|byte| byte.is_ascii_digit()) { "" } else { last }
+        };
+        let alike = self.norms.get(&template(&self.network[norm].name)).map_or(&[][..], Vec::as_slice);
+        let is_kin =
+            move |other: &NormId| *other != norm && board.pair(*other).is_none() && last(*other) == last(norm);
+        alike.iter().copied().filter(is_kin).take(ASKED)
+    }
+
+    /// The weights that are to `other` what `weight` is to `norm`: with numbers that differ as the norms' do, and with the
+    /// same ones; each once, if it exists.
+    pub(super) fn counterparts(&self, norm: NormId, weight: WeightId, other: NormId) -> Vec<WeightId> {
+        let (name, module, other) = (&self.network[norm].name, &self.network[weight].module, &self.network[other].name);
         let scope = common_scope(name, module);
         let (own, rest) = (numbers(&name[scope..]), &module[scope..]);
-        let depth = name[..scope].matches(['.', '/']).count();
-        let alike = self.norms.get(&template(name)).map_or(&[][..], Vec::as_slice);
-        // `bn1` and `bn2` of a unit are fed by different layers; the members of a list are not told apart.
-        let last = |name: &str| {
-            let last = name.rsplit(['.', '/']).next().unwrap_or_default();
-            if last.bytes().all(|byte| byte.is_ascii_digit()) { String::new() } else { last.to_owned() }
-        };
-        let is_asked = |&&other: &&NormId| {
-            other != norm && board.pair(other).is_none() && last(&self.network[other].name) == last(name)
-        };
-        alike.iter().filter(is_asked).take(ASKED).any(|&other| {
-            let other = &self.network[other];
-            let begin = scope_of_depth(&other.name, depth);
-            let fits = |module: &str| {
-                let weight = &self.network[*self.weights.get(module)?];
-                Some(!weight.producers(other.channels).is_empty())
-            };
-            let shifted = shifted(rest, &own, &numbers(&other.name[begin..]));
-            let at = |rest: &str| format!("{}{rest}", &other.name[..begin]);
-            let same = fits(&at(rest));
-            fits(&at(&shifted)).or(same) == Some(false) && same != Some(true)
+        let begin = scope_of_depth(other, name[..scope].matches(['.', '/']).count());
+        let shifted = shifted(rest, &own, &numbers(&other[begin..]));
+        let at = |rest: &str| self.weights.get(format!("{}{rest}", &other[..begin]).as_str()).copied();
+        let (shifted, same) = (at(&shifted), at(rest));
+        shifted.into_iter().chain(same.filter(|_| shifted != same)).collect()
+    }
+
+    /// Whether the pair does not fit in another block whose norm has no weight that is known.
+    pub(super) fn misfit(&self, board: &Board<'_>, norm: NormId, weight: WeightId) -> bool {
+        self.kin(board, norm).any(|other| {
+            let counterparts = self.counterparts(norm, weight, other);
+            let fits = |weight: &WeightId| !self.network[*weight].producers(self.network[other].channels).is_empty();
+            !counterparts.is_empty() && !counterparts.iter().any(fits)
         })
     }
 }
