@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::dialect::{DIALECTS, Dialect, STATISTICS};
 use super::names::{plain, rename, split};
+use super::rival_dialects;
 use super::norm::{Defect, Norm};
 use crate::checkpoint::Tensor;
 
@@ -32,14 +33,15 @@ impl<'a> Norms<'a> {
 
     /// All norms, by name; `format` is what the header's metadata says.
     pub(super) fn find(&self, format: Option<&str>) -> Vec<Norm> {
+        let excluded = rival_dialects::excluded(self.tensors, format);
+        let is_possible = |dialect: &&Dialect| {
+            (dialect.needs_format.is_none() || dialect.needs_format == format) && !excluded.contains(&dialect.name)
+        };
         let mut norms = self
             .tensors
             .keys()
             .filter_map(|statistic| {
-                DIALECTS
-                    .iter()
-                    .filter(|dialect| dialect.needs_format.is_none() || dialect.needs_format == format)
-                    .find_map(|dialect| self.norm(dialect, statistic))
+                DIALECTS.iter().filter(is_possible).find_map(|dialect| self.norm(dialect, statistic))
             })
             .collect::<Vec<_>>();
         norms.sort_by(|a, b| a.name.cmp(&b.name));

@@ -9,7 +9,7 @@ use super::dialect::{DIALECTS, Dialect};
 use super::find_norms::Norms;
 use super::names::{plain, rename, split};
 use super::norm::{Defect, Norm};
-use super::side_tensors::SideTensors;
+use super::side_tensors::{SideTensors, is_adapter};
 use super::weight::Weight;
 use crate::checkpoint::{Checkpoint, Metadata, Tensor};
 
@@ -34,6 +34,12 @@ impl Inventory {
         dialects_of(&self.norms).first().map(|dialect| dialect.name)
     }
 
+    /// Whether most of the norms have neither scale nor shift.
+    pub fn is_mostly_bare(&self) -> bool {
+        let whole = || self.norms.iter().filter(|norm| norm.missing.is_none());
+        2 * whole().filter(|norm| norm.is_bare()).count() > whole().count()
+    }
+
     /// The same from a table of tensors: a pure function of names, dtypes, shapes and metadata.
     pub fn new(tensors: &BTreeMap<String, Tensor>, metadata: &[&Metadata]) -> Inventory {
         let format = metadata.iter().find_map(|m| m.get("format")).map(String::as_str);
@@ -56,6 +62,7 @@ impl Inventory {
         let weights = tensors
             .iter()
             .filter(|(name, tensor)| tensor.shape.len() >= 2 && !taken.contains(name.as_str()))
+            .filter(|(name, _)| !is_adapter(&plain(name)))
             .filter_map(|(name, tensor)| {
                 let (dialect, kind, module) = dialects.iter().find_map(|dialect| {
                     let (kind, module) =

@@ -14,6 +14,7 @@ mod inventory;
 pub(crate) mod names;
 mod norm;
 mod op;
+mod rival_dialects;
 mod side_tensors;
 mod weight;
 

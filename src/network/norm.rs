@@ -97,6 +97,11 @@ impl fmt::Display for Defect {
 }
 
 impl Norm {
+    /// Whether it has neither scale nor shift.
+    pub fn is_bare(&self) -> bool {
+        self.gamma.is_none() && self.beta.is_none()
+    }
+
     /// Every tensor of the file that belongs to the norm.
     pub fn tensors(&self) -> impl Iterator<Item = &str> {
         let missing = self.missing.as_ref();

@@ -102,7 +102,7 @@ fn rivals(names: &Names<'_>, objections: &Objections<'_, '_>, norm: NormId, choi
 /// An open question that values may answer with one of `weights`.
 fn question(names: &Names<'_>, norm: NormId, objection: Objection, weights: &[WeightId], support: &Support) -> Finding {
     let hypothesis = |&weight: &WeightId| {
-        let found = layer_of(names.book, names.board.network, weight, names.channels(norm), &names.transposed_kernels);
+        let found = layer_of(names.book, names.board.network, weight, names.channels(norm), &names.kinds);
         let (op, map) = found.ok()?;
         Some(Hypothesis { weight, op, map, support: vec![support.clone()], doubt: None })
     };
@@ -136,7 +136,7 @@ fn claimed(names: &Names<'_>, Claim { norm, weight, support }: &Claim) -> Standi
         let objections = vec![Objection::MaybeTransposed(*weight)];
         Standing::Asked(Question { objections, hypotheses: ungrouped.map(pair).collect(), is_its_own: true })
     };
-    match layer_of(names.book, network, *weight, channels, &names.transposed_kernels) {
+    match layer_of(names.book, network, *weight, channels, &names.kinds) {
         Err(Objection::MaybeTransposed(_)) => either_kind(),
         Err(objection) => Standing::kept(objection),
         Ok((Op::Conv, _)) if names.has(Rule::WayUp) && on_the_way_up(&network[*weight], &network.weights) => {

@@ -21,11 +21,11 @@ pub(super) struct Round {
 
 /// All rounds, in the order in which they run.
 pub(super) const ROUNDS: &[Round] = &[
-    // Networks whose weights are binarised as they are used (WRN-1bit) leave scale and shift out: the stored weights are not
-    // what the norms see.
-    Round { name: "scale and shift", ask: without_affine },
     // Norms that are placed or named like a weight. What they prove is precedent for the others.
     Round { name: "place and name", ask: placed_or_named },
+    // Networks whose weights are binarised as they are used (WRN-1bit) leave scale and shift out: the stored weights are not
+    // what the norms see. They run their norms first, so that what is binarised is centred.
+    Round { name: "scale and shift", ask: without_affine },
     // Blocks that the first round found to run their norms first: the layer before feeds the norm.
     Round { name: "pre-activation", ask: |names, round| apply_claims(names, round, pre_activation::claims) },
     // Convolution modules of Conformers, told by their widths.
@@ -51,19 +51,17 @@ pub(super) fn run(names: &mut Names<'_>) {
 }
 
 fn without_affine(names: &mut Names<'_>, round: &'static str) {
-    let network = names.board.network;
-    let whole = || network.norms.iter().filter(|norm| norm.missing.is_none());
-    let bare = whole().filter(|norm| norm.gamma.is_none() && norm.beta.is_none()).count();
-    if 2 * bare > whole().count() && names.has(Rule::NoAffine) {
-        let open = names.board.open().collect::<Vec<_>>();
+    if names.board.network.is_mostly_bare() && !names.pre_activation.is_empty() && names.has(Rule::NoAffine) {
+        let is_whole = |norm: &NormId| names.board.network[*norm].defect.is_none();
+        let whole = names.board.norms().filter(is_whole).collect::<Vec<_>>();
         let kept = |norm: NormId| (norm, Finding::kept(Objection::NoAffine));
-        names.board.apply_all(round, open.into_iter().map(kept));
+        names.board.apply_all(round, whole.into_iter().map(kept));
     }
 }
 
 fn placed_or_named(names: &mut Names<'_>, round: &'static str) {
     let groups = groups(names, NAMED);
-    names.learn_transposed_kernels(&groups);
+    names.learn_kinds(&groups);
     names.precedents.learn(&names.tree, &groups);
     names.habits = Habits::read(names, &groups);
     names.learn_pre_activation(&groups);

@@ -141,6 +141,10 @@ rules! {
         "the same norm has no weight beside it in other blocks"
         "units may share one convolution and have norms of their own"
         "pytorchcv/octresnet10_ad2";
+    NoLayer "no-layer"
+        "a matrix that neither its name nor a bias shows to be a linear layer"
+        "embeddings, tables of positions and codebooks have the shape of one"
+        "An embedding beside the only norm of its scope";
     NamedBefore "named-before"
         "the norm says that it comes before its layer (`pre_norm`)"
         "its name says so"
@@ -153,6 +157,10 @@ rules! {
         "another module of the block says that it stands before something"
         "it may stand between the layer and its norm"
         "timm/coatnet_0_rw_224";
+    LayerBeside "layer-beside"
+        "a layer of the same shape beside it says that it goes around the weight's, or that both are parts of one over complex numbers"
+        "their results are added before the norm"
+        "Two layers whose results are added before the norm";
     CountedApart "counted-apart"
         "a framework numbered norms and layers, and the two rows of numbers differ"
         "counters drift apart as soon as a layer has no norm"
@@ -238,7 +246,7 @@ rules! {
         "A numbered norm before layers that do not say which of them it belongs to";
     // Weights.
     NoAffine "no-scale-and-shift"
-        "a file whose norms mostly have neither scale nor shift is left alone"
+        "a file whose norms mostly have neither scale nor shift is left alone if blocks run their norms first, or if values do not confirm a pair"
         "networks that binarise their weights as they use them leave both out"
         "pytorchcv/wrn20_10_1bit_cifar10";
     Aliased "aliased"
@@ -265,6 +273,10 @@ rules! {
         "a square weight with the kernel of a transposed convolution of the same file may be one"
         "decoders repeat their layers at several widths"
         "pytorchcv/linknet_cityscapes";
+    KinTransposed "kin-transposed"
+        "a square weight is what weights of its names in other blocks are, if shapes tell of some and these agree"
+        "one piece of code makes them all"
+        "Point cloud detectors: a square layer among transposed ones";
     WayUp "way-up"
         "a square weight in a unit that narrows its channels and puts out fewer than it took in may be transposed"
         "decoders of LinkNet and ENet"
@@ -274,6 +286,10 @@ rules! {
         "of several likely weights the one that values single out"
         "a norm's running statistics are those of what feeds it"
         "two layers of one width and one norm";
+    StoredTwice "stored-twice"
+        "a norm that is stored under two names is folded under both or under none"
+        "what a loader reads last is used"
+        "one norm under two names";
     TiedWeight "tied-weight"
         "a weight that is stored under several names, with norms that differ, feeds no norm"
         "heads run one layer on several levels; folded, each copy would be another"

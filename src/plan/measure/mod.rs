@@ -10,6 +10,7 @@
 //! correlation       how far rows and statistics agree; the tests and their error rates
 //! disambiguate      what names leave open between a few weights, or say of one with a doubt
 //! tied              one weight under several names
+//! stored_twice      one norm under several names
 //! activation        running statistics alone: does an activation stand before the norm?
 //! rivals            weights against statistics: confirm, contradict or nothing
 //! transposed        square weights, of which every one may be a transposed convolution
@@ -27,6 +28,7 @@ mod disambiguate;
 mod rivals;
 mod row_sums;
 mod samples;
+mod stored_twice;
 mod tied;
 mod transposed;
 mod unpaired;
@@ -39,12 +41,12 @@ use serde::{Deserialize, Serialize};
 pub(super) use correlation::Agreement;
 pub(super) use rivals::Follower;
 
-use super::board::{Board, Finding, Standing};
+use super::board::{Board, Finding, Hypothesis, Standing};
 use super::decide::after_values;
+use super::reason::{Objection, Support};
 use super::rulebook::Rule;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::network::NormId;
 use unpaired::{Forbidden, Unread};
 use values::Values;
 
@@ -92,14 +94,14 @@ pub(super) fn measure(
         return Ok(Unread::default());
     }
     let mut values = Values::new(checkpoint, board.network, threads);
-    // With all evidence, kept norms are assigned weights, or explain what others leave.
-    let is_asked =
-        |norm: &NormId| level == EvidenceLevel::Full || board.pair(*norm).is_some() || board.question(*norm).is_some();
-    values.read_statistics(&board.norms().filter(is_asked).collect::<Vec<_>>())?;
+    values.read_statistics(&board.norms().collect::<Vec<_>>())?;
     disambiguate::suppose(&mut values, board, level)?;
     let planned = board.pairs().map(|(norm, pair)| (norm, pair.weight)).collect::<Vec<_>>();
     let book = board.book;
     let tied = if book.has(Rule::TiedWeight) { tied::refuse(&mut values, board)? } else { HashSet::new() };
+    if book.has(Rule::StoredTwice) {
+        stored_twice::refuse(&mut values, board)?;
+    }
     if book.has(Rule::BehindActivation) {
         activation::refuse(&mut values, board)?;
     }
@@ -108,10 +110,27 @@ pub(super) fn measure(
         transposed::refuse(&mut values, board)?;
     }
     answer_doubts(&mut values, board)?;
+    if book.has(Rule::NoAffine) && board.network.is_mostly_bare() {
+        refuse_binarised(&mut values, board)?;
+    }
     without_values(board);
     // What values refused once is not made again from fewer of them.
     let refused = planned.into_iter().filter(|(norm, _)| board.pair(*norm).is_none()).collect();
     unpaired::decide(&mut values, board, &Forbidden { refused, tied }, level)
+}
+
+/// In a file whose norms mostly have neither scale nor shift, the weights may be binarised when they are used, and then no row
+/// goes with the norm: a pair stays one only if values confirm it, or say nothing at all.
+fn refuse_binarised(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()> {
+    for norm in board.norms() {
+        let is_confirmed =
+            |pair: &Hypothesis| pair.support.iter().any(|support| matches!(support, Support::Confirmed { .. }));
+        let Some(weight) = board.pair(norm).filter(|pair| !is_confirmed(pair)).map(|pair| pair.weight) else { continue };
+        if board.network[norm].is_bare() && values.statistics(norm)?.is_some() {
+            board.apply(STAGE, norm, Finding::kept(Objection::MaybeBinarised(weight)));
+        }
+    }
+    Ok(())
 }
 
 /// Pairs with a doubt stay pairs if values answer it.

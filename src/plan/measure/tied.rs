@@ -63,6 +63,18 @@ pub(super) fn refuse(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<H
     Ok(refused)
 }
 
+/// Whether all these weights seem to hold the same values.
+pub(super) fn are_equal(values: &Values<'_>, weights: &[WeightId]) -> Result<bool> {
+    let mut first = None;
+    for &weight in weights {
+        let this = (key(values, weight), sample(values.checkpoint, &values.inventory[weight])?);
+        if first.get_or_insert_with(|| this.clone()) != &this {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// What weights must have in common to be one.
 fn key(values: &Values<'_>, weight: WeightId) -> (String, Vec<u64>) {
     let weight = &values.inventory[weight];

@@ -10,13 +10,20 @@ use super::template_vote::{Group, Vote};
 use crate::plan::propose::Names;
 use crate::plan::propose::produces::Takes;
 use crate::plan::propose::relations::{Candidate, Relation};
-use crate::plan::propose::tokens::{Segment, without_counter};
+use crate::plan::propose::tokens::{Segment, says_layer, says_table, without_counter};
 use crate::plan::propose::tree::{Id, MAX_FOUND, Tree};
+use crate::network::WeightId;
 use crate::plan::reason::Objection;
 use crate::plan::rulebook::Rule;
 
 /// Scopes with more modules than this say little about which of them belong together.
 const FEW: usize = 8;
+
+/// Words of layers whose results are added to those of the layer that is named like them without the word.
+const PARALLEL_WORDS: &[&str] = &["skip", "shortcut", "res", "residual", "identity", "side"];
+
+/// Words of the two parts of a layer over complex numbers.
+const PARTS: &[(&str, &str)] = &[("re", "im"), ("real", "imag"), ("r", "i")];
 
 /// An objection that a rule may raise.
 struct Check {
@@ -29,9 +36,11 @@ struct Check {
 /// All objections to a candidate, in the order in which they are raised; the first one counts.
 const CHECKS: &[Check] = &[
     Check { rule: Rule::MaybeShared, is_about_side: false, raise: maybe_shared },
+    Check { rule: Rule::NoLayer, is_about_side: false, raise: no_layer },
     Check { rule: Rule::NamedBefore, is_about_side: false, raise: named_before },
     Check { rule: Rule::BlockNamedBefore, is_about_side: false, raise: block_named_before },
     Check { rule: Rule::Between, is_about_side: false, raise: between },
+    Check { rule: Rule::LayerBeside, is_about_side: false, raise: layer_beside },
     Check { rule: Rule::CountedApart, is_about_side: false, raise: counted_apart },
     Check { rule: Rule::PreActivationKin, is_about_side: true, raise: pre_activation_kin },
     Check { rule: Rule::Biased, is_about_side: true, raise: biased },
@@ -95,6 +104,15 @@ fn maybe_shared(asked: &Asked<'_, '_>) -> Option<Objection> {
     places.any(|place| asked.objections.strays.contains(&place)).then_some(Objection::MaybeShared(weight))
 }
 
+/// A matrix that neither its name nor a bias shows to be a linear layer's: an embedding, a table, a codebook.
+fn no_layer(asked: &Asked<'_, '_>) -> Option<Objection> {
+    let weight = asked.names.weight(asked.member.weight);
+    let is_table = says_table(&weight.module);
+    let is_placed = asked.case.group.relation == Relation::Sequence && !is_table;
+    let is_layer = weight.shape.len() > 2 || weight.bias_exists || is_placed || says_layer(&weight.module) && !is_table;
+    (!is_layer).then_some(Objection::NoLayer(asked.member.weight))
+}
+
 fn named_before(asked: &Asked<'_, '_>) -> Option<Objection> {
     asked.names.tree.nodes[asked.member.site].segment.before.then_some(Objection::NamedBefore)
 }
@@ -107,6 +125,25 @@ fn block_named_before(asked: &Asked<'_, '_>) -> Option<Objection> {
 fn between(asked: &Asked<'_, '_>) -> Option<Objection> {
     let tree = &asked.names.tree;
     tree.nodes[tree.nodes[asked.member.site].parent].holds_before.then_some(Objection::Between)
+}
+
+/// A layer of the same shape that says that it goes around the weight's (`conv` and `conv_skip`), or that both are parts of
+/// one over complex numbers, where every norm is fed by both (`conv_re` and `conv_im`).
+fn layer_beside(asked: &Asked<'_, '_>) -> Option<Objection> {
+    let (tree, Candidate { site, via, weight, .. }) = (&asked.names.tree, *asked.member);
+    let shape = &asked.names.weight(weight).shape;
+    let own = &tree.nodes[via].segment.key;
+    let is_beside = |end: &WeightId| *end != weight && &asked.names.weight(*end).shape == shape;
+    let around = PARALLEL_WORDS.iter().filter_map(|word| {
+        let key = if own.is_empty() { (*word).to_owned() } else { format!("{own}.{word}") };
+        tree.with_key(tree.nodes[site].parent, &key).iter().find_map(|&id| tree.nodes[id].end.filter(is_beside))
+    });
+    let parts = PARTS.iter().flat_map(|(a, b)| [(a, b), (b, a)]).filter_map(|(this, that)| {
+        let stem = own.strip_suffix(this)?;
+        let key = format!("{stem}{that}");
+        tree.with_key(tree.nodes[site].parent, &key).iter().find_map(|&id| tree.nodes[id].end.filter(is_beside))
+    });
+    around.chain(parts).next().map(|other| Objection::Beside { weight, other })
 }
 
 fn counted_apart(asked: &Asked<'_, '_>) -> Option<Objection> {

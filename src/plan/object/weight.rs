@@ -3,24 +3,22 @@
 //! In: a weight and the channels that it must put out. Out: what kind of layer it is, or an objection: it is used elsewhere
 //! too, it is not stored as it is used, its shape or its kind does not fit.
 
-use std::collections::BTreeSet;
-
 use crate::network::{ChannelMap, Inventory, Op, WeightId};
-use crate::plan::propose::transposed::operation;
+use crate::plan::propose::transposed::{KnownKinds, operation};
 use crate::plan::reason::Objection;
 use crate::plan::rulebook::{Rule, Rulebook};
 
-/// What kind of layer a weight is that feeds a norm of `channels`, or why it must not be folded into; `kernels` are those of
-/// transposed convolutions in this file.
+/// What kind of layer a weight is that feeds a norm of `channels`, or why it must not be folded into, as far
+/// as the file's `kinds` of convolutions are known.
 pub(in crate::plan) fn layer_of(
     book: Rulebook,
     network: &Inventory,
     id: WeightId,
     channels: u64,
-    kernels: &BTreeSet<&[u64]>,
+    kinds: &KnownKinds<'_>,
 ) -> Result<(Op, ChannelMap), Objection> {
     as_stored(book, network, id, channels)?;
-    operation(book, &network[id], channels, kernels).ok_or(Objection::MaybeTransposed(id))
+    operation(book, &network[id], channels, kinds).ok_or(Objection::MaybeTransposed(id))
 }
 
 /// The same where the kind of layer is `stated`.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::produces::puts_out;
+use super::transposed::KnownKinds;
 use crate::network::{ChannelMap, Inventory, NormId, Op, WeightId};
 use crate::plan::board::{Board, Finding, Hypothesis, Standing};
 use crate::plan::catalogue::{KnownPairs, PairLine, Path};
@@ -67,7 +68,7 @@ fn layer(network: &Inventory, weight: WeightId, channels: u64, line: &PairLine) 
     match line.op {
         Some(op) => stated_layer_of(book, network, weight, channels, op),
         None if puts_out(book, &network[weight], channels) => {
-            layer_of(book, network, weight, channels, &BTreeSet::new())
+            layer_of(book, network, weight, channels, &KnownKinds::default())
         }
         None => Err(Objection::WrongChannels { weight, channels }),
     }

@@ -5,7 +5,7 @@
 //! arXiv 2005.08100, figure 2). All of them keep their biases, and the last two put out what the norm takes.
 
 use super::Names;
-use super::tree::{Id, Tree};
+use super::tree::{Id, sole_weight};
 use crate::network::{Weight, WeightId};
 use crate::plan::decide::Claim;
 use crate::plan::reason::Support;
@@ -30,7 +30,7 @@ fn depthwise(names: &Names<'_>, site: Id, channels: u64) -> Option<WeightId> {
     if tree.nodes[tree.nodes[site].parent].norms_below != 1 {
         return None;
     }
-    let layers = tree.siblings(site).take(4).map(|id| sole_weight(tree, id)).collect::<Option<Vec<_>>>()?;
+    let layers = tree.siblings(site).take(4).map(|id| sole_weight(&tree.nodes, id)).collect::<Option<Vec<_>>>()?;
     let is_depthwise = |id: &WeightId| names.weight(*id).is_depthwise() && names.weight(*id).outputs() == Some(channels);
     let depthwise = layers.iter().copied().find(is_depthwise)?;
     let pointwise = layers.iter().map(|&id| names.weight(id)).filter(|weight| weight.is_pointwise());
@@ -40,16 +40,4 @@ fn depthwise(names: &Names<'_>, site: Id, channels: u64) -> Option<WeightId> {
         is_wide && first.inputs() == last.outputs()
     };
     (layers.len() == 3 && (is_module(a, b) || is_module(b, a))).then_some(depthwise)
-}
-
-/// The only weight in a module and below.
-fn sole_weight(tree: &Tree<'_>, mut id: Id) -> Option<WeightId> {
-    loop {
-        let node = &tree.nodes[id];
-        match (&node.weights[..], node.children.len()) {
-            (&[weight], 0) => return Some(weight),
-            ([], 1) => id = *node.children.values().next()?,
-            _ => return None,
-        }
-    }
 }

@@ -24,8 +24,6 @@ pub(super) mod tokens;
 pub(super) mod transposed;
 pub(super) mod tree;
 
-use std::collections::BTreeSet;
-
 use super::board::Board;
 use super::object::habits::Habits;
 use super::object::precedent::Precedents;
@@ -34,7 +32,7 @@ use super::rulebook::{Rule, Rulebook};
 use crate::network::{Inventory, NormId, Weight, WeightId};
 use produces::{puts_out, takes, transposed_only};
 use relations::{Candidate, Relation};
-use transposed::transposed_by_bias;
+use transposed::{KnownKinds, transposed_by_bias};
 use tree::Tree;
 
 /// What names and shapes show of a checkpoint, and what was made of it so far.
@@ -47,8 +45,8 @@ pub(super) struct Names<'n> {
     pub(super) habits: Habits,
     /// Pairs whose norm runs before the layer.
     pub(super) pre_activation: Vec<(Relation, Candidate)>,
-    /// Kernels of weights that are transposed convolutions' for certain.
-    pub(super) transposed_kernels: BTreeSet<&'n [u64]>,
+    /// What is known of the kinds of convolutions.
+    pub(super) kinds: KnownKinds<'n>,
 }
 
 impl<'n> Names<'n> {
@@ -62,7 +60,7 @@ impl<'n> Names<'n> {
             precedents: Precedents::default(),
             habits: Habits::default(),
             pre_activation: Vec::new(),
-            transposed_kernels: transposed.filter_map(Weight::kernel).collect(),
+            kinds: KnownKinds::with_kernels(transposed.filter_map(Weight::kernel).collect()),
         }
     }
 
@@ -87,12 +85,15 @@ impl<'n> Names<'n> {
         takes(self.book, self.weight(weight), channels)
     }
 
-    /// Remembers weights that can stand before the norm that follows them in a sequence as transposed convolutions only.
-    pub(super) fn learn_transposed_kernels(&mut self, groups: &[Group]) {
-        let sequences = groups.iter().filter(|group| group.relation == Relation::Sequence);
-        for member in sequences.flat_map(|group| &group.members) {
-            if transposed_only(self.weight(member.weight), self.channels(member.norm)) {
-                self.transposed_kernels.extend(self.weight(member.weight).kernel());
+    /// Remembers weights that fit their norms as one kind of convolution only.
+    pub(super) fn learn_kinds(&mut self, groups: &[Group]) {
+        let fitting = groups.iter().filter(|group| matches!(group.vote, Vote::Fits(_)));
+        for (group, member) in fitting.flat_map(|group| group.members.iter().map(move |member| (group, member))) {
+            let (weight, channels) = (self.weight(member.weight), self.channels(member.norm));
+            self.kinds.learn(weight, channels);
+            // What comes right before a norm in a sequence is one for certain.
+            if group.relation == Relation::Sequence && transposed_only(weight, channels) {
+                self.kinds.kernels.extend(weight.kernel());
             }
         }
     }

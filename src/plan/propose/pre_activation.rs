@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use super::Names;
 use super::relations::Relation;
-use super::tokens::Place;
-use super::tree::Id;
+use super::tokens::{Place, without_counter};
+use super::tree::{Id, Tree};
 use crate::network::{NormId, WeightId};
 use crate::plan::decide::Claim;
 use crate::plan::reason::Support;
@@ -55,18 +55,35 @@ pub(in crate::plan) fn claims(names: &Names<'_>) -> Vec<Claim> {
     claims
 }
 
-/// Norms that stand beside such units and nothing else, if every unit's last layer fits the norm beside it.
+/// Norms that stand beside such units and nothing else, or that are counted on behind a unit's own (`bn3` where `bn1` runs
+/// before `conv1` and `bn2` before `conv2`), if every unit's last layer fits the norm.
 fn behind(names: &Names<'_>, units: &[Unit<'_>]) -> Vec<Claim> {
     let tree = &names.tree;
     let claim = |unit: &Unit<'_>| {
         let mut others = tree.siblings(unit.scope);
-        let (Some(only), None) = (others.next(), others.next()) else { return None };
-        let norm = tree.nodes[only].norm.filter(|&norm| tree.nodes[only].segment.norm && names.board.is_open(norm))?;
+        let beside = others.next().filter(|_| others.next().is_none());
+        let id = trailing(tree, unit.scope, &unit.links).or(beside)?;
+        let norm = tree.nodes[id].norm.filter(|&norm| tree.nodes[id].segment.norm && names.board.is_open(norm))?;
         let weight = unit.links.last()?.weight;
-        let is_before = tree.nodes[only].segment.before || !names.fits(weight, norm);
+        let is_before = tree.nodes[id].segment.before || !names.fits(weight, norm);
         (!is_before).then_some(Claim { norm, weight, support: Support::BehindChain })
     };
     units.iter().map(claim).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+/// The norm of a unit that is counted on right behind the norm of its last link.
+fn trailing(tree: &Tree<'_>, unit: Id, links: &[Link<'_>]) -> Option<Id> {
+    let last = tree.norm_node(links.last()?.norm);
+    if tree.nodes[last].parent != unit {
+        return None;
+    }
+    let (name, place) = (without_counter(tree.nodes[last].name), tree.nodes[last].segment.place?);
+    let follows = |id: &Id| {
+        let node = &tree.nodes[*id];
+        let is_next = node.segment.place.is_some_and(|next| next.follows(place));
+        node.norm.is_some() && is_next && without_counter(node.name) == name
+    };
+    tree.nodes[unit].children.values().copied().find(follows)
 }
 
 /// Units by template and the names of their links.
@@ -99,7 +116,8 @@ fn classes<'n>(names: &Names<'n>) -> Classes<'n> {
 /// that puts out what a link takes (squeeze and excitation).
 fn holds_stranger(names: &Names<'_>, unit: Id, links: &[Link<'_>]) -> bool {
     let tree = &names.tree;
-    let mut stack = tree.nodes[unit].children.values().copied().collect::<Vec<_>>();
+    let trailing = trailing(tree, unit, links).filter(|_| names.has(Rule::BehindChain));
+    let mut stack = tree.nodes[unit].children.values().copied().filter(|&id| Some(id) != trailing).collect::<Vec<_>>();
     while let Some(id) = stack.pop() {
         let node = &tree.nodes[id];
         let link = links.iter().any(|link| node.norm == Some(link.norm) || node.weights.contains(&link.weight));

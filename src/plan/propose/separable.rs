@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::produces::{Takes, takes};
-use super::tree::{Id, Node};
+use super::tree::{Id, Node, sole_weight};
 use crate::network::{Inventory, WeightId};
 use crate::plan::rulebook::Rulebook;
 
@@ -53,10 +53,7 @@ fn pair<'a>(nodes: &[Node<'a>], inventory: &Inventory, book: Rulebook, scope: Id
         return None;
     }
     let layers = children.values().filter(|&&child| nodes[child].norms_below == 0);
-    let layer = |&child: &Id| match (&nodes[child].weights[..], nodes[child].children.is_empty()) {
-        (&[weight], true) => Some((child, weight)),
-        _ => None,
-    };
+    let layer = |&child: &Id| Some((child, sole_weight(nodes, child)?));
     let &[a, b] = &layers.map(layer).collect::<Option<Vec<_>>>()?[..] else { return None };
     let is_depthwise = |(_, weight): (Id, WeightId)| inventory[weight].is_depthwise();
     let (depthwise, other) = match (is_depthwise(a), is_depthwise(b)) {

@@ -24,6 +24,19 @@ const NORM_WORDS: &[&str] = &[
 const WEIGHT_WORDS: &[&str] =
     &["conv", "convolution", "convolutional", "linear", "lin", "fc", "dense", "deconv", "transpose", "transposed"];
 
+/// More words for linear layers.
+const LINEAR_WORDS: &[&str] = &[
+    "proj", "projection", "projector", "mlp", "ff", "ffn", "head", "hidden", "layer", "layers", "classifier", "logits",
+    "expand", "reduce", "squeeze", "excite", "gate", "qkv", "query", "key", "value", "affine", "perceptron", "bottleneck",
+];
+
+/// Words for matrices that are no layers: their rows are looked up, or compared with.
+const TABLE_WORDS: &[&str] = &[
+    "embed", "embedding", "embeddings", "emb", "wte", "wpe", "token", "tokens", "pos", "position", "positional", "cls",
+    "prototype", "prototypes", "codebook", "codes", "vocab", "lookup", "table", "memory", "queries", "anchors",
+    "centers", "centroids",
+];
+
 /// Words of a norm that stands before its layer, or of a module that stands between a layer and its norm.
 const BEFORE_WORDS: &[&str] = &["pre", "preact", "preactiv", "preactivation", "early"];
 
@@ -87,6 +100,22 @@ impl Segment {
     }
 }
 
+/// Whether a module's own name, without the places of lists, says that it is a layer with weights.
+pub(in crate::plan) fn says_layer(module: &str) -> bool {
+    let words = last_words(module);
+    words.iter().any(|word| WEIGHT_WORDS.contains(&word.as_str()) || LINEAR_WORDS.contains(&word.as_str()))
+}
+
+/// Whether it says that it is a table.
+pub(in crate::plan) fn says_table(module: &str) -> bool {
+    last_words(module).iter().any(|word| TABLE_WORDS.contains(&word.as_str()))
+}
+
+fn last_words(module: &str) -> Vec<String> {
+    let named = |segment: &&str| segment.parse::<u64>().is_err();
+    module.rsplit(['/', '.']).find(named).map(tokens).unwrap_or_default()
+}
+
 /// `bn_relu_conv`, `NormActConv`; but not `bn_conv`, a convolution with its norm.
 fn pre_activation(segment: &str) -> bool {
     let lower = segment.to_lowercase();
@@ -130,7 +159,7 @@ impl Place {
 
 /// Lower-case tokens: split at punctuation, at `aB`, between letters and digits; `convs` singular, `dwconv` and `skipbn`
 /// taken apart, `conv2d` without its rank.
-fn tokens(segment: &str) -> Vec<String> {
+pub(super) fn tokens(segment: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut last = None::<char>;
     for c in segment.chars() {

@@ -4,20 +4,66 @@
 //! A square weight fits as both, and the two keep their output channels on different axes: folding into the wrong one
 //! destroys the layer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::tokens::tokens;
 use crate::network::channels::ChannelMap;
 use crate::network::{Op, Weight};
 use crate::plan::rulebook::{Rule, Rulebook};
 
-/// Words for transposed convolutions.
-const SAID: &[&str] = &["deconv", "transpose", "convt"];
+/// Words for transposed convolutions, whole tokens of a segment.
+const SAID: &[&str] = &["deconv", "deconvolution", "transpose", "transposed", "convt", "convtranspose", "tconv"];
 
 /// Words for layers that enlarge their input: by a transposed convolution, or by one behind an interpolation.
-const UP: &[&str] = &["up", "dec"];
+const UP: &[&str] = &[
+    "up", "ups", "upsample", "upsampler", "upsampling", "upscale", "upscaling", "upblock", "upblocks", "uplayer",
+    "uplayers", "upstage", "dec", "decode", "decoder", "decoders", "decoding", "deblock", "deblocks",
+];
 
 /// Words for layers that do not enlarge their input.
-const DOWN: &[&str] = &["down", "enc", "backbone", "patch", "embed", "stem", "merg", "reduc", "pool"];
+const DOWN: &[&str] = &[
+    "down", "downs", "downsample", "downsampler", "downsampling", "downscale", "downblock", "downblocks", "enc",
+    "encode", "encoder", "encoders", "encoding", "backbone", "patch", "patches", "embed", "embedding", "embeddings",
+    "embedder", "stem", "merge", "merging", "reduce", "reduction", "pool", "pooling",
+];
+
+/// What is known of the kinds of convolutions in a file.
+#[derive(Debug, Default)]
+pub(in crate::plan) struct KnownKinds<'n> {
+    /// Kernels of weights that are transposed convolutions' for certain.
+    pub(in crate::plan) kernels: BTreeSet<&'n [u64]>,
+    /// By module without places in lists ([`places`]): whether a weight fits its norm as a transposed convolution only, and whether one does as
+    /// an ordinary one only.
+    templates: BTreeMap<String, (bool, bool)>,
+}
+
+impl<'n> KnownKinds<'n> {
+    /// Nothing but kernels of transposed convolutions.
+    pub(in crate::plan) fn with_kernels(kernels: BTreeSet<&'n [u64]>) -> KnownKinds<'n> {
+        KnownKinds { kernels, templates: BTreeMap::new() }
+    }
+
+    /// Takes note of a weight that puts out `channels`.
+    pub(in crate::plan) fn learn(&mut self, weight: &'n Weight, channels: u64) {
+        let producers = weight.producers(channels);
+        let can = |wanted: Op| producers.iter().any(|(op, map)| *op == wanted && map.groups == 1);
+        let shown = match (can(Op::ConvTranspose), can(Op::Conv)) {
+            (true, false) => (true, false),
+            (false, true) if weight.shape.len() > 2 => (false, true),
+            _ => return,
+        };
+        let known = self.templates.entry(places(&weight.module)).or_default();
+        *known = (known.0 || shown.0, known.1 || shown.1);
+    }
+
+    /// What weights of the same names are, where they all are the same: `Some(true)` if transposed.
+    fn by_kin(&self, weight: &Weight) -> Option<bool> {
+        match self.templates.get(&places(&weight.module))? {
+            (transposed, ordinary) if transposed != ordinary => Some(*transposed),
+            _ => None,
+        }
+    }
+}
 
 /// What speaks for a weight being a transposed convolution's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +77,16 @@ pub(in crate::plan) enum Transposition {
 }
 
 pub(in crate::plan) fn transposition(book: Rulebook, weight: &Weight) -> Transposition {
-    let module = weight.module.to_lowercase();
-    let last = module.rsplit(['/', '.']).find(|segment| segment.parse::<u64>().is_err()).unwrap_or("");
-    let said = |text: &str| book.has(Rule::SaidTransposed) && says(text, SAID);
+    let mut named = weight.module.rsplit(['/', '.']).filter(|segment| segment.parse::<u64>().is_err());
+    let last = named.next().unwrap_or("");
+    let said = |segment: &str| book.has(Rule::SaidTransposed) && says(segment, SAID);
+    let (said_last, said_above) = (said(last), named.any(said));
     let even = book.has(Rule::EvenKernel) && even(weight);
     if weight.shape.len() < 3 || weight.kind.conv_transpose.is_none() {
         Transposition::Unsaid
-    } else if transposed_by_bias(book, weight) || said(last) || said(&module) && even {
+    } else if transposed_by_bias(book, weight) || said_last || said_above && even {
         Transposition::Said
-    } else if said(&module) || even || last.ends_with("conv_t") {
+    } else if said_above || even || last.to_lowercase().ends_with("conv_t") {
         // `conv_t` is a transposed convolution to some and one over time to others.
         Transposition::Hinted
     } else {
@@ -57,13 +104,12 @@ pub(in crate::plan) fn transposed_by_bias(book: Rulebook, weight: &Weight) -> bo
     book.has(Rule::BiasTransposed) && weight.shape.len() > 2 && transposed && weight.bias_channels != plain
 }
 
-/// What kind of layer `weight` is if it puts out `channels`; `None` if it cannot, or may be either. `kernels` are those of
-/// weights in this file that are transposed convolutions' for certain.
+/// What kind of layer `weight` is if it puts out `channels`; `None` if it cannot, or may be either.
 pub(in crate::plan) fn operation(
     book: Rulebook,
     weight: &Weight,
     channels: u64,
-    kernels: &BTreeSet<&[u64]>,
+    kinds: &KnownKinds<'_>,
 ) -> Option<(Op, ChannelMap)> {
     let producers = weight.producers(channels);
     let find = |wanted: Op| producers.iter().copied().find(|(op, _)| *op == wanted);
@@ -74,17 +120,20 @@ pub(in crate::plan) fn operation(
     // Depthwise both ways, and MLX, where both begin with the output channels.
     let same = ordinary.1 == transposed.1 || transposed.1.groups == channels;
     let square = transposed.1.groups == 1;
-    let module = weight.module.to_lowercase();
-    let is_seen = |kernel: &[u64]| kernels.contains(kernel);
+    let is_seen = |kernel: &[u64]| kinds.kernels.contains(kernel);
+    let way = way(&weight.module);
+    let by_kin = kinds.by_kin(weight).filter(|_| square && book.has(Rule::KinTransposed));
     let suspect = book.has(Rule::TransposedKernels) && weight.kernel().is_some_and(is_seen);
     match transposition(book, weight) {
         _ if same => Some(ordinary),
+        _ if by_kin == Some(true) => Some(transposed),
         Transposition::Said => Some(transposed).filter(|_| square),
         // A grouped one: twice hinted at, it is not taken for an ordinary one.
-        Transposition::Hinted if !square => Some(ordinary).filter(|_| !(even(weight) && says(&module, UP))),
+        Transposition::Hinted if !square => Some(ordinary).filter(|_| !(even(weight) && way == Some(Way::Up))),
         Transposition::Unsaid if !square => Some(ordinary),
-        Transposition::Hinted => Some(ordinary).filter(|_| says(&module, DOWN) && !says(&module, UP)),
-        Transposition::Unsaid => Some(ordinary).filter(|_| !suspect || says(&module, DOWN) && !says(&module, UP)),
+        _ if by_kin == Some(false) => Some(ordinary),
+        Transposition::Hinted => Some(ordinary).filter(|_| way == Some(Way::Down)),
+        Transposition::Unsaid => Some(ordinary).filter(|_| !suspect || way == Some(Way::Down)),
     }
 }
 
@@ -120,11 +169,56 @@ fn neighbours(name: &str) -> impl Iterator<Item = (String, String)> + '_ {
     })
 }
 
-fn says(text: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| text.contains(word))
+/// A path with `#` for every place in a list. `conv1` and `conv2` of a unit are different layers; the members of a list are
+/// made by one piece of code.
+fn places(module: &str) -> String {
+    let place = |segment| if str::parse::<u64>(segment).is_ok() { "#" } else { segment };
+    module.split(['/', '.']).map(place).collect::<Vec<_>>().join(".")
+}
+
+/// Whether a layer is said to enlarge its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// What the nearest module around a layer that says anything says about its way, the layer included.
+fn way(module: &str) -> Option<Way> {
+    let of = |segment: &str| match (says(segment, UP), says(segment, DOWN)) {
+        (true, _) => Some(Way::Up),
+        (false, true) => Some(Way::Down),
+        (false, false) => None,
+    };
+    module.rsplit(['/', '.']).find_map(of)
+}
+
+/// Whether one of the words is a token of a segment.
+fn says(segment: &str, words: &[&str]) -> bool {
+    tokens(segment).iter().any(|token| words.contains(&token.as_str()))
 }
 
 /// Whether the kernel is even in all directions, as in most transposed convolutions and few others.
 fn even(weight: &Weight) -> bool {
     weight.kernel().is_some_and(|kernel| kernel.iter().all(|k| k % 2 == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_module_tells_the_way_by_whole_words() {
+        for (module, expected) in [
+            ("backbone_2d.deblocks.1.0", Some(Way::Up)),
+            ("sequence.3", None),
+            ("system.conv", None),
+            ("backbone.fpn1.0", Some(Way::Down)),
+            ("decoder.stages.0.downsample.conv", Some(Way::Down)),
+            ("encoder.up1.conv", Some(Way::Up)),
+            ("patch_embed.proj", Some(Way::Down)),
+        ] {
+            assert_eq!(way(module), expected, "{module}");
+        }
+    }
 }

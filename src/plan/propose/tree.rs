@@ -240,6 +240,18 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// The only weight in a module and below.
+pub(in crate::plan) fn sole_weight(nodes: &[Node<'_>], mut id: Id) -> Option<WeightId> {
+    loop {
+        let node = &nodes[id];
+        match (&node.weights[..], node.children.len()) {
+            (&[weight], 0) => return Some(weight),
+            ([], 1) => id = *node.children.values().next()?,
+            _ => return None,
+        }
+    }
+}
+
 fn node(name: &str, parent: Id, template: usize, slot: usize) -> Node<'_> {
     Node {
         name,

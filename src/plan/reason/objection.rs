@@ -30,6 +30,16 @@ pub(in crate::plan) enum Objection {
     MaybeShared(WeightId),
     /// Modules of these names run their norm first elsewhere in the file.
     MixedPrecedent(WeightId),
+    /// Nothing shows that the weight is a layer's.
+    NoLayer(WeightId),
+    /// A norm that no weight feeds follows the weight as well.
+    Followed { weight: WeightId, by: NormId },
+    /// Another layer beside the weight may be added to it, or explains the norm as well.
+    Beside { weight: WeightId, other: WeightId },
+    /// Most norms have neither scale nor shift, and values do not confirm the pair.
+    MaybeBinarised(WeightId),
+    /// The same norm is stored under another name, where it is not folded alike.
+    StoredTwice(NormId),
     /// A norm right behind a layer makes its bias useless.
     Biased(WeightId),
     /// The layer could stand behind the norm as well; `usual` if the convention is all there is, for or against it.
@@ -92,6 +102,11 @@ impl Objection {
             Objection::MisfitElsewhere(_) => "misfit-elsewhere",
             Objection::MaybeShared(_) => "maybe-shared",
             Objection::MixedPrecedent(_) => "mixed-precedent",
+            Objection::NoLayer(_) => "no-layer",
+            Objection::Followed { .. } => "shared-by-values",
+            Objection::Beside { .. } => "layer-beside",
+            Objection::MaybeBinarised(_) => "maybe-binarised",
+            Objection::StoredTwice(_) => "stored-twice",
             Objection::Biased(_) => "biased",
             Objection::EitherSide { .. } => "either-side",
             Objection::CountedApart(_) => "counted-apart",
@@ -118,7 +133,7 @@ impl Objection {
     /// Who could settle it.
     pub(in crate::plan) fn answered_by(&self) -> AnsweredBy {
         match self {
-            Objection::Biased(_) | Objection::EitherSide { usual: true, .. } => AnsweredBy::Values,
+            Objection::Biased(_) | Objection::NoLayer(_) | Objection::EitherSide { usual: true, .. } => AnsweredBy::Values,
             Objection::EitherSide { usual: false, .. } | Objection::MixedPrecedent(_) => AnsweredBy::Comparison,
             _ => AnsweredBy::Plan,
         }

@@ -79,6 +79,29 @@ impl Objection {
                 "`{}` fits, but modules named like these run their norm first elsewhere in the file; name it in a plan",
                 tensor(weight)
             ),
+            Objection::NoLayer(weight) => format!(
+                "neither a word of its name nor a bias shows that `{}` is a layer; name the weight in a plan",
+                tensor(weight)
+            ),
+            Objection::Followed { weight, by } => format!(
+                "the running statistics of `{}`, which no weight is known to feed, follow `{}` as well: it may be shared",
+                network[*by].name,
+                tensor(weight)
+            ),
+            Objection::Beside { weight, other } => format!(
+                "`{}` stands beside `{}`: the two may be added before the norm; name its producer in a plan",
+                tensor(other),
+                tensor(weight)
+            ),
+            Objection::MaybeBinarised(weight) => format!(
+                "most norms of this file have neither scale nor shift, as where weights are binarised when they are used, \
+                 and values do not confirm `{}`",
+                tensor(weight)
+            ),
+            Objection::StoredTwice(norm) => format!(
+                "the same norm is stored as `{}` too, and which of the two is used depends on what loads the file",
+                network[*norm].name
+            ),
             Objection::Biased(weight) => format!(
                 "`{}` has a bias, which a norm directly behind it would make useless: something may stand between; name \
                  the weight in a plan",

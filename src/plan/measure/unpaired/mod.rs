@@ -83,7 +83,6 @@ pub(super) fn decide(
         return Ok(unread);
     }
     asked.sort_by_key(|width| (width.bytes, width.channels));
-    values.read_statistics(&asked.iter().flat_map(|width| width.norms.iter().copied()).collect::<Vec<_>>())?;
     let concatenated = concatenated::holders(values)?;
     let befores = predicted::befores(values)?;
     let templates = Templates::of(board.network);

@@ -98,24 +98,26 @@ impl Width<'_> {
             }
         }
         let has_rule = self.board.book.has(Rule::SharedByValues);
-        let is_shared = |&&(n, c, _): &&(usize, usize, Finding)| has_rule && self.is_shared(values, n, c);
-        let shared = found.iter().filter(is_shared).map(|&(n, c, _)| {
-            (self.norms[n].norm, Finding::kept(Objection::MaybeShared(self.candidates[c].weight)))
+        let shared = found.iter().filter(|_| has_rule).filter_map(|&(n, c, _)| {
+            let (weight, by) = (self.candidates[c].weight, self.follower(values, n, c)?);
+            Some((self.norms[n].norm, Finding::kept(Objection::Followed { weight, by })))
         });
         let shared = shared.collect();
         Ok((found.into_iter().map(|(n, _, finding)| (self.norms[n].norm, finding)).collect(), shared))
     }
 
-    /// Whether a norm that no weight feeds follows the weight of a pair as well.
-    fn is_shared(&self, values: &Values<'_>, n: usize, c: usize) -> bool {
+    /// A norm that no weight feeds and that follows the weight of a pair as well.
+    fn follower(&self, values: &Values<'_>, n: usize, c: usize) -> Option<NormId> {
         let kind = |norm: NormId| template(&values.inventory[norm].name);
         let own = kind(self.norms[n].norm);
         // Names that are numbers alone make kin of all norms.
         let has_kin = own.contains(['.', '/']);
-        self.norms.iter().enumerate().filter(|(other, norm)| *other != n && norm.unclaimed).any(|(_, norm)| {
+        let mut others = self.norms.iter().enumerate().filter(|(other, norm)| *other != n && norm.unclaimed);
+        let follows = |(_, norm): &(usize, &OpenNorm)| {
             let least = if has_kin && kind(norm.norm) == own { SHARED.0 } else { SHARED.1 };
             self.candidates[c].layer.agreement(&norm.statistics).deviation() >= least
-        })
+        };
+        others.find(follows).map(|(_, norm)| norm.norm)
     }
 
     /// Pairs the norm with the weight, if the norm sees the weight's output itself.
@@ -193,15 +195,18 @@ pub(super) fn norms_of(
 /// Whether values alone may give `norm` a weight.
 pub(super) fn is_askable(board: &Board<'_>, norm: NormId) -> bool {
     let Standing::Kept(objections) = board.standing(norm) else { return false };
-    // Norms with neither scale nor shift are those of networks whose weights are computed from the stored ones.
-    let is_bare = board.network[norm].gamma.is_none() && board.network[norm].beta.is_none();
     let is_final = |objection: &Objection| {
         matches!(
             objection,
-            Objection::Defect(_) | Objection::CatalogueKeeps { .. } | Objection::KinBehindActivation(_) | Objection::Tied(_)
+            Objection::Defect(_)
+                | Objection::NoAffine
+                | Objection::StoredTwice(_)
+                | Objection::CatalogueKeeps { .. }
+                | Objection::KinBehindActivation(_)
+                | Objection::Tied(_)
         )
     };
-    !is_bare && !objections.iter().any(is_final)
+    !objections.iter().any(is_final)
 }
 
 /// The weights that put out `channels`, read.
