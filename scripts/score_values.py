@@ -26,6 +26,14 @@ from collections import Counter
 from pathlib import Path
 
 LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+LEAVES += ("_mean", "_variance", "w_0", "w_1", "w_2", "b_0")  # Paddle
+LEAVES += ("kernel:0", "depthwise_kernel:0", "pointwise_kernel:0", "bias:0", "gamma:0", "beta:0", "moving_mean:0", "moving_variance:0")  # Keras
+VARIANCES = (".running_var", "._variance", ".w_2", "/moving_variance:0")
+
+
+def split(name):
+    """Module, separator and leaf of a tensor's name: Keras has slashes."""
+    return name.rpartition("/" if name.endswith(":0") else ".")
 
 
 def read_header(path):
@@ -37,15 +45,15 @@ def read_header(path):
 def renamed(path, folder, seed):
     """A copy of `path` with a random name for every module; returns it and the tensors' new names."""
     header, data = read_header(path)
-    modules = sorted({name.rpartition(".")[0] for name in header if name != "__metadata__"})
+    modules = sorted({split(name)[0] for name in header if name != "__metadata__"})
     numbers = list(range(len(modules)))
     random.Random(seed).shuffle(numbers)
     new = {module: f"m{number:05}" for module, number in zip(modules, numbers)}
     names = {}
     for name in header:
-        module, _, leaf = name.rpartition(".")
+        module, dot, leaf = split(name)
         if name != "__metadata__":
-            names[name] = f"{new[module]}.{leaf}" if leaf in LEAVES else f"{new[module]}.x{len(names)}"
+            names[name] = f"{new[module]}{dot}{leaf}" if leaf in LEAVES else f"{new[module]}.x{len(names)}"
     blob = json.dumps({names.get(name, name): entry for name, entry in header.items()}, separators=(",", ":")).encode()
     blob += b" " * (-len(blob) % 8)
     copy = Path(folder) / "renamed.safetensors"
@@ -93,7 +101,8 @@ def score(path, arguments, total):
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         copy, names = renamed(path, folder, arguments.seed)
         plan = planned(arguments.bin, copy, "full")
-    modules = {names[f"{norm}.running_var"].rpartition(".")[0]: weight for norm, weight in truth.items()}
+    variances = {norm: next((norm + leaf for leaf in VARIANCES if norm + leaf in names), None) for norm in truth}
+    modules = {split(names[variances[norm]])[0]: weight for norm, weight in truth.items() if variances[norm]}
     new_truth = {norm: names.get(weight) for norm, weight in modules.items()}
     total["renamed"] += judge(plan, new_truth, path.stem, "renamed", arguments.verbose)
 

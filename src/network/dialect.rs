@@ -65,6 +65,12 @@ pub struct WeightName {
 /// What exporters append to a whole name, without meaning for the model.
 pub const SUFFIXES: &[&str] = &[":0", "/.ATTRIBUTES/VARIABLE_VALUE"];
 
+/// What Paddle's exporter puts between a parameter's name and a counter when it copies it.
+pub const COPIED: &str = "_deepcopy_";
+
+/// Begins patterns that are the end of a segment, and no whole one.
+pub const WITHIN: char = '~';
+
 /// Top-level folders of a variable tree (Flax) that split one module's tensors.
 pub const COLLECTIONS: &[&str] = &["params", STATISTICS];
 
@@ -187,6 +193,20 @@ pub const DIALECTS: &[Dialect] = &[
         spare: &[],
         affine_required: true,
         weights: &[WeightName { name: "w_0", bias: "b_0", linear: Some(Axis::Last), ..TORCH_WEIGHT }],
+        eps: 1e-5,
+    },
+    // Paddle's older model zoo, which names every parameter after its layer (`conv1_weights`, `conv1_bn_scale`).
+    Dialect {
+        name: "paddle-named",
+        needs_format: None,
+        format: "np",
+        mean: &["~_mean"],
+        var: &["~_variance"],
+        gamma: &["~_scale"],
+        beta: &["~_offset"],
+        spare: &[],
+        affine_required: true,
+        weights: &[WeightName { name: "~_weights", bias: "~_offset", linear: Some(Axis::Last), ..TORCH_WEIGHT }],
         eps: 1e-5,
     },
     // PyTorch and candle. torch.nn.BatchNorm2d: eps=1e-5.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::dialect::{DIALECTS, Dialect, STATISTICS};
-use super::names::{plain, rename, split};
+use super::names::{ending, plain, rename, split};
 use super::rival_dialects;
 use super::norm::{Defect, Norm};
 use crate::checkpoint::Tensor;
@@ -65,7 +65,7 @@ impl<'a> Norms<'a> {
         let is_var = as_var.is_some();
         let Place { name, scope, pattern, other, others } =
             as_var.or_else(|| Place::of(statistic, dialect.mean, dialect.var))?;
-        let one = |pattern: &&str| self.by_plain.get(&format!("{scope}{pattern}")).map(|&name| name.to_owned());
+        let one = |pattern: &&str| self.by_plain.get(&format!("{scope}{}", ending(pattern))).map(|&name| name.to_owned());
         let found = others.iter().find_map(one);
         let (gamma, beta) = (dialect.gamma.iter().find_map(one), dialect.beta.iter().find_map(one));
         let missing = match &found {
@@ -145,7 +145,7 @@ impl Place {
     fn of(statistic: &str, patterns: &'static [&'static str], others: &'static [&'static str]) -> Option<Place> {
         patterns.iter().zip(others).find_map(|(pattern, other)| {
             let name = split(statistic, pattern)?;
-            let scope = plain(statistic).strip_suffix(pattern)?.to_owned();
+            let scope = plain(statistic).strip_suffix(ending(pattern))?.to_owned();
             Some(Place { name, scope, pattern, other, others })
         })
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dialect::{DIALECTS, Dialect};
+use super::dialect::{DIALECTS, Dialect, WITHIN};
 use super::find_norms::Norms;
 use super::names::{plain, rename, split};
 use super::norm::{Defect, Norm};
@@ -70,6 +70,8 @@ impl Inventory {
                     Some((*dialect, kind, module))
                 })?;
                 let bias = rename(name, kind.name, kind.bias)?;
+                // Where names are not paths nothing lies beside a weight.
+                let is_path = !kind.name.starts_with(WITHIN);
                 Some(Weight {
                     tensor: name.clone(),
                     module,
@@ -84,7 +86,8 @@ impl Inventory {
                         .map(|[n]| n),
                     bias,
                     aliased: aliased.contains(name.as_str()),
-                    side_tensor: side_tensors.of_weight(&plain(name)),
+                    side_tensor: side_tensors.of_weight(&plain(name)).filter(|_| is_path),
+                    companion: side_tensors.companion(&plain(name)).filter(|_| is_path),
                 })
             })
             .collect();

@@ -2,7 +2,7 @@
 //!
 //! In: a tensor's name or a module's path. Out: its module, its name with another ending, its [`template`].
 
-use super::dialect::{COLLECTIONS, SUFFIXES};
+use super::dialect::{COLLECTIONS, COPIED, SUFFIXES, WITHIN};
 
 /// `text` with `#` for every run of digits: equal for all instances of a repeated block.
 pub(crate) fn template(text: &str) -> String {
@@ -19,7 +19,7 @@ pub(crate) fn template(text: &str) -> String {
 
 /// A tensor's name without decorations and collection, `/` between segments: equal for all tensors of one module.
 pub(crate) fn plain(name: &str) -> String {
-    let bare = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name));
+    let bare = undecorated(name);
     let bare = COLLECTIONS
         .iter()
         .find_map(|collection| bare.strip_prefix(collection)?.strip_prefix(['/', '.']))
@@ -44,17 +44,33 @@ pub(crate) fn split(name: &str, pattern: &str) -> Option<String> {
 /// `name` with `pattern` at its end replaced, decorations kept.
 pub(crate) fn rename(name: &str, pattern: &str, with: &str) -> Option<String> {
     let (begin, end) = find(name, pattern)?;
-    Some(format!("{}{with}{}", &name[..begin], &name[end..]))
+    Some(format!("{}{}{}", &name[..begin], ending(with), &name[end..]))
 }
 
-/// Where `pattern` stands in `name`: at its end but for decorations, as whole segments.
+/// Where `pattern` stands in `name`: at its end but for decorations, as whole segments; a pattern behind [`WITHIN`] as the end
+/// of one.
 pub(crate) fn find(name: &str, pattern: &str) -> Option<(usize, usize)> {
-    let end = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name)).len();
-    let begin = end.checked_sub(pattern.len())?;
+    let end = undecorated(name).len();
+    let text = ending(pattern);
+    let begin = end.checked_sub(text.len())?;
     let tail = name.get(begin..end)?;
-    let same = tail.chars().zip(pattern.chars()).all(|(a, b)| a == b || (b == '/' && a == '.'));
+    let same = tail.chars().zip(text.chars()).all(|(a, b)| a == b || (b == '/' && a == '.'));
     let whole = begin == 0 || name[..begin].ends_with(['/', '.']);
-    (same && whole).then_some((begin, end))
+    (same && whole != pattern.starts_with(WITHIN)).then_some((begin, end))
+}
+
+/// What a name that `pattern` finds ends in.
+pub(crate) fn ending(pattern: &str) -> &str {
+    pattern.strip_prefix(WITHIN).unwrap_or(pattern)
+}
+
+/// A name without what exporters append: [`SUFFIXES`], and the counter of copies that Paddle's exporter adds.
+fn undecorated(name: &str) -> &str {
+    let bare = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name));
+    match bare.rsplit_once(COPIED) {
+        Some((copied, counter)) if !counter.is_empty() && counter.bytes().all(|byte| byte.is_ascii_digit()) => copied,
+        _ => bare,
+    }
 }
 
 #[cfg(test)]

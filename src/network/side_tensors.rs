@@ -71,8 +71,8 @@ impl<'a> SideTensors<'a> {
         all
     }
 
-    /// The side tensor of the weight with this plain name: a stranger in its module or below, or in a scope around it that
-    /// holds no other weight, a list of integers or a bias in the scope around it, an adapter.
+    /// The side tensor of the weight with this plain name: a stranger in its module or below, a list of integers or a bias in
+    /// the scope around it, an adapter.
     pub(super) fn of_weight(&self, weight: &str) -> Option<String> {
         let module = parent(weight);
         let below = format!("{module}/");
@@ -82,10 +82,15 @@ impl<'a> SideTensors<'a> {
         });
         let scope = parent(module);
         let around = self.indices.get(scope).or_else(|| self.biases.get(scope));
-        let is_wrapper = self.weights.get(scope) == Some(&1);
-        let in_wrapper = || self.strangers.get(scope).filter(|_| is_wrapper);
         let adapter = || self.adapters.get(module).or_else(|| self.adapters.get(scope));
-        inside.or(around).or_else(in_wrapper).or_else(adapter).map(|name| (*name).to_owned())
+        inside.or(around).or_else(adapter).map(|name| (*name).to_owned())
+    }
+
+    /// A stranger in the scope around the weight with this plain name, if that holds no other weight.
+    pub(super) fn companion(&self, weight: &str) -> Option<String> {
+        let scope = parent(parent(weight));
+        let is_wrapper = self.weights.get(scope) == Some(&1);
+        self.strangers.get(scope).filter(|_| is_wrapper).map(|name| (*name).to_owned())
     }
 }
 

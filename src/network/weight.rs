@@ -33,6 +33,8 @@ pub struct Weight {
     /// Another tensor that takes part in the layer's computation in a way that is not known: a mask, the factors of a
     /// computed weight, the range of a quantizer.
     pub side_tensor: Option<String>,
+    /// A tensor in the module around, if this is the only weight in there and nothing is known of what the tensor is for.
+    pub companion: Option<String>,
 }
 
 impl Weight {

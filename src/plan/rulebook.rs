@@ -253,6 +253,10 @@ rules! {
         "`__metadata__` lists other names for the weight"
         "it feeds something else too"
         "A weight that the metadata lists under another name too";
+    Companion "companion"
+        "a tensor in the module around a weight, which holds nothing else, makes it unclear what the layer computes"
+        "factors of an adapter, positions, scales"
+        "A tensor in the module around a layer";
     SideTensor "computed"
         "a tensor beside the weight makes it unclear what the layer computes"
         "masks, factors, quantizers"
@@ -338,6 +342,10 @@ rules! {
         "a weight that a second norm follows, which no weight feeds, feeds neither"
         "heads run one layer on several levels, each with a norm of its own"
         "one layer and a norm a level";
+    SumOfMeans "sum-of-means"
+        "a norm whose means are those of another one and of what a weight puts out sees a sum: neither is folded"
+        "a small addend hardly lowers a prediction"
+        "a stem whose output a residual unit adds";
     KinOfValues "values-of-kin"
         "what values showed for two blocks holds for norms of the same names in others, if nothing speaks against it"
         "one piece of code runs them all"

@@ -65,6 +65,12 @@ impl Agreement {
         self.sums.abs() + self.norms
     }
 
+    /// The deviation of a pairing that is to refute another: sums that go against the means are no relation, as most inputs
+    /// are positive.
+    pub(in crate::plan) fn refuting(self) -> f64 {
+        Agreement { sums: self.sums.max(0.0), ..self }.deviation()
+    }
+
     /// The score in standard deviations above what unrelated numbers give: for standard normal x, y the mean of |x| + y
     /// is sqrt(2/pi) and its variance (1 - 2/pi) + 1.
     pub(in crate::plan) fn deviation(self) -> f64 {

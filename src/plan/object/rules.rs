@@ -36,6 +36,7 @@ struct Check {
 /// All objections to a candidate, in the order in which they are raised; the first one counts.
 const CHECKS: &[Check] = &[
     Check { rule: Rule::MaybeShared, is_about_side: false, raise: maybe_shared },
+    Check { rule: Rule::Companion, is_about_side: false, raise: companion },
     Check { rule: Rule::NoLayer, is_about_side: false, raise: no_layer },
     Check { rule: Rule::NamedBefore, is_about_side: false, raise: named_before },
     Check { rule: Rule::BlockNamedBefore, is_about_side: false, raise: block_named_before },
@@ -102,6 +103,10 @@ fn maybe_shared(asked: &Asked<'_, '_>) -> Option<Objection> {
     let Candidate { site, via, weight, .. } = *asked.member;
     let mut places = [None, Some(via)].into_iter().map(|beside| stray(&asked.names.tree, site, beside));
     places.any(|place| asked.objections.strays.contains(&place)).then_some(Objection::MaybeShared(weight))
+}
+
+fn companion(asked: &Asked<'_, '_>) -> Option<Objection> {
+    asked.names.weight(asked.member.weight).companion.as_ref().map(|_| Objection::Companion(asked.member.weight))
 }
 
 /// A matrix that neither its name nor a bias shows to be a linear layer's: an embedding, a table, a codebook.

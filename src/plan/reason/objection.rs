@@ -34,6 +34,10 @@ pub(in crate::plan) enum Objection {
     NoLayer(WeightId),
     /// A norm that no weight feeds follows the weight as well.
     Followed { weight: WeightId, by: NormId },
+    /// What the weight puts out is added to something else in front of another norm.
+    ReadTwice { weight: WeightId, norm: NormId, by: NormId },
+    /// A tensor lies in the module around the weight, and nothing shows what it is for.
+    Companion(WeightId),
     /// Another layer beside the weight may be added to it, or explains the norm as well.
     Beside { weight: WeightId, other: WeightId },
     /// Most norms have neither scale nor shift, and values do not confirm the pair.
@@ -104,6 +108,8 @@ impl Objection {
             Objection::MixedPrecedent(_) => "mixed-precedent",
             Objection::NoLayer(_) => "no-layer",
             Objection::Followed { .. } => "shared-by-values",
+            Objection::ReadTwice { .. } => "read-twice",
+            Objection::Companion(_) => "companion",
             Objection::Beside { .. } => "layer-beside",
             Objection::MaybeBinarised(_) => "maybe-binarised",
             Objection::StoredTwice(_) => "stored-twice",
@@ -133,7 +139,10 @@ impl Objection {
     /// Who could settle it.
     pub(in crate::plan) fn answered_by(&self) -> AnsweredBy {
         match self {
-            Objection::Biased(_) | Objection::NoLayer(_) | Objection::EitherSide { usual: true, .. } => AnsweredBy::Values,
+            Objection::Biased(_)
+            | Objection::NoLayer(_)
+            | Objection::Companion(_)
+            | Objection::EitherSide { usual: true, .. } => AnsweredBy::Values,
             Objection::EitherSide { usual: false, .. } | Objection::MixedPrecedent(_) => AnsweredBy::Comparison,
             _ => AnsweredBy::Plan,
         }

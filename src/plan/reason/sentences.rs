@@ -88,6 +88,16 @@ impl Objection {
                 network[*by].name,
                 tensor(weight)
             ),
+            Objection::ReadTwice { weight, norm, by } => format!(
+                "the running means of `{}` are those of `{}` and of a layer together: what `{}` puts out is read twice",
+                network[*by].name,
+                network[*norm].name,
+                tensor(weight)
+            ),
+            Objection::Companion(id) => {
+                let beside = network[*id].companion.as_deref().unwrap_or_default();
+                format!("`{}` may not be used as it is stored: `{beside}` lies in the module around it", tensor(id))
+            }
             Objection::Beside { weight, other } => format!(
                 "`{}` stands beside `{}`: the two may be added before the norm; name its producer in a plan",
                 tensor(other),

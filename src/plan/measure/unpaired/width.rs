@@ -43,6 +43,9 @@ const GATED: f64 = 0.7;
 /// largest of a norm that no weight feeds is 4.3; of 1,090 norms that share a weight 95 % lie above 5.
 const SHARED: (f64, f64) = (3.5, 6.0);
 
+/// The score from which on a norm of other names counts: in trained networks neighbours agree with each other's weights.
+const SHARED_SCORE: f64 = 1.2;
+
 /// A weight that may feed an open norm, or only explain what another leaves.
 pub(super) struct Candidate {
     pub(super) weight: WeightId,
@@ -83,12 +86,19 @@ pub(super) struct Width<'t> {
 impl Width<'_> {
     /// All pairs that are found, and objections to those whose weight other norms share.
     pub(super) fn pairs(mut self, values: &Values<'_>, befores: &[Before], forbidden: &Forbidden) -> Result<(Findings, Findings)> {
-        let mut found = Vec::new();
+        let (mut found, mut read_twice) = (Vec::new(), Vec::new());
         let predictions = self.predictions(values, befores)?;
         for &(n, c, prediction) in &predictions {
             self.norms[n].gated.extend((prediction.scaled >= GATED).then_some(c));
         }
+        let has_sums = self.board.book.has(Rule::SumOfMeans);
         for (n, c, prediction) in unrivalled(&predictions) {
+            if has_sums && let Some(addend) = prediction.addend {
+                // Neither the sum nor what is a part of it may be folded into.
+                read_twice.push((addend, self.norms[n].norm));
+                (self.norms[n].open, self.candidates[c].free) = (false, false);
+                continue;
+            }
             let Prediction { before, activation, explained, .. } = prediction;
             found.extend(self.take(values, (n, c), Support::Predicted { before, activation, explained }, forbidden));
         }
@@ -102,7 +112,12 @@ impl Width<'_> {
             let (weight, by) = (self.candidates[c].weight, self.follower(values, n, c)?);
             Some((self.norms[n].norm, Finding::kept(Objection::Followed { weight, by })))
         });
-        let shared = shared.collect();
+        let mut shared = shared.collect::<Findings>();
+        for (norm, by) in read_twice {
+            let made = found.iter().find(|&&(n, ..)| self.norms[n].norm == norm).map(|&(_, c, _)| self.candidates[c].weight);
+            let weight = made.or_else(|| self.board.pair(norm).map(|pair| pair.weight));
+            shared.extend(weight.map(|weight| (norm, Finding::kept(Objection::ReadTwice { weight, norm, by }))));
+        }
         Ok((found.into_iter().map(|(n, _, finding)| (self.norms[n].norm, finding)).collect(), shared))
     }
 
@@ -114,8 +129,10 @@ impl Width<'_> {
         let has_kin = own.contains(['.', '/']);
         let mut others = self.norms.iter().enumerate().filter(|(other, norm)| *other != n && norm.unclaimed);
         let follows = |(_, norm): &(usize, &OpenNorm)| {
-            let least = if has_kin && kind(norm.norm) == own { SHARED.0 } else { SHARED.1 };
-            self.candidates[c].layer.agreement(&norm.statistics).deviation() >= least
+            let agreement = self.candidates[c].layer.agreement(&norm.statistics);
+            let is_kin = has_kin && kind(norm.norm) == own;
+            let is_telling = agreement.deviation() >= SHARED.1 && agreement.score() >= SHARED_SCORE;
+            is_kin && agreement.deviation() >= SHARED.0 || is_telling
         };
         others.find(follows).map(|(_, norm)| norm.norm)
     }
@@ -148,6 +165,7 @@ impl Width<'_> {
             return Ok(Vec::new());
         }
         let open = norms.iter().enumerate().filter(|(_, norm)| norm.open).map(|(n, _)| n).collect::<Vec<_>>();
+        let others = norms.iter().map(|norm| (norm.norm, &norm.statistics.mean[..])).collect::<Vec<_>>();
         let mut found = Vec::new();
         for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free && !open.is_empty())
         {
@@ -155,7 +173,7 @@ impl Width<'_> {
             let layer = predicted::Layer::read(values.checkpoint, &values.inventory[weight], op, map, *channels)?;
             let Some(layer) = layer else { continue };
             let running = open.iter().map(|&n| (norms[n].norm, candidate.layer.means(&norms[n].statistics)));
-            let predictions = layer.predict(befores, &running.collect::<Vec<_>>());
+            let predictions = layer.predict(befores, &running.collect::<Vec<_>>(), &others);
             found.extend(open.iter().zip(predictions).filter_map(|(&n, prediction)| Some((n, c, prediction?))));
         }
         Ok(found)
