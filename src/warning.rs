@@ -29,6 +29,18 @@ pub enum Warning {
         /// Why it stays.
         reason: String,
     },
+    /// Values may settle more than was read.
+    #[error(
+        "values may settle {} more, but the {} of weights that would have to be read for it are beyond the budget",
+        counted(*norms, "norm"),
+        crate::text::bytes(*bytes)
+    )]
+    EvidenceLeft {
+        /// How many norms are open.
+        norms: usize,
+        /// Bytes of the weights that may feed them.
+        bytes: u64,
+    },
     /// Nobody states an eps, and another one would make a difference.
     #[error(
         "eps {assumed:e} is assumed for {} (a checkpoint does not store it); with {other:e} a channel's scale would \
@@ -176,6 +188,7 @@ impl Warning {
             Warning::NormsKept { .. } => "norms-kept",
             Warning::EpsAssumed { .. } => "eps-assumed",
             Warning::EpsContradicted { .. } => "eps-contradicted",
+            Warning::EvidenceLeft { .. } => "evidence-left",
             Warning::EpsForNone { .. } => "eps-for-none",
             Warning::EpsOverruled { .. } => "eps-overruled",
             Warning::ArchitectureUnused { .. } => "architecture-unused",

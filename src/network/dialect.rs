@@ -69,7 +69,7 @@ pub const SUFFIXES: &[&str] = &[":0", "/.ATTRIBUTES/VARIABLE_VALUE"];
 pub const COPIED: &str = "_deepcopy_";
 
 /// Begins patterns that are the end of a segment, and no whole one.
-pub const WITHIN: char = '~';
+pub const WITHIN: char = '*';
 
 /// Top-level folders of a variable tree (Flax) that split one module's tensors.
 pub const COLLECTIONS: &[&str] = &["params", STATISTICS];
@@ -200,13 +200,13 @@ pub const DIALECTS: &[Dialect] = &[
         name: "paddle-named",
         needs_format: None,
         format: "np",
-        mean: &["~_mean"],
-        var: &["~_variance"],
-        gamma: &["~_scale"],
-        beta: &["~_offset"],
+        mean: &["*_mean"],
+        var: &["*_variance"],
+        gamma: &["*_scale"],
+        beta: &["*_offset"],
         spare: &[],
         affine_required: true,
-        weights: &[WeightName { name: "~_weights", bias: "~_offset", linear: Some(Axis::Last), ..TORCH_WEIGHT }],
+        weights: &[WeightName { name: "*_weights", bias: "*_offset", linear: Some(Axis::Last), ..TORCH_WEIGHT }],
         eps: 1e-5,
     },
     // PyTorch and candle. torch.nn.BatchNorm2d: eps=1e-5.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::dialect::{DIALECTS, Dialect, STATISTICS};
 use super::names::{ending, plain, rename, split};
-use super::rival_dialects;
 use super::norm::{Defect, Norm};
+use super::rival_dialects;
 use crate::checkpoint::Tensor;
 
 /// Tensor names by their plain form.
@@ -65,7 +65,8 @@ impl<'a> Norms<'a> {
         let is_var = as_var.is_some();
         let Place { name, scope, pattern, other, others } =
             as_var.or_else(|| Place::of(statistic, dialect.mean, dialect.var))?;
-        let one = |pattern: &&str| self.by_plain.get(&format!("{scope}{}", ending(pattern))).map(|&name| name.to_owned());
+        let one =
+            |pattern: &&str| self.by_plain.get(&format!("{scope}{}", ending(pattern))).map(|&name| name.to_owned());
         let found = others.iter().find_map(one);
         let (gamma, beta) = (dialect.gamma.iter().find_map(one), dialect.beta.iter().find_map(one));
         let missing = match &found {

@@ -67,6 +67,10 @@ pub(crate) fn ending(pattern: &str) -> &str {
 /// A name without what exporters append: [`SUFFIXES`], and the counter of copies that Paddle's exporter adds.
 fn undecorated(name: &str) -> &str {
     let bare = SUFFIXES.iter().fold(name, |name, suffix| name.strip_suffix(suffix).unwrap_or(name));
+    // Nearly all names end in a letter.
+    if !bare.ends_with(|last: char| last.is_ascii_digit()) {
+        return bare;
+    }
     match bare.rsplit_once(COPIED) {
         Some((copied, counter)) if !counter.is_empty() && counter.bytes().all(|byte| byte.is_ascii_digit()) => copied,
         _ => bare,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use super::board::{Doubt, Finding, Hypothesis, Question, Standing};
 use super::object::rules::{Case, Objections};
 use super::object::template_vote::{Group, Vote};
-use super::object::weight::layer_of;
+use super::object::weight::{doubt, layer_of};
 use super::propose::Names;
 use super::propose::relations::Candidate;
 use super::propose::transposed::on_the_way_up;
@@ -99,15 +99,26 @@ fn rivals(names: &Names<'_>, objections: &Objections<'_, '_>, norm: NormId, choi
     question(names, norm, objection, asked, &Support::OneOfSeveral)
 }
 
-/// An open question that values may answer with one of `weights`.
+/// The same as a finding.
 fn question(names: &Names<'_>, norm: NormId, objection: Objection, weights: &[WeightId], support: &Support) -> Finding {
+    Finding::Stands(question_of(names, norm, objection, weights, support))
+}
+
+/// An open question that values may answer with one of `weights`.
+fn question_of(
+    names: &Names<'_>,
+    norm: NormId,
+    objection: Objection,
+    weights: &[WeightId],
+    support: &Support,
+) -> Standing {
     let hypothesis = |&weight: &WeightId| {
         let found = layer_of(names.book, names.board.network, weight, names.channels(norm), &names.kinds);
         let (op, map) = found.ok()?;
         Some(Hypothesis { weight, op, map, support: vec![support.clone()], doubt: None })
     };
     let hypotheses = weights.iter().filter_map(hypothesis).collect();
-    Finding::Stands(Standing::Open(Question { objections: vec![objection], hypotheses, is_its_own: false }))
+    Standing::Open(Question { objections: vec![objection], hypotheses, is_its_own: false })
 }
 
 /// Pairs for norms that are still open. A weight that two of them want feeds neither: it is shared.
@@ -131,6 +142,9 @@ pub(super) fn claims(names: &Names<'_>, claims: &[Claim]) -> Vec<(NormId, Findin
 fn claimed(names: &Names<'_>, Claim { norm, weight, support }: &Claim) -> Standing {
     let (network, channels) = (names.board.network, names.channels(*norm));
     let pair = |(op, map)| Hypothesis { weight: *weight, op, map, support: vec![support.clone()], doubt: None };
+    if let Some(objection) = doubt(names.book, network, *weight, *support == Support::Sequence) {
+        return question_of(names, *norm, objection, &[*weight], support);
+    }
     let either_kind = || {
         let ungrouped = network[*weight].producers(channels).into_iter().filter(|(_, map)| map.groups == 1);
         let objections = vec![Objection::MaybeTransposed(*weight)];

@@ -8,7 +8,7 @@ use std::fmt;
 use super::board::{Finding, Hypothesis, Question, Standing};
 use super::eps::EpsLookup;
 use super::measure::Agreement;
-use super::{Layer, PlanSettings, Reason, judge, written};
+use super::{Judged, Layer, PlanSettings, Reason, judge, written};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::network::{Inventory, NormId};
@@ -41,7 +41,7 @@ pub fn explain(checkpoint: &Checkpoint, settings: &PlanSettings, norm: &str) -> 
         return Ok(None);
     };
     let eps = EpsLookup::new(&settings.eps, &network);
-    let (board, _) = judge(checkpoint, &network, &eps, settings, Some(id))?;
+    let Judged { board, .. } = judge(checkpoint, &network, &eps, settings, Some(id))?;
     let steps = board
         .history()
         .iter()

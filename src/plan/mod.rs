@@ -56,6 +56,7 @@ use board::Board;
 use eps::EpsLookup;
 use file::Meant;
 use filled::ByName;
+use measure::Unread;
 use propose::Names;
 use reason::RuleMisfit;
 use rulebook::Rulebook;
@@ -105,12 +106,14 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
         let (plan, places) = file::read(path, &meant, Some(&ByName::new(&network, &eps)))?;
         return take_back(plan, &network, &eps, checkpoint, |misfit, plan| places.misfit(&misfit, plan));
     }
-    let (board, misfits) = judge(checkpoint, &network, &eps, settings, None)?;
+    let Judged { board, misfits, unread } = judge(checkpoint, &network, &eps, settings, None)?;
     let mut plan = written::plan(&board, checkpoint.path(), &eps);
     let folds = resolve::resolve_or_keep(&mut plan, &network, checkpoint);
     let mut warnings = eps.warnings.clone();
     let warning = |misfit: &Arc<RuleMisfit>| Warning::CatalogueMisfit { what: misfit.sentence(&network) };
     warnings.extend(misfits.iter().map(warning));
+    let Unread { norms, bytes } = unread;
+    warnings.extend((norms > 0).then_some(Warning::EvidenceLeft { norms, bytes }));
     warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
     Ok(Planned { plan, folds, warnings })
 }
@@ -158,10 +161,19 @@ fn judge<'n>(
     eps: &EpsLookup,
     settings: &PlanSettings,
     explained: Option<NormId>,
-) -> Result<(Board<'n>, Vec<Arc<RuleMisfit>>)> {
+) -> Result<Judged<'n>> {
     let (mut board, misfits) = by_names(network, eps, Rulebook::default(), explained);
-    measure::measure(checkpoint, &mut board, settings.evidence, settings.threads)?;
-    Ok((board, misfits))
+    let unread = measure::measure(checkpoint, &mut board, settings.evidence, settings.threads)?;
+    Ok(Judged { board, misfits, unread })
+}
+
+/// What the planner makes of a checkpoint.
+struct Judged<'n> {
+    board: Board<'n>,
+    /// Rules of the catalogue that do not fit.
+    misfits: Vec<Arc<RuleMisfit>>,
+    /// What values may settle yet.
+    unread: Unread,
 }
 
 /// What names, shapes and the catalogue say.

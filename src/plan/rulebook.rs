@@ -214,7 +214,7 @@ rules! {
     BehindChain "behind-chain"
         "a norm beside a unit that runs its norms first is fed by the unit's last layer"
         "before the unit it would be one norm in front of another"
-        "pytorchcv/pyramidnet110_a48_cifar10";
+        "pytorchcv, PyramidNet: a norm behind units that run theirs first";
     ChainStranger "chain-stranger"
         "a unit with another module that could stand between two of its links is left alone"
         "squeeze and excitation, blocks within blocks"
@@ -226,7 +226,7 @@ rules! {
     Conformer "conformer"
         "beside a pointwise layer of twice its width and one back, a norm follows the depthwise layer"
         "the convolution module of a Conformer: both it and the layer back fit the norm"
-        "transformers/parakeet";
+        "transformers, Parakeet: the convolution module of a Conformer";
     // Numbered norms.
     Flow "channel-flow"
         "numbered norms get the layers in the only order in which these feed each other"
@@ -272,7 +272,7 @@ rules! {
     EvenKernel "even-kernel"
         "a square weight with an even kernel may be transposed"
         "most transposed convolutions have even kernels and few others do"
-        "smp/Linknet__resnet18";
+        "A square layer with an even kernel, on a way that nothing tells";
     TransposedKernels "transposed-kernels"
         "a square weight with the kernel of a transposed convolution of the same file may be one"
         "decoders repeat their layers at several widths"
@@ -327,7 +327,7 @@ rules! {
         "behind a tanh ranks and signs are as they were"
         "layers with biases and small statistics";
     Predicted "values-predict"
-        "the norm before a weight predicts the running means (`--evidence full`)"
+        "the norm before a weight predicts the running means"
         "a norm's output has known means, and a layer is a linear map"
         "two layers without names";
     OpensUnit "opens-unit"
@@ -351,7 +351,7 @@ rules! {
         "one piece of code runs them all"
         "a narrow block among wide ones";
     RankAgreement "values-agree"
-        "a norm and a free weight agree in rank, and nothing else explains what is left (`--evidence full`)"
+        "a norm and a free weight agree in rank, and nothing else explains what is left"
         "the same without a norm before the weight"
         "two layers without names";
 }

@@ -47,7 +47,8 @@ use super::reason::{Objection, Support};
 use super::rulebook::Rule;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use unpaired::{Forbidden, Unread};
+use unpaired::Forbidden;
+pub(super) use unpaired::Unread;
 use values::Values;
 
 /// How `--explain` calls the decision that follows from all values.
@@ -125,7 +126,9 @@ fn refuse_binarised(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()
     for norm in board.norms() {
         let is_confirmed =
             |pair: &Hypothesis| pair.support.iter().any(|support| matches!(support, Support::Confirmed { .. }));
-        let Some(weight) = board.pair(norm).filter(|pair| !is_confirmed(pair)).map(|pair| pair.weight) else { continue };
+        let Some(weight) = board.pair(norm).filter(|pair| !is_confirmed(pair)).map(|pair| pair.weight) else {
+            continue;
+        };
         if board.network[norm].is_bare() && values.statistics(norm)?.is_some() {
             board.apply(STAGE, norm, Finding::kept(Objection::MaybeBinarised(weight)));
         }

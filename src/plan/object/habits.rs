@@ -43,9 +43,7 @@ fn keeps_biases(names: &Names<'_>, groups: &[Group]) -> bool {
 
 fn biases_before_norms(names: &Names<'_>, groups: &[Group]) -> BTreeSet<usize> {
     let is_fitting = |group: &&Group| {
-        names.has(Rule::BiasOfSequences)
-            && group.relation == Relation::Sequence
-            && matches!(group.vote, Vote::Fits(_))
+        names.has(Rule::BiasOfSequences) && group.relation == Relation::Sequence && matches!(group.vote, Vote::Fits(_))
     };
     let biased = groups.iter().filter(is_fitting).flat_map(|group| &group.members);
     let biased = biased.filter(|member| names.weight(member.weight).bias_exists);

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 
 use super::precedent::Nearest;
 use super::template_vote::{Group, Vote};
+use crate::network::WeightId;
 use crate::plan::propose::Names;
 use crate::plan::propose::produces::Takes;
 use crate::plan::propose::relations::{Candidate, Relation};
-use crate::plan::propose::tokens::{Segment, says_layer, says_table, without_counter};
+use crate::plan::propose::tokens::{Segment, without_counter};
 use crate::plan::propose::tree::{Id, MAX_FOUND, Tree};
-use crate::network::WeightId;
 use crate::plan::reason::Objection;
 use crate::plan::rulebook::Rule;
 
@@ -36,8 +36,6 @@ struct Check {
 /// All objections to a candidate, in the order in which they are raised; the first one counts.
 const CHECKS: &[Check] = &[
     Check { rule: Rule::MaybeShared, is_about_side: false, raise: maybe_shared },
-    Check { rule: Rule::Companion, is_about_side: false, raise: companion },
-    Check { rule: Rule::NoLayer, is_about_side: false, raise: no_layer },
     Check { rule: Rule::NamedBefore, is_about_side: false, raise: named_before },
     Check { rule: Rule::BlockNamedBefore, is_about_side: false, raise: block_named_before },
     Check { rule: Rule::Between, is_about_side: false, raise: between },
@@ -103,19 +101,6 @@ fn maybe_shared(asked: &Asked<'_, '_>) -> Option<Objection> {
     let Candidate { site, via, weight, .. } = *asked.member;
     let mut places = [None, Some(via)].into_iter().map(|beside| stray(&asked.names.tree, site, beside));
     places.any(|place| asked.objections.strays.contains(&place)).then_some(Objection::MaybeShared(weight))
-}
-
-fn companion(asked: &Asked<'_, '_>) -> Option<Objection> {
-    asked.names.weight(asked.member.weight).companion.as_ref().map(|_| Objection::Companion(asked.member.weight))
-}
-
-/// A matrix that neither its name nor a bias shows to be a linear layer's: an embedding, a table, a codebook.
-fn no_layer(asked: &Asked<'_, '_>) -> Option<Objection> {
-    let weight = asked.names.weight(asked.member.weight);
-    let is_table = says_table(&weight.module);
-    let is_placed = asked.case.group.relation == Relation::Sequence && !is_table;
-    let is_layer = weight.shape.len() > 2 || weight.bias_exists || is_placed || says_layer(&weight.module) && !is_table;
-    (!is_layer).then_some(Objection::NoLayer(asked.member.weight))
 }
 
 fn named_before(asked: &Asked<'_, '_>) -> Option<Objection> {

@@ -4,6 +4,7 @@
 //! too, it is not stored as it is used, its shape or its kind does not fit.
 
 use crate::network::{ChannelMap, Inventory, Op, WeightId};
+use crate::plan::propose::tokens::{says_layer, says_table};
 use crate::plan::propose::transposed::{KnownKinds, operation};
 use crate::plan::reason::Objection;
 use crate::plan::rulebook::{Rule, Rulebook};
@@ -32,6 +33,20 @@ pub(in crate::plan) fn stated_layer_of(
     as_stored(book, network, id, channels)?;
     let mut producers = network[id].producers(channels).into_iter();
     producers.find(|(can, _)| *can == stated).ok_or(Objection::OtherOperation { weight: id, op: stated })
+}
+
+/// What makes it doubtful that a weight which fits is a layer's as it is stored; `is_placed` says that the norm comes right
+/// behind it in an `nn.Sequential`.
+pub(in crate::plan) fn doubt(book: Rulebook, network: &Inventory, id: WeightId, is_placed: bool) -> Option<Objection> {
+    let weight = &network[id];
+    if weight.companion.is_some() && book.has(Rule::Companion) {
+        return Some(Objection::Companion(id));
+    }
+    // A matrix that neither its name nor a bias shows to be a linear layer's: an embedding, a table, a codebook.
+    let is_table = says_table(&weight.module);
+    let is_layer =
+        weight.shape.len() > 2 || weight.bias_exists || !is_table && (is_placed || says_layer(&weight.module));
+    (!is_layer && book.has(Rule::NoLayer)).then_some(Objection::NoLayer(id))
 }
 
 /// Whether the stored weight is what the layer uses, for this norm alone, and has `channels` outputs.

@@ -31,7 +31,8 @@ fn depthwise(names: &Names<'_>, site: Id, channels: u64) -> Option<WeightId> {
         return None;
     }
     let layers = tree.siblings(site).take(4).map(|id| sole_weight(&tree.nodes, id)).collect::<Option<Vec<_>>>()?;
-    let is_depthwise = |id: &WeightId| names.weight(*id).is_depthwise() && names.weight(*id).outputs() == Some(channels);
+    let is_depthwise =
+        |id: &WeightId| names.weight(*id).is_depthwise() && names.weight(*id).outputs() == Some(channels);
     let depthwise = layers.iter().copied().find(is_depthwise)?;
     let pointwise = layers.iter().map(|&id| names.weight(id)).filter(|weight| weight.is_pointwise());
     let &[a, b] = &pointwise.collect::<Vec<_>>()[..] else { return None };

@@ -16,15 +16,56 @@ const SAID: &[&str] = &["deconv", "deconvolution", "transpose", "transposed", "c
 
 /// Words for layers that enlarge their input: by a transposed convolution, or by one behind an interpolation.
 const UP: &[&str] = &[
-    "up", "ups", "upsample", "upsampler", "upsampling", "upscale", "upscaling", "upblock", "upblocks", "uplayer",
-    "uplayers", "upstage", "dec", "decode", "decoder", "decoders", "decoding", "deblock", "deblocks",
+    "up",
+    "ups",
+    "upsample",
+    "upsampler",
+    "upsampling",
+    "upscale",
+    "upscaling",
+    "upblock",
+    "upblocks",
+    "uplayer",
+    "uplayers",
+    "upstage",
+    "dec",
+    "decode",
+    "decoder",
+    "decoders",
+    "decoding",
+    "deblock",
+    "deblocks",
 ];
 
 /// Words for layers that do not enlarge their input.
 const DOWN: &[&str] = &[
-    "down", "downs", "downsample", "downsampler", "downsampling", "downscale", "downblock", "downblocks", "enc",
-    "encode", "encoder", "encoders", "encoding", "backbone", "patch", "patches", "embed", "embedding", "embeddings",
-    "embedder", "stem", "merge", "merging", "reduce", "reduction", "pool", "pooling",
+    "down",
+    "downs",
+    "downsample",
+    "downsampler",
+    "downsampling",
+    "downscale",
+    "downblock",
+    "downblocks",
+    "enc",
+    "encode",
+    "encoder",
+    "encoders",
+    "encoding",
+    "backbone",
+    "patch",
+    "patches",
+    "embed",
+    "embedding",
+    "embeddings",
+    "embedder",
+    "stem",
+    "merge",
+    "merging",
+    "reduce",
+    "reduction",
+    "pool",
+    "pooling",
 ];
 
 /// What is known of the kinds of convolutions in a file.
@@ -169,11 +210,12 @@ fn neighbours(name: &str) -> impl Iterator<Item = (String, String)> + '_ {
     })
 }
 
-/// A path with `#` for every place in a list. `conv1` and `conv2` of a unit are different layers; the members of a list are
-/// made by one piece of code.
+/// A path with `#` for every place in a list but for the last. `conv1` and `conv2` of a unit, or what stands in one
+/// `nn.Sequential`, are different layers; the members of a list are made by one piece of code.
 fn places(module: &str) -> String {
+    let (scope, last) = module.rsplit_once(['/', '.']).unwrap_or(("", module));
     let place = |segment| if str::parse::<u64>(segment).is_ok() { "#" } else { segment };
-    module.split(['/', '.']).map(place).collect::<Vec<_>>().join(".")
+    scope.split(['/', '.']).map(place).chain([last]).collect::<Vec<_>>().join(".")
 }
 
 /// Whether a layer is said to enlarge its input.

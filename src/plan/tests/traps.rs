@@ -161,7 +161,17 @@ fn weights_that_are_not_what_is_computed_with() {
 
 #[test]
 fn networks_without_scale_and_shift_may_binarise_their_weights() {
-    Network::new(&[("conv.weight", &[64, 3, 3, 3]), ("bn", &[64])], &TORCH[2..]).folds(&[]);
+    // With norms behind their layers nothing speaks for it (HardNet, XFeat); with norms first they are centred for it.
+    Network::new(&[("conv.weight", &[64, 3, 3, 3]), ("bn", &[64])], &TORCH[2..]).folds(&[("bn", "conv.weight")]);
+    let unit: &[(&str, &[u64])] = &[
+        ("stem.conv.weight", &[32, 3, 3, 3]),
+        ("stem.bn", &[32]),
+        ("unit.conv1.bn", &[32]),
+        ("unit.conv1.conv.weight", &[64, 32, 3, 3]),
+        ("unit.conv2.bn", &[64]),
+        ("unit.conv2.conv.weight", &[64, 64, 3, 3]),
+    ];
+    Network::new(unit, &TORCH[2..]).folds(&[]);
 }
 
 #[test]
@@ -232,4 +242,77 @@ fn nothing_is_folded_into_or_past_a_norm_that_is_incomplete() {
         rest.tensors.remove(lost);
         rest.folds(&[]);
     }
+}
+
+#[test]
+fn words_are_whole_tokens_and_the_nearest_counts() {
+    let op = |name: &str| {
+        let mut network = torch(&[("stem.0.weight", &[64, 3, 3, 3]), ("stem.1", &[64])]);
+        network.add(&format!("{name}.weight"), &[64, 64, 2, 2], "F32");
+        let (scope, place) = name.rsplit_once('.').unwrap();
+        let next = place.parse::<u64>().unwrap() + 1;
+        for suffix in TORCH {
+            network.add(&format!("{scope}.{next}{suffix}"), &[64], "F32");
+        }
+        network.op(&format!("{scope}.{next}"))
+    };
+    for either in ["sequence.3", "system.3", "backbone_2d.deblocks.1.0", "backbone.decoder.0"] {
+        assert_eq!(op(either), None, "{either}");
+    }
+    for ordinary in ["decoder.downsample.0", "backbone.fpn1.0", "patch_embed.0"] {
+        assert_eq!(op(ordinary), Some(Op::Conv), "{ordinary}");
+    }
+}
+
+#[test]
+fn a_square_layer_is_what_those_of_its_names_are() {
+    let network = torch(&[
+        ("backbone_2d.deblocks.0.0.weight", &[64, 128, 1, 1]),
+        ("backbone_2d.deblocks.0.1", &[128]),
+        ("backbone_2d.deblocks.1.0.weight", &[128, 128, 2, 2]),
+        ("backbone_2d.deblocks.1.1", &[128]),
+        ("backbone_2d.deblocks.2.0.weight", &[256, 128, 4, 4]),
+        ("backbone_2d.deblocks.2.1", &[128]),
+    ]);
+    for unit in 0..3 {
+        assert_eq!(network.op(&format!("backbone_2d.deblocks.{unit}.1")), Some(Op::ConvTranspose), "{unit}");
+    }
+}
+
+#[test]
+fn adapters_change_the_weight_that_is_stored() {
+    for adapter in ["conv1.lora_A", "conv1.lora_A.default.weight", "conv1.conv.lora_down.weight"] {
+        let mut network = torch(&[("conv1.conv.weight", &[48, 24, 3, 3]), ("bn1", &[48])]);
+        network.add(adapter, &[12, 24], "F32");
+        let (weight, reason) = &network.verdicts()["bn1"];
+        assert!(weight.is_none() && reason.contains(adapter), "{adapter}: {reason}");
+    }
+    let mut network = torch(&[("conv1.base_layer.weight", &[48, 24, 3, 3]), ("bn1", &[48])]);
+    network.add("conv1.lora_A.default.weight", &[12, 24, 3, 3], "F32");
+    network.folds(&[]);
+}
+
+#[test]
+fn layers_over_complex_numbers_feed_both_norms() {
+    torch(&[
+        ("block.conv_re.weight", &[32, 16, 3, 3]),
+        ("block.conv_im.weight", &[32, 16, 3, 3]),
+        ("block.bn_re", &[32]),
+        ("block.bn_im", &[32]),
+    ])
+    .folds(&[]);
+}
+
+#[test]
+fn wrappers_of_compiled_modules_are_no_scopes() {
+    torch(&[
+        ("conv1._orig_mod.weight", &[64, 3, 7, 7]),
+        ("bn1._orig_mod", &[64]),
+        ("layer._fsdp_wrapped_module.conv2.weight", &[128, 64, 3, 3]),
+        ("layer._fsdp_wrapped_module.bn2", &[128]),
+    ])
+    .folds(&[
+        ("bn1._orig_mod", "conv1._orig_mod.weight"),
+        ("layer._fsdp_wrapped_module.bn2", "layer._fsdp_wrapped_module.conv2.weight"),
+    ]);
 }

@@ -14,7 +14,7 @@ use crate::network::Inventory;
 use crate::plan::eps::{EpsLookup, EpsSettings};
 use crate::plan::measure::{EvidenceLevel, measure};
 use crate::plan::rulebook::Rulebook;
-use crate::plan::{Layer, by_names, written};
+use crate::plan::{Action, Layer, by_names, written};
 
 /// A checkpoint, and how much of its values is looked at.
 pub(super) struct Case {
@@ -49,7 +49,13 @@ pub(super) fn cases() -> BTreeMap<&'static str, Case> {
     cases.insert("one of two norms behind an activation", kin().case(EvidenceLevel::Auto));
     cases.insert("the last of four square layers is transposed", square().case(EvidenceLevel::Auto));
     cases.insert("layers with biases and small statistics", squashed().case(EvidenceLevel::Auto));
-    cases.insert("two layers without names", nameless().case(EvidenceLevel::Full));
+    cases.insert("two layers without names", nameless().case(EvidenceLevel::Auto));
+    cases.insert("one norm under two names", stored_twice().case(EvidenceLevel::Auto));
+    cases.insert("a stem in front of a unit that runs its norms first", stem_of_unit().case(EvidenceLevel::Auto));
+    cases.insert("the first of several layers that are concatenated", concatenated().case(EvidenceLevel::Auto));
+    cases.insert("one layer and a norm a level", levels().case(EvidenceLevel::Auto));
+    cases.insert("a stem whose output a residual unit adds", residual().case(EvidenceLevel::Auto));
+    cases.insert("a narrow block among wide ones", narrow().case(EvidenceLevel::Auto));
     cases
 }
 
@@ -212,4 +218,112 @@ fn nameless() -> Random {
     let statistics = random.behind(&rows, &rectified);
     random.norm("m1", &statistics);
     random
+}
+
+fn stored_twice() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("conv1.0", WIDTH, 16);
+    let statistics = random.behind(&rows, &[1.0; 16]);
+    random.norm("conv1.1", &statistics);
+    for part in ["weight", "bias", "running_mean", "running_var"] {
+        let (shape, values) = random.tensors[&format!("conv1.1.{part}")].clone();
+        random.add(&format!("bn1.{part}"), &shape, values);
+    }
+    random
+}
+
+fn stem_of_unit() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("stem.conv", WIDTH, 16);
+    let statistics = random.behind(&rows, &[1.0; 16]);
+    let rectified = random.norm("unit.norm1", &statistics);
+    let rows = random.conv("unit.conv1", 96, WIDTH);
+    let statistics = random.behind(&rows, &rectified);
+    random.norm("unit.norm2", &statistics);
+    random.conv("unit.conv2", WIDTH, 96);
+    random
+}
+
+fn concatenated() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("block.first", WIDTH, 16);
+    let statistics = random.behind(&rows, &[1.0; 16]);
+    let wide = random.conv("elsewhere", 96, 16);
+    let other = random.behind(&wide, &[0.5; 16]);
+    random.tensors.remove("elsewhere.weight");
+    for (unit, inputs, statistics) in [("block.unit1", WIDTH, statistics), ("block.unit2", 96, other)] {
+        random.norm(&format!("{unit}.x"), &statistics);
+        random.conv(&format!("{unit}.a"), 32, inputs);
+        random.conv(&format!("{unit}.b"), 8, 32);
+    }
+    random
+}
+
+fn levels() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("head.conv", WIDTH, 16);
+    for (level, noise) in [0.0, 0.8].into_iter().enumerate() {
+        let mut statistics = random.behind(&rows, &[1.0; 16]);
+        statistics.mean.iter_mut().for_each(|mean| *mean += noise * random.normal());
+        statistics.var.iter_mut().for_each(|var| *var *= (0.5 * noise * random.normal()).exp());
+        random.norm(&format!("head.levels.{level}.x"), &statistics);
+    }
+    random
+}
+
+fn residual() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("m0", WIDTH, 16);
+    let stem = random.behind(&rows, &[0.25; 16]);
+    let rectified = random.norm("k0", &stem);
+    let rows = random.conv("m1", WIDTH, WIDTH);
+    let statistics = random.behind(&rows, &rectified);
+    let rectified = random.norm("k1", &statistics);
+    let rows = random.conv("m2", WIDTH, WIDTH);
+    let mut sum = random.behind(&rows, &rectified);
+    sum.mean.iter_mut().for_each(|mean| *mean *= 3.0);
+    let (_, values) = random.tensors.get_mut("m2.weight").unwrap();
+    values.iter_mut().for_each(|weight| *weight *= 3.0);
+    sum.var.iter_mut().for_each(|var| *var *= 9.0);
+    sum.mean.iter_mut().zip(&stem.mean).for_each(|(mean, stem)| *mean += stem);
+    random.norm("k2", &sum);
+    random
+}
+
+fn narrow() -> Random {
+    let mut random = Random::new();
+    for (block, width) in [WIDTH, WIDTH, 4].into_iter().enumerate() {
+        let rows = random.conv(&format!("blocks.{block}.c"), width, 16);
+        let statistics = random.behind(&rows, &[1.0; 16]);
+        random.norm(&format!("blocks.{block}.y.x"), &statistics);
+    }
+    random
+}
+
+/// The weights that norms are folded into.
+fn folded(case: &Case) -> Vec<(String, String)> {
+    let fold = |layer: Layer| match layer.action {
+        Action::Fold(fold) => Some((layer.norm, fold.weight)),
+        Action::Keep(_) => None,
+    };
+    case.plan(Rulebook::default()).into_iter().filter_map(fold).collect()
+}
+
+#[test]
+fn what_values_refuse_stays_and_what_they_show_is_folded() {
+    let cases = cases();
+    let pairs = |name: &str| folded(&cases[name]);
+    let pair = |norm: &str, weight: &str| (norm.to_owned(), format!("{weight}.weight"));
+    for nothing in [
+        "one norm under two names",
+        "the first of several layers that are concatenated",
+        "one layer and a norm a level",
+    ] {
+        assert_eq!(pairs(nothing), [], "{nothing}");
+    }
+    let stem = pairs("a stem in front of a unit that runs its norms first");
+    assert_eq!(stem, [pair("unit.norm2", "unit.conv1")]);
+    assert_eq!(pairs("a stem whose output a residual unit adds"), [pair("k1", "m1")]);
+    let narrow = pairs("a narrow block among wide ones");
+    assert_eq!(narrow, [0, 1, 2].map(|block| pair(&format!("blocks.{block}.y.x"), &format!("blocks.{block}.c"))));
 }

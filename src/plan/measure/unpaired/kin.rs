@@ -59,14 +59,10 @@ pub(super) fn extend(
         }
         // A weight that two of them want feeds neither.
         let wanted = |weight: WeightId| {
-            let wants = |(_, finding): &&(NormId, Finding)| {
-                matches!(finding, Finding::Stands(Standing::Paired(pair)) if pair.weight == weight)
-            };
+            let wants = |(_, finding): &&(NormId, Finding)| matches!(finding, Finding::Stands(Standing::Paired(pair)) if pair.weight == weight);
             found.iter().filter(wants).count()
         };
-        let is_alone = |(_, finding): &&(NormId, Finding)| {
-            matches!(finding, Finding::Stands(Standing::Paired(pair)) if wanted(pair.weight) == 1)
-        };
+        let is_alone = |(_, finding): &&(NormId, Finding)| matches!(finding, Finding::Stands(Standing::Paired(pair)) if wanted(pair.weight) == 1);
         let alone = found.iter().filter(is_alone).cloned().collect::<Vec<_>>();
         board.apply_all(STAGE, alone);
     }

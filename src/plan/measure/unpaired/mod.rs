@@ -58,6 +58,16 @@ pub(in crate::plan) struct Unread {
     pub(in crate::plan) bytes: u64,
 }
 
+impl Unread {
+    /// Adds a width, if it is left unread.
+    fn add(&mut self, width: &Asked, is_left: bool) {
+        if is_left {
+            self.norms += width.open;
+            self.bytes += width.bytes;
+        }
+    }
+}
+
 /// What is found about norms.
 type Findings = Vec<(NormId, Finding)>;
 
@@ -79,16 +89,24 @@ pub(super) fn decide(
 ) -> Result<Unread> {
     let (mut left, mut unread) = (budget(values, level), Unread::default());
     let mut asked = asked(values, board, &forbidden.tied);
+    asked.retain(|width| {
+        let is_small = width.norms.len().saturating_mul(width.fitting.len()) <= MOST_PAIRS;
+        unread.add(width, !is_small);
+        is_small
+    });
     if asked.is_empty() {
         return Ok(unread);
     }
     asked.sort_by_key(|width| (width.bytes, width.channels));
     let concatenated = concatenated::holders(values)?;
-    let befores = predicted::befores(values)?;
+    let free = asked.iter().flat_map(|width| &width.fitting).map(|&(weight, ..)| weight);
+    let befores =
+        predicted::befores(values, &free.filter(|&weight| is_free(board, weight, &forbidden.tied)).collect())?;
     let templates = Templates::of(board.network);
-    for Asked { channels, norms, fitting, open, bytes } in asked {
-        if bytes > left || norms.len().saturating_mul(fitting.len()) > MOST_PAIRS {
-            (unread.norms, unread.bytes) = (unread.norms + open, unread.bytes + bytes);
+    for width in asked {
+        unread.add(&width, width.bytes > left);
+        let Asked { channels, norms, fitting, bytes, .. } = width;
+        if bytes > left {
             continue;
         }
         left -= bytes;

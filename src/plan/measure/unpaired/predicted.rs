@@ -10,6 +10,8 @@
 //! concatenations, whose statistics are those of another norm. A slope far below 1 shows a gate (squeeze and
 //! excitation) before or behind the layer.
 
+use std::collections::BTreeSet;
+
 use super::super::activation_means::{ACTIVATIONS, means};
 use super::super::correlation::dot;
 use super::super::row_sums::pieces;
@@ -17,7 +19,7 @@ use super::super::values::Values;
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
 use crate::network::dialect::InputAxis;
-use crate::network::{Axis, ChannelMap, NormId, Op, Weight};
+use crate::network::{Axis, ChannelMap, NormId, Op, Weight, WeightId};
 
 /// Numbers that a layer's sums may take: 128 MB. Larger layers are left to the other tests.
 const LARGEST: u64 = 1 << 24;
@@ -69,11 +71,22 @@ const UNSCALED: std::ops::RangeInclusive<f64> = 0.5..=1.5;
 /// Slopes of a gate between 0 and 1.
 const SCALED: std::ops::Range<f64> = 0.1..0.75;
 
-/// The outputs of all norms that have a scale and a shift and saw data.
-pub(super) fn befores(values: &mut Values<'_>) -> Result<Vec<Before>> {
+/// The outputs of all norms that have a scale and a shift, saw data and may feed one of `weights`.
+pub(super) fn befores(values: &mut Values<'_>, weights: &BTreeSet<WeightId>) -> Result<Vec<Before>> {
+    let mut shapes = BTreeSet::new();
+    for &weight in weights {
+        let weight = &values.inventory[weight];
+        shapes.extend(weight.inputs().zip(weight.outputs()));
+    }
+    let may_feed = |channels: u64| {
+        shapes.iter().any(|&(inputs, outputs)| {
+            let groups = channels.checked_div(inputs).filter(|groups| groups * inputs == channels);
+            groups.is_some_and(|groups| groups > 0 && outputs % groups == 0)
+        })
+    };
     let mut found = Vec::new();
     for norm in (0..values.inventory.norms.len()).map(NormId::new) {
-        if values.statistics(norm)?.is_none() {
+        if !may_feed(values.inventory[norm].channels) || values.statistics(norm)?.is_none() {
             continue;
         }
         if let Some((gamma, beta)) = values.affine(norm)? {

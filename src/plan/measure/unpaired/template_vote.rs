@@ -39,8 +39,7 @@ impl<'n> Templates<'n> {
             if last.bytes().all(|byte| byte.is_ascii_digit()) { "" } else { last }
         };
         let alike = self.norms.get(&template(&self.network[norm].name)).map_or(&[][..], Vec::as_slice);
-        let is_kin =
-            move |other: &NormId| *other != norm && board.pair(*other).is_none() && last(*other) == last(norm);
+        let is_kin = move |other: &NormId| *other != norm && board.pair(*other).is_none() && last(*other) == last(norm);
         alike.iter().copied().filter(is_kin).take(ASKED)
     }
 

@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::super::activation;
 use super::super::activation_means::{RELU, means};
 use super::super::correlation::ranks;
 use super::super::rivals::pooled_alone;
 use super::super::samples::free_operation;
 use super::super::values::{Layer, Reading, Statistics, Values};
-use super::super::activation;
 use super::predicted::{self, Before, Prediction};
 use super::rank_agreement;
 use super::reach::Reach;
@@ -85,7 +85,12 @@ pub(super) struct Width<'t> {
 
 impl Width<'_> {
     /// All pairs that are found, and objections to those whose weight other norms share.
-    pub(super) fn pairs(mut self, values: &Values<'_>, befores: &[Before], forbidden: &Forbidden) -> Result<(Findings, Findings)> {
+    pub(super) fn pairs(
+        mut self,
+        values: &Values<'_>,
+        befores: &[Before],
+        forbidden: &Forbidden,
+    ) -> Result<(Findings, Findings)> {
         let (mut found, mut read_twice) = (Vec::new(), Vec::new());
         let predictions = self.predictions(values, befores)?;
         for &(n, c, prediction) in &predictions {
@@ -114,7 +119,8 @@ impl Width<'_> {
         });
         let mut shared = shared.collect::<Findings>();
         for (norm, by) in read_twice {
-            let made = found.iter().find(|&&(n, ..)| self.norms[n].norm == norm).map(|&(_, c, _)| self.candidates[c].weight);
+            let made =
+                found.iter().find(|&&(n, ..)| self.norms[n].norm == norm).map(|&(_, c, _)| self.candidates[c].weight);
             let weight = made.or_else(|| self.board.pair(norm).map(|pair| pair.weight));
             shared.extend(weight.map(|weight| (norm, Finding::kept(Objection::ReadTwice { weight, norm, by }))));
         }
