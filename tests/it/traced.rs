@@ -79,7 +79,7 @@ impl Network {
 /// catalogue is for, are over-represented: with the architecture known, `src/plan/tests/known.rs` finds all but a few. Three
 /// networks more would be whole if square layers of units that narrow their channels were taken for ordinary ones, as two of
 /// ENet's are not.
-pub const REACHED: Reached = Reached { networks: 250, whole: 198, right: 11_439, missed: 717 };
+pub const REACHED: Reached = Reached { networks: 250, whole: 202, right: 11_630, missed: 526 };
 
 /// Sums over all networks.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -169,7 +169,7 @@ families! {
     yolo_11: "ultralytics/yolo11@n", 81, 0, 0;
     three_dimensions: "torchvision/r3d_18", 20, 0, 0;
     three_dimensions_separable: "torchvision/s3d", 77, 0, 0;
-    one_dimension: "pytorchcv/quartznet5x5_en_ls", 32, 0, 1;
+    one_dimension: "pytorchcv/quartznet5x5_en_ls", 33, 0, 0;
     shared_weights_stay: "pytorchcv/sharesnet18", 12, 8, 0;
     norm_behind_relu_stays: "handmade/crepe", 0, 4, 0;
     convmixer_has_a_gelu_before_its_norms: "timm/convmixer_768_32", 0, 65, 0;

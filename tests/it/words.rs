@@ -17,12 +17,6 @@ const ALLOWED: &[(&str, &str)] = &[
         "src/error.rs",
         "{}: this program was built without object stores; build it with `--features cloud`, or copy the file first",
     ),
-    // docs/rules.md is made of these, and its readers want to know what to type.
-    ("src/plan/rulebook.rs", "the norm before a weight predicts the running means (`--evidence full`)"),
-    (
-        "src/plan/rulebook.rs",
-        "a norm and a free weight agree in rank, and nothing else explains what is left (`--evidence full`)",
-    ),
 ];
 
 /// The library's files: all but the command line and tests.

@@ -14,7 +14,7 @@ use super::correlation::{Agreement, together};
 use super::samples::{SAMPLES, differing};
 use super::unpaired::rank_agreement;
 use super::values::{Layer, Reading, Statistics, Values};
-use super::{EvidenceLevel, FEWEST_CHANNELS, budget};
+use super::{EvidenceLevel, FEWEST_CHANNELS};
 use crate::error::Result;
 use crate::network::names::template;
 use crate::network::{Inventory, NormId, WeightId};
@@ -41,9 +41,15 @@ const FOLLOWED: f64 = 5.5;
 /// their number.
 const COMPARED: usize = 1 << 15;
 
-/// Takes what is likely for a pair, with a doubt, until all values have spoken.
-pub(super) fn suppose(values: &mut Values<'_>, board: &mut Board<'_>, level: EvidenceLevel) -> Result<()> {
-    let chosen = choices(values, board, level)?;
+/// Takes what is likely for a pair, with a doubt, until all values have spoken; reads at most the bytes of weights that are
+/// `left`.
+pub(super) fn suppose(
+    values: &mut Values<'_>,
+    board: &mut Board<'_>,
+    level: EvidenceLevel,
+    left: &mut u64,
+) -> Result<()> {
+    let chosen = choices(values, board, level, left)?;
     let mut supposed = Vec::new();
     for norm in board.norms() {
         let Some(question) = board.question(norm) else { continue };
@@ -79,15 +85,19 @@ fn supposition(question: &Question, place: usize, is_singled_out: bool) -> Hypot
 }
 
 /// For norms with likely weights the place among these of the one that values single out.
-fn choices(values: &mut Values<'_>, board: &Board<'_>, level: EvidenceLevel) -> Result<HashMap<NormId, usize>> {
+fn choices(
+    values: &mut Values<'_>,
+    board: &Board<'_>,
+    level: EvidenceLevel,
+    left: &mut u64,
+) -> Result<HashMap<NormId, usize>> {
     if !board.book.has(Rule::OneOfSeveral) {
         return Ok(HashMap::new());
     }
-    let mut left = budget(values, level);
     let (mut chosen, mut others) = (HashMap::new(), Others::of(values.inventory));
     let mut groups = Vec::new();
     for norms in alike(board).into_values() {
-        let sample = sample(values, board, norms.clone(), level, &mut left)?;
+        let sample = sample(values, board, norms.clone(), level, left)?;
         groups.push((norms, sample));
     }
     let readings = groups.iter().flat_map(|(_, sample)| sample).flat_map(|&norm| readings(board, norm));

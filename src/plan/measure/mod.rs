@@ -1,8 +1,8 @@
 //! 2 PLAN, measure: what values say about the pairs that names and shapes made.
 //!
 //! In: the board, and a checkpoint to read from. Out: findings for the board. A norm's running statistics are the statistics of what
-//! feeds it, so they can confirm a pair, contradict it (then the norm stays, with the reason), or say nothing. With
-//! [`EvidenceLevel::Full`] they also make pairs of their own, where names left a norm open.
+//! feeds it, so they can confirm a pair, contradict it (then the norm stays, with the reason), or say nothing. They also make
+//! pairs of their own, where names left a norm open.
 //!
 //! ```text
 //! samples           pairs of equal names but for numbers stand and fall together; which of them are looked at
@@ -60,26 +60,33 @@ const STAGE: &str = "decision";
 pub enum EvidenceLevel {
     /// Nothing: names and shapes decide alone.
     None,
-    /// Running statistics of all pairs, the weights of a few pairs of every template, at most [`SAMPLE_BYTES`], and of what
-    /// names leave open, at most half as much; some rows of every square weight.
+    /// All running statistics; the weights of a few pairs of every template, at most [`SAMPLE_BYTES`]; those that norms may
+    /// have that names leave open, as far as a budget goes that grows with the file; some rows of every square weight.
     #[default]
     Auto,
-    /// All of them; norms that names leave open are paired by values alone.
+    /// All of them.
     Full,
 }
 
 /// Weight bytes that [`EvidenceLevel::Auto`] reads at most.
 pub const SAMPLE_BYTES: u64 = 32 << 20;
 
+/// Weight bytes that [`EvidenceLevel::Auto`] reads at most for norms that names leave open, if more than the `1 / SHARE`-th
+/// part of the file.
+const OPEN_BYTES: u64 = 64 << 20;
+
+/// See [`OPEN_BYTES`].
+const SHARE: u64 = 5;
+
 /// Fewer channels than these say nothing: a sign or a rank among seven is chance.
 const FEWEST_CHANNELS: u64 = 8;
 
-/// Bytes of weights that are read at most for norms that names leave open: a fifth of the file's, so that a plan takes a fifth of the time of a copy, and
-/// of small files all. Bytes, not time, so that a plan depends on the file alone.
+/// Bytes of weights that are read at most for norms that names leave open: of small files all, of large ones a part, so that
+/// a plan takes a part of the time of a copy. Bytes, not time, so that a plan depends on the file alone.
 fn budget(values: &Values<'_>, level: EvidenceLevel) -> u64 {
     match level {
         EvidenceLevel::Full => u64::MAX,
-        _ => (values.checkpoint.bytes() / 5).max(64 << 20),
+        _ => (values.checkpoint.bytes() / SHARE).max(OPEN_BYTES),
     }
 }
 
@@ -96,7 +103,8 @@ pub(super) fn measure(
     }
     let mut values = Values::new(checkpoint, board.network, threads);
     values.read_statistics(&board.norms().collect::<Vec<_>>())?;
-    disambiguate::suppose(&mut values, board, level)?;
+    let mut left = budget(&values, level);
+    disambiguate::suppose(&mut values, board, level, &mut left)?;
     let planned = board.pairs().map(|(norm, pair)| (norm, pair.weight)).collect::<Vec<_>>();
     let book = board.book;
     let tied = if book.has(Rule::TiedWeight) { tied::refuse(&mut values, board)? } else { HashSet::new() };
@@ -117,7 +125,7 @@ pub(super) fn measure(
     without_values(board);
     // What values refused once is not made again from fewer of them.
     let refused = planned.into_iter().filter(|(norm, _)| board.pair(*norm).is_none()).collect();
-    unpaired::decide(&mut values, board, &Forbidden { refused, tied }, level)
+    unpaired::decide(&mut values, board, &Forbidden { refused, tied }, left)
 }
 
 /// In a file whose norms mostly have neither scale nor shift, the weights may be binarised when they are used, and then no row

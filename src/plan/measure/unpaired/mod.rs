@@ -13,8 +13,8 @@
 //! values say (`reach`): what it follows there has a second reader; and a pair must fit by shape in every block
 //! (`template_vote`). What stays undetected is a layer whose output has a second reader without a norm.
 //!
-//! By default as many bytes of weights are read as [`budget`](super::budget) allows, narrow widths first. What several blocks showed then
-//! holds for the others of the same names (`kin`).
+//! By default the bytes of weights that may be read are limited; narrow widths come first, and what several blocks showed
+//! then holds for the others of the same names (`kin`).
 
 mod concatenated;
 mod kin;
@@ -26,8 +26,8 @@ mod width;
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::FEWEST_CHANNELS;
 use super::values::{Reading, Values};
-use super::{EvidenceLevel, FEWEST_CHANNELS, budget};
 use crate::error::Result;
 use crate::network::{NormId, WeightId};
 use crate::plan::board::{Board, Finding};
@@ -80,14 +80,14 @@ struct Asked {
     bytes: u64,
 }
 
-/// Decides what names left open.
+/// Decides what names left open; reads at most the bytes of weights that are `left`.
 pub(super) fn decide(
     values: &mut Values<'_>,
     board: &mut Board<'_>,
     forbidden: &Forbidden,
-    level: EvidenceLevel,
+    mut left: u64,
 ) -> Result<Unread> {
-    let (mut left, mut unread) = (budget(values, level), Unread::default());
+    let mut unread = Unread::default();
     let mut asked = asked(values, board, &forbidden.tied);
     asked.retain(|width| {
         let is_small = width.norms.len().saturating_mul(width.fitting.len()) <= MOST_PAIRS;
