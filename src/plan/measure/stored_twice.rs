@@ -20,6 +20,9 @@ const STAGE: &str = "stored twice";
 /// Fewer channels than these may be equal by chance or by construction.
 const FEWEST: usize = 4;
 
+/// A norm's scale and shift, where it has them.
+type Affine = Option<(Vec<f64>, Vec<f64>)>;
+
 /// Refuses folds of norms that are stored under another name too, where they are not folded alike.
 pub(super) fn refuse(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()> {
     let mut same: HashMap<Vec<u64>, Vec<NormId>> = HashMap::new();
@@ -29,7 +32,7 @@ pub(super) fn refuse(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<(
         same.entry(numbers.collect()).or_default().push(norm);
     }
     for group in same.into_values().filter(|group| group.len() > 1) {
-        let mut alike: Vec<(Option<(Vec<f64>, Vec<f64>)>, Vec<NormId>)> = Vec::new();
+        let mut alike: Vec<(Affine, Vec<NormId>)> = Vec::new();
         for norm in group {
             let affine = values.affine(norm)?;
             match alike.iter_mut().find(|(known, _)| *known == affine) {

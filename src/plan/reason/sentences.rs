@@ -31,6 +31,13 @@ impl Objection {
             Objection::NamedBefore | Objection::Between | Objection::NoOrder | Objection::NoAffine => {
                 self.of_names().to_owned()
             }
+            Objection::NoLayer(_)
+            | Objection::Companion(_)
+            | Objection::Followed { .. }
+            | Objection::ReadTwice { .. }
+            | Objection::Beside { .. }
+            | Objection::MaybeBinarised(_)
+            | Objection::StoredTwice(_) => self.to_layers(network),
             _ => self.to_candidates(network),
         }
     }
@@ -79,6 +86,27 @@ impl Objection {
                 "`{}` fits, but modules named like these run their norm first elsewhere in the file; name it in a plan",
                 tensor(weight)
             ),
+            Objection::Biased(weight) => format!(
+                "`{}` has a bias, which a norm directly behind it would make useless: something may stand between; name \
+                 the weight in a plan",
+                tensor(weight)
+            ),
+            Objection::EitherSide { weight, .. } => format!(
+                "`{}` fits, but the norm may as well stand elsewhere in the block; name it in a plan",
+                tensor(weight)
+            ),
+            Objection::CountedApart(weight) => format!(
+                "`{}` has the same number, but norms and layers were counted apart here; name the right one in a plan",
+                tensor(weight)
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// Objections to weights that may not be, or not alone, what the norm sees.
+    fn to_layers(&self, network: &Inventory) -> String {
+        let tensor = |id: &WeightId| &network[*id].tensor;
+        match self {
             Objection::NoLayer(weight) => format!(
                 "neither a word of its name nor a bias shows that `{}` is a layer; name the weight in a plan",
                 tensor(weight)
@@ -111,19 +139,6 @@ impl Objection {
             Objection::StoredTwice(norm) => format!(
                 "the same norm is stored as `{}` too, and which of the two is used depends on what loads the file",
                 network[*norm].name
-            ),
-            Objection::Biased(weight) => format!(
-                "`{}` has a bias, which a norm directly behind it would make useless: something may stand between; name \
-                 the weight in a plan",
-                tensor(weight)
-            ),
-            Objection::EitherSide { weight, .. } => format!(
-                "`{}` fits, but the norm may as well stand elsewhere in the block; name it in a plan",
-                tensor(weight)
-            ),
-            Objection::CountedApart(weight) => format!(
-                "`{}` has the same number, but norms and layers were counted apart here; name the right one in a plan",
-                tensor(weight)
             ),
             _ => String::new(),
         }

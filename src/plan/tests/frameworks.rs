@@ -1,7 +1,7 @@
 //! 2 PLAN, tests: how frameworks and libraries name things.
 
 use super::{FLAX, KERAS, Network, torch};
-use crate::network::Op;
+use crate::network::{Axis, Op};
 
 #[test]
 fn linear_layers_and_speech() {
@@ -179,4 +179,66 @@ fn paddle_names_its_statistics_otherwise() {
     );
     network.folds(&[("conv1._batch_norm", "conv1._conv.weight"), ("head.1", "head.0.weight")]);
     assert_eq!(network.op("head.1"), Some(Op::Linear), "linear weights are [in, out]");
+}
+
+/// The names of burn and of MXNet Gluon for a norm.
+const BURN: &[&str] = &[".gamma", ".beta", ".running_mean", ".running_var"];
+
+#[test]
+fn dense_layers_tell_burn_from_gluon() {
+    let file = |head: &[u64], out: u64| {
+        let mut network =
+            Network::new(&[("conv.0.weight", &[64, 3, 3, 3]), ("conv.1", &[64]), ("dense.0.weight", &[64, 64]), ("dense.1", &[64])], BURN);
+        network.add("head.weight", head, "F32");
+        network.add("head.bias", &[out], "F32");
+        network
+    };
+    let axis = |network: &Network| {
+        let inventory = network.inventory();
+        let weight = inventory.weights.iter().find(|weight| weight.tensor == "dense.0.weight");
+        (inventory.dialect(), weight.and_then(|weight| weight.kind.linear))
+    };
+    let (burn, gluon, either) = (file(&[64, 10], 10), file(&[10, 64], 10), file(&[10, 10], 10));
+    assert_eq!(axis(&burn), (Some("burn"), Some(Axis::Last)));
+    assert_eq!(axis(&gluon), (Some("gluon"), Some(Axis::First)));
+    assert_eq!(axis(&either), (Some("burn-or-gluon"), None), "nothing tells: dense layers are left alone");
+    let all: &[(&str, &str)] = &[("conv.1", "conv.0.weight"), ("dense.1", "dense.0.weight")];
+    burn.folds(all);
+    gluon.folds(all);
+    either.folds(&all[..1]);
+}
+
+#[test]
+fn mindspore_names_norms_as_keras_and_weights_as_pytorch() {
+    let norm = &[".gamma", ".beta", ".moving_mean", ".moving_variance"];
+    let network = Network::new(&[("conv1.weight", &[64, 3, 7, 7]), ("bn1", &[64]), ("fc.weight", &[10, 64])], norm);
+    network.folds(&[("bn1", "conv1.weight")]);
+    assert_eq!(network.inventory().dialect(), Some("mindspore"));
+}
+
+#[test]
+fn paddle_numbers_its_parameters_or_names_them_after_layers() {
+    let mut network = torch(&[]);
+    for (name, shape) in [
+        ("conv2d_0.w_0", &[32, 3, 3, 3][..]),
+        ("batch_norm2d_0.w_0", &[32]),
+        ("batch_norm2d_0.b_0", &[32]),
+        ("batch_norm2d_0.w_1_deepcopy_3", &[32]),
+        ("batch_norm2d_0.w_2_deepcopy_4", &[32]),
+    ] {
+        network.add(name, shape, "F32");
+    }
+    network.folds(&[("batch_norm2d_0", "conv2d_0.w_0")]);
+    let norm = &["_scale", "_offset", "_mean", "_variance"];
+    let named = Network::new(
+        &[
+            ("conv1_weights", &[16, 3, 3, 3]),
+            ("conv1_bn", &[16]),
+            ("conv2_depthwise_weights", &[16, 1, 3, 3]),
+            ("conv2_depthwise_bn", &[16]),
+            ("fc_weights", &[16, 10]),
+        ],
+        norm,
+    );
+    named.folds(&[("conv1_bn", "conv1_weights"), ("conv2_depthwise_bn", "conv2_depthwise_weights")]);
 }

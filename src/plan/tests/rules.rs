@@ -54,7 +54,7 @@ fn codes_are_named_once() {
 /// The page that lists all rules.
 fn page() -> String {
     let mut page = "# The planner's rules\n\n\
-        Names, shapes and values decide by these rules, a table in `src/plan/rulebook.rs`. A test takes each of them \
+        Names, shapes and values decide by these rules, a table in `src/plan/rulebook/table.rs`. A test takes each of them \
         away in turn and fails unless the plan of its case changes: a network of `tests/data/traced.jsonl.gz`, whose names \
         begin with a library, of `src/plan/tests/libraries.txt`, or of `src/plan/tests/values.rs`. How values are weighed is in \
         [formats.md](formats.md).\n\n\
