@@ -2,7 +2,7 @@
 //!
 //! In: an inventory. Out: the board, with every norm that names can decide paired or kept, and questions for values.
 
-use super::board::Finding;
+use super::board::{Finding, Hypothesis, Question, Standing};
 use super::decide;
 use super::object::habits::Habits;
 use super::object::template_vote::groups;
@@ -23,9 +23,6 @@ pub(super) struct Round {
 pub(super) const ROUNDS: &[Round] = &[
     // Norms that are placed or named like a weight. What they prove is precedent for the others.
     Round { name: "place and name", ask: placed_or_named },
-    // Networks whose weights are binarised as they are used (WRN-1bit) leave scale and shift out: the stored weights are not
-    // what the norms see. They run their norms first, so that what is binarised is centred.
-    Round { name: "scale and shift", ask: without_affine },
     // Blocks that the first round found to run their norms first: the layer before feeds the norm.
     Round { name: "pre-activation", ask: |names, round| apply_claims(names, round, pre_activation::claims) },
     // Convolution modules of Conformers, told by their widths.
@@ -38,6 +35,9 @@ pub(super) const ROUNDS: &[Round] = &[
     Round { name: "place and name again", ask: again },
     // The last resort: what is left over in a scope.
     Round { name: "alone in a scope", ask: |names, round| ask(names, round, &[Relation::Lone]) },
+    // Networks whose weights are binarised as they are used (WRN-1bit) leave scale and shift out: the stored weights are not
+    // what the norms see. They run their norms first, so that what is binarised is centred.
+    Round { name: "scale and shift", ask: without_affine },
 ];
 
 /// Relations of place and name.
@@ -52,10 +52,13 @@ pub(super) fn run(names: &mut Names<'_>) {
 
 fn without_affine(names: &mut Names<'_>, round: &'static str) {
     if names.board.network.is_mostly_bare() && !names.pre_activation.is_empty() && names.has(Rule::NoAffine) {
-        let is_whole = |norm: &NormId| names.board.network[*norm].defect.is_none();
-        let whole = names.board.norms().filter(is_whole).collect::<Vec<_>>();
-        let kept = |norm: NormId| (norm, Finding::kept(Objection::NoAffine));
-        names.board.apply_all(round, whole.into_iter().map(kept));
+        let asked = |(norm, pair): (NormId, &Hypothesis)| {
+            let question =
+                Question { objections: vec![Objection::NoAffine], hypotheses: vec![pair.clone()], is_its_own: false };
+            (norm, Finding::Stands(Standing::Open(question)))
+        };
+        let asked = names.board.pairs().map(asked).collect::<Vec<_>>();
+        names.board.apply_all(round, asked);
     }
 }
 

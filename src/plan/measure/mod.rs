@@ -78,6 +78,10 @@ const OPEN_BYTES: u64 = 64 << 20;
 /// See [`OPEN_BYTES`].
 const SHARE: u64 = 5;
 
+/// Rank correlation of row norms and running variances from which on a weight is used as it is stored: rows of signs alone
+/// are all of one length.
+const LONG_ROWS: f64 = 0.4;
+
 /// Fewer channels than these say nothing: a sign or a rank among seven is chance.
 const FEWEST_CHANNELS: u64 = 8;
 
@@ -132,8 +136,11 @@ pub(super) fn measure(
 /// goes with the norm: a pair stays one only if values confirm it, or say nothing at all.
 fn refuse_binarised(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()> {
     for norm in board.norms() {
-        let is_confirmed =
-            |pair: &Hypothesis| pair.support.iter().any(|support| matches!(support, Support::Confirmed { .. }));
+        let is_confirmed = |pair: &Hypothesis| {
+            pair.support
+                .iter()
+                .any(|support| matches!(support, Support::Confirmed { norms, .. } if *norms >= LONG_ROWS))
+        };
         let Some(weight) = board.pair(norm).filter(|pair| !is_confirmed(pair)).map(|pair| pair.weight) else {
             continue;
         };

@@ -158,6 +158,11 @@ pub(super) fn free_operation(weight: &Weight, channels: u64) -> Option<(Op, Chan
     if weight.aliased || weight.side_tensor.is_some() || weight.dtype.float().is_none() {
         return None;
     }
+    likely_operation(weight, channels)
+}
+
+/// The likeliest kind of layer as which `weight` puts out `channels` by its shape.
+pub(super) fn likely_operation(weight: &Weight, channels: u64) -> Option<(Op, ChannelMap)> {
     let even = weight.kernel().is_some_and(|kernel| kernel.iter().all(|size| size % 2 == 0));
     let likely = |(op, map): &(Op, ChannelMap)| *op != Op::ConvTranspose || even && map.groups == 1;
     weight.producers(channels).into_iter().find(likely)

@@ -212,7 +212,7 @@ rules! {
         "A numbered norm before layers that do not say which of them it belongs to";
     // Weights.
     NoAffine "no-scale-and-shift"
-        "a file whose norms mostly have neither scale nor shift is left alone if blocks run their norms first, or if values do not confirm a pair"
+        "where most norms have neither scale nor shift, pairs need values that confirm them: all of them if blocks run their norms first, else those whose statistics were touched"
         "networks that binarise their weights as they use them leave both out"
         "pytorchcv/wrn20_10_1bit_cifar10";
     Aliased "aliased"
@@ -300,6 +300,10 @@ rules! {
         "the first norm of a unit that runs its norms first takes nothing from outside the unit, whatever values say"
         "the unit's way around reads what the norm follows"
         "a stem in front of a unit that runs its norms first";
+    LeavesSum "leaves-sum"
+        "a norm elsewhere takes no layer of a unit that holds another free layer of its width"
+        "a residual branch and a layer on the way around it are added as they leave the unit"
+        "a norm behind a residual unit";
     ValuesVote "values-vote"
         "a pair that values made must fit by shape in all blocks of its names"
         "sums, parts and second readers' layers fit in one block by accident"

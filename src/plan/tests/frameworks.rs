@@ -187,8 +187,10 @@ const BURN: &[&str] = &[".gamma", ".beta", ".running_mean", ".running_var"];
 #[test]
 fn dense_layers_tell_burn_from_gluon() {
     let file = |head: &[u64], out: u64| {
-        let mut network =
-            Network::new(&[("conv.0.weight", &[64, 3, 3, 3]), ("conv.1", &[64]), ("dense.0.weight", &[64, 64]), ("dense.1", &[64])], BURN);
+        let mut network = Network::new(
+            &[("conv.0.weight", &[64, 3, 3, 3]), ("conv.1", &[64]), ("dense.0.weight", &[64, 64]), ("dense.1", &[64])],
+            BURN,
+        );
         network.add("head.weight", head, "F32");
         network.add("head.bias", &[out], "F32");
         network

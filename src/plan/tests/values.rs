@@ -55,6 +55,7 @@ pub(super) fn cases() -> BTreeMap<&'static str, Case> {
     cases.insert("the first of several layers that are concatenated", concatenated().case(EvidenceLevel::Auto));
     cases.insert("one layer and a norm a level", levels().case(EvidenceLevel::Auto));
     cases.insert("a stem whose output a residual unit adds", residual().case(EvidenceLevel::Auto));
+    cases.insert("a norm behind a residual unit", behind_unit().case(EvidenceLevel::Auto));
     cases.insert("a narrow block among wide ones", narrow().case(EvidenceLevel::Auto));
     cases
 }
@@ -290,6 +291,15 @@ fn residual() -> Random {
     random
 }
 
+fn behind_unit() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("unit.around", WIDTH, 16);
+    random.conv("unit.branch.last", WIDTH, 32);
+    let statistics = random.behind(&rows, &[1.0; 16]);
+    random.norm("final.x", &statistics);
+    random
+}
+
 fn narrow() -> Random {
     let mut random = Random::new();
     for (block, width) in [WIDTH, WIDTH, 4].into_iter().enumerate() {
@@ -318,6 +328,7 @@ fn what_values_refuse_stays_and_what_they_show_is_folded() {
         "one norm under two names",
         "the first of several layers that are concatenated",
         "one layer and a norm a level",
+        "a norm behind a residual unit",
     ] {
         assert_eq!(pairs(nothing), [], "{nothing}");
     }

@@ -2,13 +2,19 @@
 //!
 //! In: why names left a norm open. Out: its [`Reach`]. The first norm of a unit that runs its norms first is fed through an
 //! addition, a concatenation or a pool, and where a single layer feeds it (the stem, in the first unit) the unit's way around
-//! reads that layer too: its running statistics follow the layer, and it must stay all the same.
+//! reads that layer too: its running statistics follow the layer, and it must stay all the same. Nor does a norm elsewhere take
+//! the layer of a unit that holds another free layer of that width: the two are added as they leave the unit (a residual
+//! branch and a layer on the way around it).
 
-use crate::network::{NormId, Weight};
+use crate::network::{NormId, Weight, WeightId};
 use crate::plan::board::{Board, Standing};
+use crate::plan::measure::samples::likely_operation;
 use crate::plan::propose::tokens::Segment;
 use crate::plan::reason::Objection;
 use crate::plan::rulebook::Rule;
+
+/// Weights of a unit that are looked at.
+const ASKED: usize = 256;
 
 /// Where the weight of a norm may lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +58,24 @@ impl Reach {
             Reach::Below(scope) => weight.module.starts_with(scope),
         }
     }
+}
+
+/// Whether the scope around `weight`, which does not hold `norm`, holds another weight that no norm owns and that puts out as
+/// many channels.
+pub(super) fn leaves_a_sum(board: &Board<'_>, norm: NormId, weight: WeightId) -> bool {
+    let network = board.network;
+    let unit = scope(&network[weight].module);
+    if unit.is_empty() || network[norm].name.starts_with(unit) || !board.book.has(Rule::LeavesSum) {
+        return false;
+    }
+    let channels = network[norm].channels;
+    let first = network.weights.partition_point(|other| other.tensor.as_str() < unit);
+    let inside = network.weights[first..].iter().take_while(|other| other.tensor.starts_with(unit)).enumerate();
+    let is_added = |(index, other): (usize, &Weight)| {
+        let id = WeightId::new(first + index);
+        id != weight && board.is_free(id) && likely_operation(other, channels).is_some()
+    };
+    inside.take(ASKED).any(is_added)
 }
 
 /// The path of the scope around a module, with the separator behind it.

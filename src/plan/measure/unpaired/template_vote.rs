@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use crate::network::names::template;
 use crate::network::{Inventory, NormId, WeightId};
 use crate::plan::board::Board;
+use crate::plan::measure::samples::likely_operation;
 
 /// Blocks that are asked at most.
 const ASKED: usize = 256;
@@ -60,7 +61,8 @@ impl<'n> Templates<'n> {
     pub(super) fn misfit(&self, board: &Board<'_>, norm: NormId, weight: WeightId) -> bool {
         self.kin(board, norm).any(|other| {
             let counterparts = self.counterparts(norm, weight, other);
-            let fits = |weight: &WeightId| !self.network[*weight].producers(self.network[other].channels).is_empty();
+            let fits =
+                |weight: &WeightId| likely_operation(&self.network[*weight], self.network[other].channels).is_some();
             !counterparts.is_empty() && !counterparts.iter().any(fits)
         })
     }

@@ -14,7 +14,7 @@ use super::super::samples::free_operation;
 use super::super::values::{Layer, Reading, Statistics, Values};
 use super::predicted::{self, Before, Prediction};
 use super::rank_agreement;
-use super::reach::Reach;
+use super::reach::{Reach, leaves_a_sum};
 use super::template_vote::Templates;
 use super::{Findings, Forbidden};
 use crate::error::Result;
@@ -156,7 +156,7 @@ impl Width<'_> {
         (norm.open, candidate.free) = (false, false);
         let is_direct = pooled_alone(candidate.layer.offset(&norm.statistics)).is_none();
         let Candidate { weight, op, map, .. } = *candidate;
-        let is_reached = norm.reach.holds(&values.inventory[weight]);
+        let is_reached = norm.reach.holds(&values.inventory[weight]) && !leaves_a_sum(self.board, norm.norm, weight);
         let is_alike = !self.board.book.has(Rule::ValuesVote) || !self.templates.misfit(self.board, norm.norm, weight);
         let is_pair = is_direct && is_reached && is_alike && !forbidden.refused.contains(&(norm.norm, weight));
         norm.unclaimed &= !is_pair;
