@@ -155,8 +155,10 @@ fn refuse_binarised(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()
 fn answer_doubts(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()> {
     for norm in board.norms() {
         let Some(pair) = board.pair(norm).filter(|pair| pair.doubt.is_some()) else { continue };
-        // Behind a bias a tanh may stand, which keeps order and signs.
+        // Behind a bias a tanh may stand, which keeps order and signs; hardly so behind a depthwise layer, which leaves the
+        // mixing of channels to the next one.
         let is_hidden = board.book.has(Rule::MaybeSquashed)
+            && !board.network[pair.weight].is_channelwise()
             && board.network[pair.weight].bias_exists
             && values.statistics(norm)?.is_some_and(|statistics| activation::may_be_squashed(&statistics));
         if let Some(standing) = after_values(pair, is_hidden) {

@@ -44,8 +44,8 @@ impl<'n> Templates<'n> {
         alike.iter().copied().filter(is_kin).take(ASKED)
     }
 
-    /// The weights that are to `other` what `weight` is to `norm`: with numbers that differ as the norms' do, and with the
-    /// same ones; each once, if it exists.
+    /// The weights that are to `other` what `weight` is to `norm`: with numbers that differ as the norms' do, or without
+    /// numbers of its own the same one; each once, if it exists.
     pub(super) fn counterparts(&self, norm: NormId, weight: WeightId, other: NormId) -> Vec<WeightId> {
         let (name, module, other) = (&self.network[norm].name, &self.network[weight].module, &self.network[other].name);
         let scope = common_scope(name, module);
@@ -53,7 +53,9 @@ impl<'n> Templates<'n> {
         let begin = scope_of_depth(other, name[..scope].matches(['.', '/']).count());
         let shifted = shifted(rest, &own, &numbers(&other[begin..]));
         let at = |rest: &str| self.weights.get(format!("{}{rest}", &other[..begin]).as_str()).copied();
-        let (shifted, same) = (at(&shifted), at(rest));
+        let has_numbers = rest.contains(|c: char| c.is_ascii_digit());
+        let same = at(rest).filter(|_| !has_numbers || shifted == rest);
+        let shifted = at(&shifted);
         shifted.into_iter().chain(same.filter(|_| shifted != same)).collect()
     }
 
