@@ -47,7 +47,8 @@ pub(super) struct Prediction {
     pub(super) before: NormId,
     /// The activation between, by name.
     pub(super) activation: &'static str,
-    /// The largest share that any norm and activation explain with a slope of [`SCALED`].
+    /// The largest share that any norm and activation explain with a slope of [`SCALED`], where every channel may have a
+    /// factor of its own.
     pub(super) scaled: f64,
     /// A norm whose running means, added to what the weight puts out, explain what it leaves: the norm sees a sum, and
     /// what that norm is fed with is a part of it.
@@ -188,7 +189,7 @@ impl Layer {
                         scaled: 0.0,
                         addend: None,
                     });
-                    if SCALED.contains(&slope) {
+                    if SCALED.contains(&slope) && share > known.scaled && scales_outputs(running, &predicted) {
                         known.scaled = known.scaled.max(share);
                     }
                     if UNSCALED.contains(&slope) && share > known.explained {
@@ -209,6 +210,26 @@ impl Layer {
         best
     }
 }
+
+/// Whether each of the `found` means may be a `predicted` one times a factor between 0 and 1, as where a gate multiplies what
+/// the layer puts out: then all but a few have its sign, and none is larger. A gate that multiplies what the layer takes in
+/// mixes its factors, and most layers show it by the signs of small means.
+fn scales_outputs(found: &[f64], predicted: &[f64]) -> bool {
+    let size = (dot(predicted, predicted) / predicted.len().max(1) as f64).sqrt();
+    let telling = found.iter().zip(predicted).filter(|(_, predicted)| predicted.abs() > TELLING * size);
+    let ratios = telling.map(|(found, predicted)| found / predicted).collect::<Vec<_>>();
+    let within = ratios.iter().filter(|ratio| (0.0..=1.0 + ROUNDING).contains(*ratio)).count();
+    within as f64 >= ALL_BUT_A_FEW * ratios.len() as f64
+}
+
+/// Means smaller than this, in units of all, say nothing about their factor.
+const TELLING: f64 = 0.3;
+
+/// What padding may add to a factor of 1.
+const ROUNDING: f64 = 0.1;
+
+/// The part of the channels that must have such a factor.
+const ALL_BUT_A_FEW: f64 = 0.9;
 
 /// The norm of `others` whose means explain, with a factor near 1, most of what `slope * predicted` leaves of `found`.
 fn addend(norm: NormId, found: &[f64], predicted: &[f64], others: &[(NormId, &[f64])]) -> Option<NormId> {
@@ -262,6 +283,9 @@ mod tests {
         assert_eq!((best(times(3.0)).explained, best(times(-1.0)).explained), (0.0, 0.0));
         let gated = best(times(0.4));
         assert!(gated.explained == 0.0 && gated.scaled > 0.999, "{gated:?}");
+        // The same slope, but the factors are mixed: two means have another sign.
+        let mixed = best([0.9, 0.3, -0.1, 1.1]);
+        assert_eq!(mixed.scaled, 0.0, "{mixed:?}");
         assert!(best([2.5, -0.5, -1.0, 1.8]).explained < 0.5);
         assert_eq!(best([2.0; 4]).explained, 0.0, "equal means hold nothing to explain");
         assert_eq!(
