@@ -18,12 +18,28 @@ struct Facts {
     names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// By architecture and eps: some of the norms.
     mixed: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// By model type of transformers: norms, several to a string, by the eps that they have whatever a field of config.json
+    /// says; those of `field` have the field's.
+    fields: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// By architecture: the two eps that it can have.
     unless: BTreeMap<String, (f64, f64)>,
 }
 
 fn facts() -> Facts {
     serde_json::from_str(include_str!("names.json")).unwrap()
+}
+
+/// Model type, norm and eps (`None`: the field's) of every norm that was built with a field of config.json.
+fn fields() -> Vec<(String, String, Option<f64>)> {
+    let mut all = Vec::new();
+    for (model_type, by_eps) in facts().fields {
+        for (eps, lines) in by_eps {
+            let norms = lines.iter().flat_map(|line| line.split(' '));
+            all.extend(norms.map(|norm| (format!("transformers/{model_type}"), norm.to_owned(), eps.parse().ok())));
+        }
+    }
+    assert!(all.len() > 200, "the facts are all there");
+    all
 }
 
 /// Library, name and eps of every architecture with one eps.
@@ -69,7 +85,9 @@ fn entries_are_complete() {
     for Family { of_library: library, names, eps, parts, unless, source, why } in &catalogue.families {
         assert!(catalogue.libraries.iter().any(|known| known.name == *library), "{library}");
         assert!(!names.is_empty() && parts.iter().all(|part| !part.norms.is_empty()), "{names:?}");
-        assert!(parts.iter().all(|part| part.eps != *eps) && unless.iter().all(|other| other.eps != *eps), "{names:?}");
+        // A part with the family's own eps says that a configuration's field is not for it: only transformers has such.
+        assert!(library == "transformers" || parts.iter().all(|part| part.eps != *eps), "{names:?}");
+        assert!(unless.iter().all(|other| other.eps != *eps), "{names:?}");
         assert!(unless.iter().all(|other| !other.when.is_empty()), "{names:?}");
         assert!(source.contains(|c: char| c.is_ascii_digit()) && why.len() > 10, "{names:?}: which version, and why?");
     }
@@ -114,8 +132,23 @@ fn every_listed_architecture_has_its_eps() {
 }
 
 #[test]
+fn a_configurations_field_speaks_for_the_norms_that_are_built_with_it() {
+    for (name, norm, expected) in fields() {
+        for norm in [norm.clone(), format!("model.{norm}")] {
+            let entry = known(&name).entry(&norm.replace('.', "/"));
+            let fixed = entry.fixed.then_some(entry.eps);
+            assert_eq!(fixed, expected, "{name}: {norm}: {}", entry.source);
+        }
+    }
+}
+
+#[test]
 fn every_entry_is_used() {
-    let Facts { mixed, unless, .. } = facts();
+    let Facts { mut mixed, unless, .. } = facts();
+    for (name, norm, eps) in fields() {
+        let by_eps = mixed.entry(name).or_default();
+        by_eps.entry(eps.map_or_else(String::new, |eps| eps.to_string())).or_default().push(norm);
+    }
     let plain = names().into_iter().map(|(library, name, _)| format!("{library}/{name}"));
     let all = plain.chain(mixed.keys().cloned()).chain(unless.into_keys()).map(|name| known(&name)).collect::<Vec<_>>();
     let defaults = all.iter().filter(|known| known.family.is_none()).map(|known| &known.of_library.name);
