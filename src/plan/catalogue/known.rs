@@ -50,10 +50,14 @@ impl Known {
         Entry { eps: self.eps, source, fixed: false }
     }
 
-    /// Whether both stand for the same eps, norm by norm.
+    /// Whether both stand for the same eps, norm by norm, where no configuration states one.
     pub(in crate::plan) fn agrees_with(&self, other: &Known) -> bool {
-        let plain =
-            |known: &Known| known.family.is_none_or(|(family, _)| family.parts.is_empty() && family.unless.is_none());
+        // Parts may be there only to say that a field of a configuration is not for them.
+        let plain = |known: &Known| {
+            known.family.is_none_or(|(family, _)| {
+                family.parts.iter().all(|part| part.eps == family.eps) && family.unless.is_none()
+            })
+        };
         self.name == other.name || self.eps == other.eps && plain(self) && plain(other)
     }
 }

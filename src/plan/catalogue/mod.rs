@@ -58,7 +58,7 @@ struct Family {
     of_library: String,
     names: Vec<NameGlob>,
     eps: f64,
-    /// Norms with another eps, whatever the rest of the network has.
+    /// Norms with an eps of their own, whatever a configuration says of the rest of the network.
     #[serde(default)]
     parts: Vec<Part>,
     /// A second eps that the same name can stand for.

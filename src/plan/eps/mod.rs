@@ -7,6 +7,8 @@
 pub(super) mod overruled;
 pub(super) mod sensitivity;
 pub(super) mod settled;
+#[cfg(test)]
+mod tests;
 
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
