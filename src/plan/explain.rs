@@ -5,13 +5,14 @@
 
 use std::fmt;
 
-use super::board::{Finding, Hypothesis, Question, Standing};
+use super::board::{Board, Finding, Hypothesis, Question, Standing};
 use super::eps::EpsLookup;
 use super::measure::Agreement;
-use super::{Judged, Layer, PlanSettings, Reason, judge, written};
+use super::reason::Objection;
+use super::{Action, Judged, Layer, PlanSettings, Reason, judge, written};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::network::{Inventory, NormId};
+use crate::network::{Inventory, NormId, Op, WeightId};
 
 /// What was thought of one norm, step by step.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +22,13 @@ pub struct Explanation {
     pub layer: Layer,
     /// What was found on the way.
     pub steps: Vec<Step>,
+    /// Lines of a plan, in JSON, each of which would fold a norm that stays into a weight that was thought of and fits by
+    /// its shape; which of them is right, if any, the model's code tells.
+    pub settled_by: Vec<String>,
 }
+
+/// Lines of a plan that are shown at most.
+const LINES: usize = 6;
 
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +55,44 @@ pub fn explain(checkpoint: &Checkpoint, settings: &PlanSettings, norm: &str) -> 
         .flat_map(|(stage, finding)| reasons(&network, id, finding).into_iter().map(|found| Step { stage, found }));
     let steps = steps.collect();
     let mut layers = written::layers(&board, &eps);
-    Ok(Some(Explanation { layer: layers.swap_remove(id.index()), steps }))
+    let layer = layers.swap_remove(id.index());
+    let settled_by = match &layer.action {
+        Action::Keep(_) if network[id].defect.is_none() => lines(&board, id),
+        Action::Keep(_) | Action::Fold(_) => Vec::new(),
+    };
+    Ok(Some(Explanation { layer, steps, settled_by }))
+}
+
+/// A line for each weight that was thought of and each kind of layer that it can be.
+fn lines(board: &Board<'_>, norm: NormId) -> Vec<String> {
+    let network = board.network;
+    let mut weights = Vec::new();
+    for (_, finding) in board.history() {
+        match finding {
+            Finding::Stands(Standing::Open(question) | Standing::Asked(question)) => {
+                weights.extend(question.hypotheses.iter().map(|likely| likely.weight));
+                weights.extend(question.objections.iter().flat_map(Objection::weights));
+            }
+            Finding::Stands(Standing::Paired(pair)) => weights.push(pair.weight),
+            Finding::Stands(Standing::Kept(objections)) => {
+                weights.extend(objections.iter().flat_map(Objection::weights))
+            }
+            Finding::Objected(objection) => weights.extend(objection.weights()),
+            Finding::Supported(_) | Finding::Measured { .. } => {}
+        }
+    }
+    weights.sort_unstable();
+    weights.dedup();
+    let (name, channels) = (&network[norm].name, network[norm].channels);
+    let line = |(weight, op): (WeightId, Op)| {
+        let [norm, weight] = [name, &network[weight].tensor].map(|text| serde_json::Value::from(text.as_str()));
+        format!("{{\"norm\": {norm}, \"action\": \"fold\", \"op\": \"{}\", \"weight\": {weight}}}", op.name())
+    };
+    let ops = weights.into_iter().flat_map(|weight| {
+        let producers = network[weight].producers(channels).into_iter();
+        producers.filter(|(_, map)| map.groups == 1 || map.groups == channels).map(move |(op, _)| (weight, op))
+    });
+    ops.take(LINES).map(line).collect()
 }
 
 /// A finding in words.
@@ -111,8 +155,14 @@ impl fmt::Display for Explanation {
             writeln!(f, "    {} [{}]", found.text, found.code)?;
         }
         match &self.layer.action {
-            super::Action::Keep(reason) => write!(f, "  stays: {} [{}]", reason.text, reason.code),
-            super::Action::Fold(line) => write!(
+            Action::Keep(reason) => {
+                write!(f, "  stays: {} [{}]", reason.text, reason.code)?;
+                if !self.settled_by.is_empty() {
+                    write!(f, "\n  a plan with one of these layers settles it, if the model's code says so:")?;
+                }
+                self.settled_by.iter().try_for_each(|line| write!(f, "\n    {line}"))
+            }
+            Action::Fold(line) => write!(
                 f,
                 "  folded into {} as a {}, eps {:e} ({})",
                 line.weight,

@@ -50,6 +50,23 @@ fn every_step_that_led_to_a_decision_is_explained() {
 }
 
 #[test]
+fn a_line_that_settles_a_kept_norm_can_be_pasted_into_a_plan() {
+    let folder = Folder::new();
+    let input = twin("pre-activation");
+    let run = bnfold(&[&"plan", &"--input", &input, &"--explain", &"blocks.1.bn1"]).expect(0);
+    let lines = run.stdout.split("settles it, if the model's code says so:").nth(1).expect(&run.stdout).lines();
+    let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>();
+    assert!(lines.iter().any(|line| line["weight"] == "blocks.1.conv1.weight" && line["op"] == "conv"), "{lines:?}");
+    for (index, line) in lines.iter().enumerate() {
+        let plan = folder.path(&format!("{index}.json"));
+        std::fs::write(&plan, json!({"version": 1, "layers": [line]}).to_string()).unwrap();
+        let output = folder.path(&format!("{index}.safetensors"));
+        bnfold(&[&"--input", &input, &"--plan", &plan, &"--output", &output, &"--device", &"cpu"]).expect(0);
+        assert!(output.exists(), "{line}");
+    }
+}
+
+#[test]
 fn a_folded_norm_is_explained_too() {
     let run = bnfold(&[&"plan", &"--input", &twin("post-activation"), &"--explain", &"blocks.0.bn1"]).expect(0);
     assert!(

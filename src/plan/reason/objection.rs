@@ -148,6 +148,29 @@ impl Objection {
         }
     }
 
+    /// The weights that it speaks of, of which a plan may state one.
+    pub(in crate::plan) fn weights(&self) -> &[WeightId] {
+        match self {
+            Objection::Rivals { weights, .. } => weights,
+            Objection::PreActivation(_) => &[],
+            Objection::MisfitElsewhere(weight)
+            | Objection::MaybeShared(weight)
+            | Objection::MixedPrecedent(weight)
+            | Objection::Biased(weight)
+            | Objection::EitherSide { weight, .. }
+            | Objection::CountedApart(weight)
+            | Objection::NoLayer(weight)
+            | Objection::Companion(weight)
+            | Objection::Followed { weight, .. }
+            | Objection::ReadTwice { weight, .. }
+            | Objection::Beside { weight, .. }
+            | Objection::MaybeBinarised(weight)
+            | Objection::MaybeTransposed(weight)
+            | Objection::Contradicted { weight, .. } => std::slice::from_ref(weight),
+            _ => &[],
+        }
+    }
+
     /// The weight that is the norm's, but cannot be folded into.
     pub(in crate::plan) fn unusable_weight(&self) -> Option<WeightId> {
         match self {
