@@ -162,7 +162,7 @@ pub(in crate::plan) fn operation(
     let same = ordinary.1 == transposed.1 || transposed.1.groups == channels;
     let square = transposed.1.groups == 1;
     let is_seen = |kernel: &[u64]| kinds.kernels.contains(kernel);
-    let way = way(&weight.module);
+    let way = || way(&weight.module);
     let by_kin = kinds.by_kin(weight).filter(|_| square && book.has(Rule::KinTransposed));
     let suspect = book.has(Rule::TransposedKernels) && weight.kernel().is_some_and(is_seen);
     match transposition(book, weight) {
@@ -170,11 +170,11 @@ pub(in crate::plan) fn operation(
         _ if by_kin == Some(true) => Some(transposed),
         Transposition::Said => Some(transposed).filter(|_| square),
         // A grouped one: twice hinted at, it is not taken for an ordinary one.
-        Transposition::Hinted if !square => Some(ordinary).filter(|_| !(even(weight) && way == Some(Way::Up))),
+        Transposition::Hinted if !square => Some(ordinary).filter(|_| !(even(weight) && way() == Some(Way::Up))),
         Transposition::Unsaid if !square => Some(ordinary),
         _ if by_kin == Some(false) => Some(ordinary),
-        Transposition::Hinted => Some(ordinary).filter(|_| way == Some(Way::Down)),
-        Transposition::Unsaid => Some(ordinary).filter(|_| !suspect || way == Some(Way::Down)),
+        Transposition::Hinted => Some(ordinary).filter(|_| way() == Some(Way::Down)),
+        Transposition::Unsaid => Some(ordinary).filter(|_| !suspect || way() == Some(Way::Down)),
     }
 }
 
@@ -237,7 +237,9 @@ fn way(module: &str) -> Option<Way> {
 
 /// Whether one of the words is a token of a segment.
 fn says(segment: &str, words: &[&str]) -> bool {
-    tokens(segment).iter().any(|token| words.contains(&token.as_str()))
+    // A token is a part of its segment, and few segments hold any of these words.
+    let lower = segment.to_lowercase();
+    words.iter().any(|word| lower.contains(word)) && tokens(segment).iter().any(|token| words.contains(&token.as_str()))
 }
 
 /// Whether the kernel is even in all directions, as in most transposed convolutions and few others.
