@@ -41,6 +41,16 @@ pub enum Warning {
         /// Bytes of the weights that may feed them.
         bytes: u64,
     },
+    /// A second set of weights takes its running statistics from the norms that are folded.
+    #[error(
+        "`{}` repeats the parameters of the norms without running statistics of its own: it shares those that are folded \
+         away, and is not folded with them",
+        shown(module)
+    )]
+    StatisticsShared {
+        /// The top-level module of the other set.
+        module: String,
+    },
     /// Nobody states an eps, and another one would make a difference.
     #[error(
         "eps {assumed:e} is assumed for {} (a checkpoint does not store it); with {other:e} a channel's scale would \
@@ -188,6 +198,7 @@ impl Warning {
             Warning::NormsKept { .. } => "norms-kept",
             Warning::EpsAssumed { .. } => "eps-assumed",
             Warning::EpsContradicted { .. } => "eps-contradicted",
+            Warning::StatisticsShared { .. } => "statistics-shared",
             Warning::EvidenceLeft { .. } => "evidence-left",
             Warning::EpsForNone { .. } => "eps-for-none",
             Warning::EpsOverruled { .. } => "eps-overruled",

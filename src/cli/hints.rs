@@ -77,6 +77,7 @@ fn advice(warning: &Warning) -> Option<&'static str> {
     Some(match warning {
         Warning::EpsAssumed { .. } => "name the architecture with --arch, or state eps with --eps or --eps-for",
         Warning::EpsContradicted { .. } => "state eps with --eps if it is wrong",
+        Warning::StatisticsShared { .. } => "fold a file that holds one of the two sets",
         Warning::EvidenceLeft { .. } => "--evidence full reads them",
         Warning::EpsForNone { .. } => "--eps-for takes names as `bnfold-gpu plan -v` lists them",
         Warning::EpsOverruled { .. } => "without \"eps\" in these lines --eps and --eps-for are followed",

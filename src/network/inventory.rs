@@ -9,6 +9,7 @@ use super::dialect::{DIALECTS, Dialect, WITHIN};
 use super::find_norms::Norms;
 use super::names::{plain, rename, split};
 use super::norm::{Defect, Norm};
+use super::shared_statistics;
 use super::side_tensors::{SideTensors, is_adapter};
 use super::weight::Weight;
 use crate::checkpoint::{Checkpoint, Metadata, Tensor};
@@ -20,6 +21,8 @@ pub struct Inventory {
     pub norms: Vec<Norm>,
     /// All weights that could feed one.
     pub weights: Vec<Weight>,
+    /// A top-level module that repeats the norms' scales and has no statistics of its own: averages of the weights.
+    pub sharer: Option<String>,
 }
 
 impl Inventory {
@@ -91,7 +94,8 @@ impl Inventory {
                 })
             })
             .collect();
-        Inventory { norms, weights }
+        let sharer = shared_statistics::holder(tensors, &norms);
+        Inventory { norms, weights, sharer }
     }
 }
 

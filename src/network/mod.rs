@@ -15,6 +15,7 @@ pub(crate) mod names;
 mod norm;
 mod op;
 mod rival_dialects;
+mod shared_statistics;
 mod side_tensors;
 mod weight;
 

@@ -112,6 +112,9 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
     let mut warnings = eps.warnings.clone();
     let warning = |misfit: &Arc<RuleMisfit>| Warning::CatalogueMisfit { what: misfit.sentence(&network) };
     warnings.extend(misfits.iter().map(warning));
+    let folds_any = plan.layers.iter().any(|layer| matches!(layer.action, Action::Fold(_)));
+    let sharer = network.sharer.clone().filter(|_| folds_any);
+    warnings.extend(sharer.map(|module| Warning::StatisticsShared { module }));
     let Unread { norms, bytes } = unread;
     warnings.extend((norms > 0).then_some(Warning::EvidenceLeft { norms, bytes }));
     warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);

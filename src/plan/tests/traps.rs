@@ -316,3 +316,14 @@ fn wrappers_of_compiled_modules_are_no_scopes() {
         ("layer._fsdp_wrapped_module.bn2", "layer._fsdp_wrapped_module.conv2.weight"),
     ]);
 }
+
+#[test]
+fn averages_that_share_the_statistics_are_noticed() {
+    let mut network =
+        torch(&[("conv1.weight", &[64, 3, 7, 7]), ("bn1", &[64]), ("conv2.weight", &[32, 64, 3, 3]), ("bn2", &[32])]);
+    assert_eq!(network.inventory().sharer, None);
+    for (name, shape) in [("conv1.weight", &[64, 3, 7, 7][..]), ("bn1.weight", &[64]), ("bn2.weight", &[32])] {
+        network.add(&format!("model_ema.{name}"), shape, "F32");
+    }
+    assert_eq!(network.inventory().sharer.as_deref(), Some("model_ema"));
+}
