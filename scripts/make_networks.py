@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Make checkpoints of real architectures whose norm statistics belong to their weights, with the truth about each norm.
 
-    scripts/make_networks.py [--out target/networks] [--set develop|held-out|fresh|all] [--only NAME ...] [--seed 1]
+    scripts/make_networks.py [--out target/networks] [--set develop|held-out|fresh|unseen|all] [--only NAME ...] [--seed 1]
 
 Stage:  before scripts/score_values.py; nothing in the crate depends on it.
-In:     timm and torchvision architectures (no pretrained weights, nothing is downloaded).
+In:     timm, torchvision and pytorchcv architectures (no pretrained weights, nothing is downloaded).
 Out:    OUT/LIBRARY+NAME.safetensors   random weights; norm statistics gathered by running the network in training mode
         OUT/LIBRARY+NAME.json          {"norm module": "weight that alone feeds it" or null}; norms that never ran are left out
 
@@ -13,9 +13,9 @@ trained networks; gammas and betas vary too, or every channel would look like it
 following tensors through every function call: a norm counts as fed by a weight if its input is the very output of one
 convolution or linear (reshapes between are looked through) whose weight is a parameter as stored and used once, and
 nothing else reads that output. What was tuned was tuned on `develop`; `held-out` showed whether it holds elsewhere, and
-`fresh` was scored last (docs/formats.md says what was changed since).
+`fresh` was scored last (docs/formats.md says what was changed since). No number was chosen on `unseen`.
 
-Needs: pip install torch torchvision timm safetensors. A minute or two a set on one core; 1 GB of disk each.
+Needs: pip install torch torchvision timm pytorchcv safetensors. A minute or two a set on one core; 1 GB of disk each.
 """
 
 import argparse
@@ -56,7 +56,19 @@ eca_botnext26ts_256, timm resnetblur18, timm ecaresnet26t, timm mobilevitv2_050,
 efficientformerv2_s0, timm shvit_s1, timm selecsls60, timm repvit_m0_9, timm xception41p, timm mixnet_m, timm
 efficientvit_m0, timm tiny_vit_5m_224, timm dpn48b, timm densenetblur121d, timm cspresnext50, timm skresnext50_32x4d
 """.replace("\n", " ")
-SETS = {"develop": DEVELOP, "held-out": HELD_OUT, "fresh": FRESH}
+UNSEEN = """
+timm regnetx_006, timm efficientvit_m4, timm iformer_m, pytorchcv resnetbc26b_cub, timm resnet14t, timm mnasnet_100,
+pytorchcv densenet100_k12_bc_svhn, timm mobileone_s2, pytorchcv diaresnet20_cifar10, pytorchcv proxylessnas_cpu_cub,
+timm xcit_nano_12_p8_384, timm mobilenetv4_conv_small_035, pytorchcv fdmobilenet_wd2, torchvision shufflenet_v2_x1_5,
+timm levit_conv_192, timm rexnetr_130, timm hgnetv2_b2, torchvision regnet_x_1_6gf, pytorchcv mobilenetv3_small_wd2,
+timm repghostnet_200, pytorchcv preresnet110_cifar10, pytorchcv diapreresnet110_cifar10,
+pytorchcv sqnxt23_w1, torchvision mnasnet1_0,
+torchvision mobilenet_v3_large, pytorchcv diapreresnet10, timm starnet_s150, timm densenet169, timm cspnext_s,
+pytorchcv igcv3_wd2, torchvision efficientnet_b2, pytorchcv shufflenetv2_w1, pytorchcv espnetv2_w1,
+timm ese_vovnet19b_slim_dw, pytorchcv shufflenet_g3_wd2
+""".replace("\n", " ")
+
+SETS = {"develop": DEVELOP, "held-out": HELD_OUT, "fresh": FRESH, "unseen": UNSEEN}
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 LAYERS = {F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d, F.linear}
@@ -142,6 +154,10 @@ def build(library, name):
         import timm
 
         return timm.create_model(name, pretrained=False)
+    if library == "pytorchcv":
+        import pytorchcv.model_provider
+
+        return pytorchcv.model_provider.get_model(name, pretrained=False)
     import torchvision
 
     options = {
@@ -188,6 +204,7 @@ def images(count, size, generator):
 SIZES = {
     "levit": 224, "swiftformer": 224, "tiny_vit": 224, "efficientvit_m": 224, "shvit": 224, "visformer": 224,
     "efficientformer": 224, "halonet": 256, "botnext": 256, "lambda": 256, "mobilevit": 256, "inception": 160, "convmixer": 112,
+    "cifar": 32, "svhn": 32,
 }
 
 
@@ -197,7 +214,7 @@ def make(library, name, out, seed):
     model = build(library, name)
     randomise(model, generator)
     model.train()
-    size = next((size for part, size in SIZES.items() if part in name), 128)
+    size = next((size for part, size in SIZES.items() if part in name), 224 if library == "pytorchcv" else 128)
     with torch.no_grad():
         with Follow(model) as follow:
             model(images(6, size, generator))

@@ -98,6 +98,22 @@ const KERNEL: WeightName = WeightName {
     inputs: InputAxis::BesideOutputs,
 };
 
+/// burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear); burn-store's
+/// SafetensorsStore::default_metadata.
+const BURN: Dialect = Dialect {
+    name: "burn",
+    needs_format: None,
+    format: "safetensors",
+    mean: &["running_mean"],
+    var: &["running_var"],
+    gamma: &["gamma"],
+    beta: &["beta"],
+    spare: &[],
+    affine_required: true,
+    weights: &[WeightName { linear: Some(Axis::Last), ..TORCH_WEIGHT }],
+    eps: 1e-5,
+};
+
 /// The dialect of that name.
 pub fn named(name: &str) -> Option<&'static Dialect> {
     DIALECTS.iter().find(|dialect| dialect.name == name)
@@ -120,51 +136,13 @@ pub const DIALECTS: &[Dialect] = &[
         weights: &[WeightName { conv_transpose: Some(Axis::First), inputs: InputAxis::Last, ..TORCH_WEIGHT }],
         eps: 1e-5,
     },
-    // burn: PyTorch's convolutions, but linear weights are [in, out] (burn::nn::Linear); burn-store's
-    // SafetensorsStore::default_metadata. It stands before PyTorch, for
-    // which a norm with burn's names would be one without scale and shift.
-    Dialect {
-        name: "burn",
-        needs_format: None,
-        format: "safetensors",
-        mean: &["running_mean"],
-        var: &["running_var"],
-        gamma: &["gamma"],
-        beta: &["beta"],
-        spare: &[],
-        affine_required: true,
-        weights: &[WeightName { linear: Some(Axis::Last), ..TORCH_WEIGHT }],
-        eps: 1e-5,
-    },
+    // It stands before PyTorch, for which a norm with burn's names would be one without scale and shift.
+    BURN,
     // MXNet Gluon (save_parameters): burn's names, but dense weights are [out, in] (mxnet.gluon.nn.Dense: weight (units,
     // in_units)). BatchNorm: epsilon=1e-5. `rival_dialects` tells the two apart.
-    Dialect {
-        name: "gluon",
-        needs_format: None,
-        format: "mxnet",
-        mean: &["running_mean"],
-        var: &["running_var"],
-        gamma: &["gamma"],
-        beta: &["beta"],
-        spare: &[],
-        affine_required: true,
-        weights: &[TORCH_WEIGHT],
-        eps: 1e-5,
-    },
+    Dialect { name: "gluon", format: "mxnet", weights: &[TORCH_WEIGHT], ..BURN },
     // The same names where nothing tells burn from Gluon: convolutions are alike, and dense weights are left alone.
-    Dialect {
-        name: "burn-or-gluon",
-        needs_format: None,
-        format: "safetensors",
-        mean: &["running_mean"],
-        var: &["running_var"],
-        gamma: &["gamma"],
-        beta: &["beta"],
-        spare: &[],
-        affine_required: true,
-        weights: &[WeightName { linear: None, ..TORCH_WEIGHT }],
-        eps: 1e-5,
-    },
+    Dialect { name: "burn-or-gluon", weights: &[WeightName { linear: None, ..TORCH_WEIGHT }], ..BURN },
     // MindSpore: Keras' names for norms, PyTorch's for weights and their layouts (mindspore.nn.Conv2d: weight (C_out, C_in,
     // kH, kW); Dense: (out_channels, in_channels)). BatchNorm2d: eps=1e-5.
     Dialect {

@@ -99,7 +99,7 @@ fn sizes_and_limits_in_prose_are_those_of_the_code() {
         "README.md",
         &[
             format!("{sample:.0} MB at most, and {rows} rows of every square weight"),
-            format!("a fifth of the file, or {open:.0} MB"),
+            format!("a fifth of the file, or {open:.0} MB if that is more"),
             format!("({worthwhile})"),
             format!("Rust {} ", env!("CARGO_PKG_RUST_VERSION")),
         ],
@@ -154,8 +154,12 @@ fn thresholds_in_formats_are_those_of_the_code() {
         format!("predict {:.0} % of the running means' variance", 100.0 * measure("unpaired/width", "PREDICTED")),
         format!("add up to {} and", measure("unpaired/rank_agreement", "SCORE")),
         format!("explains the rest by {} |", measure("unpaired/rank_agreement", "EXPLAINED")),
-        format!("taken together, and {}); so must", measure("disambiguate", "FOLLOWED")),
-        format!("with a score of {} |", measure("unpaired/width", "SHARED_SCORE")),
+        format!("({} and {}); so must", measure("disambiguate", "LEFT"), measure("disambiguate", "FOLLOWED")),
+        format!(
+            "else by {} and with a score of {} |",
+            measure("correlation", "SHARED"),
+            measure("correlation", "SHARED_SCORE")
+        ),
     ];
     states("docs/formats.md", &phrases);
     assert_eq!(lint("VARIANCE_IN_EPS"), 0.1, "docs/formats.md says a tenth of eps");

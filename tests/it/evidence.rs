@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
 use bnfold_gpu::plan::{EvidenceLevel, PlanSettings};
+use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::fixture::{Folder, Model, Numbers, bnfold};
@@ -493,4 +494,41 @@ fn a_plan_does_not_depend_on_the_number_of_threads() {
             }
         }
     }
+}
+
+/// A norm that names leave open, beside one weight of so many inputs that holds nothing but zeros.
+fn open_norm(inputs: usize) -> Model {
+    let mut numbers = Numbers::new(3);
+    let (mean, var) = (numbers.many(64, -1.0, 1.0), numbers.many(64, 0.5, 2.0));
+    let model = Model::new().raw("a.weight", Dtype::F32, &[64, inputs, 1, 1], &vec![0; 256 * inputs]);
+    // Beside a single weight names would pair it.
+    let model = model.floats("b.weight", Float::F32, &[3, 5, 1, 1], &[1.0; 15]);
+    model.norm("p", Float::F32, &[1.0; 64], &[0.0; 64], &mean, &var)
+}
+
+#[test]
+fn norms_beyond_the_budget_are_counted() {
+    let folder = Folder::new();
+    let words = "values may settle 1 norm more";
+    for (inputs, expected) in [(1000, false), (270_000, true)] {
+        let path = folder.file("open.safetensors", &open_norm(inputs));
+        let auto = bnfold(&[&"plan", &"--input", &path]).expect(0).stderr;
+        assert_eq!(auto.contains(words), expected, "{inputs}: {auto}");
+        assert_eq!(auto.contains("--evidence full reads them"), expected, "{inputs}: {auto}");
+    }
+    let full =
+        bnfold(&[&"plan", &"--input", &folder.path("open.safetensors"), &"--evidence", &"full"]).expect(0).stderr;
+    assert!(!full.contains(words), "{full}");
+}
+
+#[test]
+fn averages_that_share_the_statistics_are_warned_of() {
+    let folder = Folder::new();
+    let gamma = vec![1.0; 8];
+    let model = Model::conv_bn();
+    let alone = bnfold(&[&"plan", &"--input", &folder.file("alone.safetensors", &model)]).expect(0).stderr;
+    assert!(!alone.contains("running statistics"), "{alone}");
+    let model = model.floats("ema.bn.weight", Float::F32, &[8], &gamma);
+    let both = bnfold(&[&"plan", &"--input", &folder.file("both.safetensors", &model)]).expect(0).stderr;
+    assert!(both.contains("`ema` repeats the parameters of the norms without running statistics"), "{both}");
 }

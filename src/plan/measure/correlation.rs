@@ -48,6 +48,13 @@ pub(in crate::plan) fn rest(a: &[f64], b: &[f64]) -> Vec<f64> {
     unit(a.iter().zip(b).map(|(a, b)| a - rho * b).collect())
 }
 
+/// Standard deviations by which a norm must follow the weight of another one to share it.
+const SHARED: f64 = 6.0;
+
+/// The score that it must have besides: wide layers follow others by up to 7.9 deviations, but of 55,678 norms that no weight
+/// feeds none had both, over the right pairs of 258 calibrated networks.
+const SHARED_SCORE: f64 = 1.2;
+
 /// How far a weight and a norm agree.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::plan) struct Agreement {
@@ -63,6 +70,11 @@ impl Agreement {
     /// Between 0 (unrelated) and 2.
     pub(in crate::plan) fn score(self) -> f64 {
         self.sums.abs() + self.norms
+    }
+
+    /// Whether a norm that no weight is known to feed follows a weight so closely that both it and the weight's own norm have it.
+    pub(in crate::plan) fn shares(self) -> bool {
+        self.deviation() >= SHARED && self.score() >= SHARED_SCORE
     }
 
     /// The deviation of a pairing that is to refute another: sums that go against the means are no relation, as most inputs

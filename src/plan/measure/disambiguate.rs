@@ -30,9 +30,8 @@ const RELATED: f64 = 5.0;
 /// Standard deviations by which it must agree better than any other choice.
 const AHEAD: f64 = 3.0;
 
-/// Standard deviations by which another choice may at most explain what the chosen one leaves; or the part of those by which
-/// the chosen one agrees, as many blocks together show the least relation.
-const LEFT: (f64, f64) = (4.0, 0.2);
+/// Standard deviations by which another choice may at most explain what the chosen one leaves.
+const LEFT: f64 = 4.0;
 
 /// The same for another norm: the largest of 5,142 norms fed by one layer, over all others of their width, is 5.1.
 const FOLLOWED: f64 = 5.5;
@@ -208,8 +207,7 @@ fn singled_out(views: &[View]) -> Option<usize> {
         let ahead = |view: &View| view.choices[best].1.deviation() - view.choices[place].1.deviation();
         // The difference of two standard normal numbers has the deviation sqrt(2).
         let is_behind = together(views.iter().map(ahead)) >= AHEAD * std::f64::consts::SQRT_2;
-        let left = together(views.iter().map(|view| view.left_to(best, place)));
-        is_behind && left < LEFT.0.max(LEFT.1 * pooled(best))
+        is_behind && together(views.iter().map(|view| view.left_to(best, place))) < LEFT
     };
     (pooled(best) >= RELATED && places.into_iter().filter(|&place| place != best).all(is_beaten)).then_some(best)
 }

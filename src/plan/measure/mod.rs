@@ -71,11 +71,10 @@ pub enum EvidenceLevel {
 /// Weight bytes that [`EvidenceLevel::Auto`] reads at most.
 pub const SAMPLE_BYTES: u64 = 32 << 20;
 
-/// Weight bytes that [`EvidenceLevel::Auto`] reads at most for norms that names leave open, if more than the `1 / SHARE`-th
-/// part of the file.
+/// Weight bytes that [`EvidenceLevel::Auto`] may always read for norms that names leave open.
 const OPEN_BYTES: u64 = 64 << 20;
 
-/// See [`OPEN_BYTES`].
+/// Of a larger file it may read one part in so many.
 const SHARE: u64 = 5;
 
 /// Rank correlation of row norms and running variances from which on a weight is used as it is stored: rows of signs alone
@@ -129,7 +128,7 @@ pub(super) fn measure(
     without_values(board);
     // What values refused once is not made again from fewer of them.
     let refused = planned.into_iter().filter(|(norm, _)| board.pair(*norm).is_none()).collect();
-    unpaired::decide(&mut values, board, &Forbidden { refused, tied }, left)
+    unpaired::decide(&mut values, board, Forbidden { refused, tied }, left)
 }
 
 /// In a file whose norms mostly have neither scale nor shift, the weights may be binarised when they are used, and then no row

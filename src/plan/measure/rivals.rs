@@ -72,6 +72,8 @@ struct Rival {
     slot: String,
     follower: Follower,
     agreement: Agreement,
+    /// A norm that no weight is known to feed.
+    is_unclaimed: bool,
 }
 
 /// What follows the values of a pair better than the pair's own other half does.
@@ -146,10 +148,11 @@ fn note(board: &mut Board<'_>, views: &[View]) {
 /// What the sampled pairs of a template say about all of them.
 fn judge(views: &[View], template: &Template, book: Rulebook) -> Vec<(NormId, Finding)> {
     let sampled = Sampled { looked_at: views.len(), all: template.pairs.len() };
-    if let Some(objection) = contradiction(views, sampled) {
+    let shared = || views.iter().find_map(shared).filter(|_| book.has(Rule::SharedByValues));
+    if let Some(objection) = contradiction(views, sampled, book).or_else(shared) {
         return template.pairs.iter().map(|pair| (pair.norm, Finding::kept(objection.clone()))).collect();
     }
-    let alone = views.iter().filter_map(|view| Some((view.pair.norm, Finding::kept(doubt(view)?))));
+    let alone = views.iter().filter_map(|view| Some((view.pair.norm, Finding::kept(doubt(view, book)?))));
     let support = confirmation(views, sampled).filter(|_| book.has(Rule::Confirmed));
     let confirmed = template.pairs.iter().filter_map(|pair| Some((pair.norm, Finding::Supported(support.clone()?))));
     alone.chain(confirmed).collect()
@@ -191,17 +194,14 @@ fn look(values: &mut Values<'_>, surroundings: Surroundings, board: &Board<'_>) 
     let book = board.book;
     let Surroundings { pair, channels, ref statistics, .. } = surroundings;
     let Some(layer) = values.layer(Reading { weight: pair.weight, map: pair.map, channels })? else { return Ok(None) };
-    let mut rivals = surroundings.other_weights(values)?;
-    rivals.extend(surroundings.other_norms(values, &layer)?);
-    rivals.extend(surroundings.other_kinds(values)?);
-    rivals.retain(|_| book.has(Rule::RivalFits));
-    let mut possible = Vec::with_capacity(rivals.len());
-    for rival in rivals {
-        if rival.agreement.refuting() < RELATED.0 || !fits_its_own(values, board, pair, &rival)? {
-            possible.push(rival);
-        }
+    let mut all = surroundings.other_weights(values)?;
+    all.extend(surroundings.other_norms(values, board, &layer)?);
+    all.extend(surroundings.other_kinds(values)?);
+    let mut rivals = Vec::with_capacity(all.len());
+    for rival in all {
+        let is_possible = rival.agreement.refuting() < RELATED.0 || !fits_its_own(values, board, pair, &rival)?;
+        rivals.extend(Some(rival).filter(|_| is_possible));
     }
-    let rivals = possible;
     let offset = layer.offset(statistics).filter(|_| book.has(Rule::MeansTooHigh));
     let own = layer.agreement(statistics);
     let is_doubted = board.pair(pair.norm).is_some_and(|pair| pair.doubt.is_some());
@@ -239,18 +239,20 @@ impl Surroundings {
                 slot,
                 follower: Follower::Weight(other),
                 agreement: layer.agreement(&self.statistics),
+                is_unclaimed: false,
             });
         }
         Ok(rivals)
     }
 
-    fn other_norms(&self, values: &mut Values<'_>, layer: &Layer) -> Result<Vec<Rival>> {
+    fn other_norms(&self, values: &mut Values<'_>, board: &Board<'_>, layer: &Layer) -> Result<Vec<Rival>> {
         let mut rivals = Vec::new();
         for other in rival_norms(values.inventory, self.pair) {
             let Some(statistics) = values.statistics(other)? else { continue };
             let names = (&values.inventory[self.pair.norm].name, &values.inventory[other].name);
             let slot = format!("norm {}", differing(names.0, names.1));
-            rivals.push(Rival { slot, follower: Follower::Norm(other), agreement: layer.agreement(&statistics) });
+            let (follower, agreement) = (Follower::Norm(other), layer.agreement(&statistics));
+            rivals.push(Rival { slot, follower, agreement, is_unclaimed: board.pair(other).is_none() });
         }
         Ok(rivals)
     }
@@ -263,14 +265,21 @@ impl Surroundings {
                 continue;
             };
             let (slot, agreement) = (op.name().to_owned(), layer.agreement(&self.statistics));
-            rivals.push(Rival { slot, follower: Follower::Operation(op), agreement });
+            rivals.push(Rival { slot, follower: Follower::Operation(op), agreement, is_unclaimed: false });
         }
         Ok(rivals)
     }
 }
 
+/// A norm that no weight is known to feed follows the weight as well, which agrees with its own norm: the two share it.
+fn shared(view: &View) -> Option<Objection> {
+    let is_shared = |rival: &&Rival| rival.is_unclaimed && rival.agreement.shares() && view.own.shares();
+    let Rival { follower: Follower::Norm(by), .. } = *view.rivals.iter().find(is_shared)? else { return None };
+    Some(Objection::Followed { weight: view.pair.weight, by })
+}
+
 /// What the sampled pairs of a template say together against it.
-fn contradiction(views: &[View], looked_at: Sampled) -> Option<Objection> {
+fn contradiction(views: &[View], looked_at: Sampled, book: Rulebook) -> Option<Objection> {
     let offsets = views.iter().filter_map(|view| view.offset).collect::<Vec<_>>();
     let is_doubted = views.iter().any(|view| view.is_doubted);
     if let Some(objection) = pooled(&offsets, TOO_HIGH.0, least_offset(is_doubted), looked_at) {
@@ -281,19 +290,19 @@ fn contradiction(views: &[View], looked_at: Sampled) -> Option<Objection> {
         view.rivals.iter().for_each(|rival| slots.entry(&rival.slot).or_default().push((view, rival)));
     }
     // A rival that few of the pairs have says nothing about the others.
-    let common = slots.into_values().filter(|seen| 2 * seen.len() >= views.len());
+    let common = slots.into_values().filter(|seen| 2 * seen.len() >= views.len() && book.has(Rule::RivalFits));
     let found = common.filter(|seen| fits_better(seen, RELATED.0, BETTER.0));
     let best = found.max_by(|a, b| relation(a).total_cmp(&relation(b)))?;
     best.first().map(|(view, rival)| contradicted(view, rival, looked_at))
 }
 
 /// What a single pair says against itself.
-fn doubt(view: &View) -> Option<Objection> {
+fn doubt(view: &View, book: Rulebook) -> Option<Objection> {
     if let Some(objection) = pooled(view.offset.as_slice(), TOO_HIGH.1, least_offset(view.is_doubted), Sampled::ONE) {
         return Some(objection);
     }
     let better = |rival: &&Rival| fits_better(&[(view, *rival)], RELATED.1, BETTER.1);
-    let best = view.rivals.iter().filter(better);
+    let best = view.rivals.iter().filter(|_| book.has(Rule::RivalFits)).filter(better);
     let best = best.max_by(|a, b| a.agreement.refuting().total_cmp(&b.agreement.refuting()))?;
     Some(contradicted(view, best, Sampled::ONE))
 }
@@ -352,7 +361,7 @@ mod tests {
     fn view(own: f64, rival: f64, channels: usize) -> View {
         let agreement = |score: f64| Agreement { sums: score / 2.0, norms: score / 2.0, channels };
         let follower = Follower::Weight(WeightId::new(1));
-        let rival = Rival { slot: "x".to_owned(), follower, agreement: agreement(rival) };
+        let rival = Rival { slot: "x".to_owned(), follower, agreement: agreement(rival), is_unclaimed: false };
         let map = ChannelMap { inner: 1, row: 1, repeats: 1, groups: 1 };
         let pair = Pair { norm: NormId::new(0), weight: WeightId::new(0), map };
         View { pair, own: agreement(own), offset: None, is_doubted: false, rivals: vec![rival] }
@@ -360,12 +369,26 @@ mod tests {
 
     #[test]
     fn a_rival_must_be_related_and_better() {
+        let doubt = |view: &View| doubt(view, Rulebook::default());
         assert!(doubt(&view(0.1, 1.7, 64)).is_some());
         assert!(doubt(&view(1.6, 1.7, 64)).is_none(), "both agree: the planned one stays");
+        assert!(doubt(&view(0.4, 1.1, 256)).is_some(), "the planned one agrees less than half as well");
+        assert!(doubt(&view(0.6, 1.1, 256)).is_none(), "it agrees more than half as well");
         assert!(doubt(&view(0.1, 0.5, 64)).is_none(), "chance");
         assert!(doubt(&view(0.1, 1.7, 12)).is_none(), "twelve channels say too little alone");
         let few = [view(0.1, 1.7, 16), view(-0.1, 1.6, 16), view(0.2, 1.8, 16)];
-        assert!(contradiction(&few, Sampled::ONE).is_some(), "but several such pairs do together");
+        assert!(contradiction(&few, Sampled::ONE, Rulebook::default()).is_some(), "but several such pairs do together");
+    }
+
+    #[test]
+    fn sums_that_go_against_the_means_refute_nobody() {
+        let rival = |sums: f64| {
+            let mut view = view(0.1, 1.7, 64);
+            view.rivals[0].agreement.sums = sums;
+            doubt(&view, Rulebook::default())
+        };
+        assert!(rival(0.85).is_some());
+        assert!(rival(-0.85).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! are one norm; where each of them is paired, with weights that are equal too, the file holds a network twice (an average
 //! of its weights beside it), and both are folded alike.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::tied;
 use super::values::Values;
@@ -25,7 +25,7 @@ type Affine = Option<(Vec<f64>, Vec<f64>)>;
 
 /// Refuses folds of norms that are stored under another name too, where they are not folded alike.
 pub(super) fn refuse(values: &mut Values<'_>, board: &mut Board<'_>) -> Result<()> {
-    let mut same: HashMap<Vec<u64>, Vec<NormId>> = HashMap::new();
+    let mut same: BTreeMap<Vec<u64>, Vec<NormId>> = BTreeMap::new();
     for norm in board.norms().filter(|norm| !board.network[*norm].is_bare()) {
         let Some(statistics) = values.statistics(norm)?.filter(|found| found.mean.len() >= FEWEST) else { continue };
         let numbers = statistics.mean.iter().chain(&statistics.var).map(|number| number.to_bits());

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::precedent::Nearest;
 use super::template_vote::{Group, Vote};
-use crate::network::WeightId;
+use crate::network::{NormId, WeightId};
 use crate::plan::propose::Names;
 use crate::plan::propose::produces::Takes;
 use crate::plan::propose::relations::{Candidate, Relation};
@@ -39,6 +39,7 @@ const CHECKS: &[Check] = &[
     Check { rule: Rule::NamedBefore, is_about_side: false, raise: named_before },
     Check { rule: Rule::BlockNamedBefore, is_about_side: false, raise: block_named_before },
     Check { rule: Rule::Between, is_about_side: false, raise: between },
+    Check { rule: Rule::NormBeside, is_about_side: false, raise: norm_beside },
     Check { rule: Rule::LayerBeside, is_about_side: false, raise: layer_beside },
     Check { rule: Rule::CountedApart, is_about_side: false, raise: counted_apart },
     Check { rule: Rule::PreActivationKin, is_about_side: true, raise: pre_activation_kin },
@@ -49,6 +50,8 @@ const CHECKS: &[Check] = &[
 /// What the groups of a round show together.
 pub(in crate::plan) struct Objections<'a, 'n> {
     names: &'a Names<'n>,
+    /// Norms with candidates.
+    found: BTreeSet<NormId>,
     /// Norms without candidates.
     strays: Strays,
     /// Scopes and templates of norms whose numbers say nothing.
@@ -76,7 +79,9 @@ struct Asked<'a, 'n> {
 
 impl<'a, 'n> Objections<'a, 'n> {
     pub(in crate::plan) fn new(names: &'a Names<'n>, groups: &[Group]) -> Objections<'a, 'n> {
-        Objections { names, strays: strays(names, groups), counted_apart: scopes_counted_apart(&names.tree, groups) }
+        let found = groups.iter().flat_map(|group| &group.members).map(|member| member.norm).collect();
+        let (strays, counted_apart) = (strays(names, &found), scopes_counted_apart(&names.tree, groups));
+        Objections { names, found, strays, counted_apart }
     }
 
     /// A group as a case, if it fits.
@@ -115,6 +120,22 @@ fn block_named_before(asked: &Asked<'_, '_>) -> Option<Objection> {
 fn between(asked: &Asked<'_, '_>) -> Option<Objection> {
     let tree = &asked.names.tree;
     tree.nodes[tree.nodes[asked.member.site].parent].holds_before.then_some(Objection::Between)
+}
+
+/// A norm of the scope that is named like this one with a word more (`bn1_aux`), as wide, and without a candidate: norms of
+/// several domains or rates behind one layer.
+fn norm_beside(asked: &Asked<'_, '_>) -> Option<Objection> {
+    let (tree, Candidate { site, weight, norm, .. }) = (&asked.names.tree, *asked.member);
+    let own = &tree.nodes[site].segment.key;
+    let is_beside = |other: &NormId| {
+        let segment = &tree.nodes[tree.norm_node(*other)].segment;
+        let more = segment.key.strip_prefix(own.as_str()).map(|more| more.trim_start_matches('.'));
+        let has_word = more.is_some_and(|more| more.starts_with(|first: char| first.is_ascii_alphabetic()));
+        let is_alone = asked.names.board.is_open(*other) && !asked.objections.found.contains(other);
+        segment.norm && has_word && is_alone && asked.names.channels(*other) == asked.names.channels(norm)
+    };
+    let others = tree.siblings(site).take(MAX_FOUND).filter_map(|id| tree.nodes[id].norm);
+    others.into_iter().find(is_beside).map(|other| Objection::NormBeside { weight, other })
 }
 
 /// A layer of the same shape that says that it goes around the weight's (`conv` and `conv_skip`), or that both are parts of
@@ -276,9 +297,8 @@ type Strays = BTreeSet<(usize, usize, Option<usize>)>;
 
 /// Norms without candidates, in scopes of their own or beside weights that are others' candidates elsewhere: there the
 /// weight may be shared, between blocks or between norms.
-fn strays(names: &Names<'_>, groups: &[Group]) -> Strays {
+fn strays(names: &Names<'_>, found: &BTreeSet<NormId>) -> Strays {
     let tree = &names.tree;
-    let found = groups.iter().flat_map(|group| &group.members).map(|member| member.norm).collect::<BTreeSet<_>>();
     let mut strays = Strays::new();
     for norm in names.board.open().filter(|norm| !found.contains(norm)) {
         let node = tree.norm_node(norm);

@@ -34,6 +34,8 @@ pub(in crate::plan) enum Objection {
     NoLayer(WeightId),
     /// A norm that no weight feeds follows the weight as well.
     Followed { weight: WeightId, by: NormId },
+    /// A norm beside it, named like it with a word more, has no layer of its own.
+    NormBeside { weight: WeightId, other: NormId },
     /// What the weight puts out is added to something else in front of another norm.
     ReadTwice { weight: WeightId, norm: NormId, by: NormId },
     /// A tensor lies in the module around the weight, and nothing shows what it is for.
@@ -108,6 +110,7 @@ impl Objection {
             Objection::MixedPrecedent(_) => "mixed-precedent",
             Objection::NoLayer(_) => "no-layer",
             Objection::Followed { .. } => "shared-by-values",
+            Objection::NormBeside { .. } => "norm-beside",
             Objection::ReadTwice { .. } => "read-twice",
             Objection::Companion(_) => "companion",
             Objection::Beside { .. } => "layer-beside",
@@ -152,7 +155,6 @@ impl Objection {
     pub(in crate::plan) fn weights(&self) -> &[WeightId] {
         match self {
             Objection::Rivals { weights, .. } => weights,
-            Objection::PreActivation(_) => &[],
             Objection::MisfitElsewhere(weight)
             | Objection::MaybeShared(weight)
             | Objection::MixedPrecedent(weight)
@@ -163,6 +165,7 @@ impl Objection {
             | Objection::Companion(weight)
             | Objection::Followed { weight, .. }
             | Objection::ReadTwice { weight, .. }
+            | Objection::NormBeside { weight, .. }
             | Objection::Beside { weight, .. }
             | Objection::MaybeBinarised(weight)
             | Objection::MaybeTransposed(weight)

@@ -35,6 +35,7 @@ impl Objection {
             | Objection::Companion(_)
             | Objection::Followed { .. }
             | Objection::ReadTwice { .. }
+            | Objection::NormBeside { .. }
             | Objection::Beside { .. }
             | Objection::MaybeBinarised(_)
             | Objection::StoredTwice(_) => self.to_layers(network),
@@ -114,6 +115,11 @@ impl Objection {
             Objection::Followed { weight, by } => format!(
                 "the running statistics of `{}`, which no weight is known to feed, follow `{}` as well: it may be shared",
                 network[*by].name,
+                tensor(weight)
+            ),
+            Objection::NormBeside { weight, other } => format!(
+                "`{}` beside it has no layer of its own, so that `{}` may feed both; name the weight in a plan",
+                network[*other].name,
                 tensor(weight)
             ),
             Objection::ReadTwice { weight, norm, by } => format!(

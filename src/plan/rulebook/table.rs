@@ -123,6 +123,10 @@ rules! {
         "another module of the block says that it stands before something"
         "it may stand between the layer and its norm"
         "timm/coatnet_0_rw_224";
+    NormBeside "norm-beside"
+        "a norm of the scope that is named like this one with a word more, is as wide and has no candidate"
+        "norms of several domains may stand behind one layer, each for its own"
+        "AdvProp: an auxiliary norm behind each layer";
     LayerBeside "layer-beside"
         "a layer of the same shape beside it says that it goes around the weight's, or that both are parts of one over complex numbers"
         "their results are added before the norm"

@@ -55,6 +55,8 @@ pub(super) fn cases() -> BTreeMap<&'static str, Case> {
     cases.insert("the first of several layers that are concatenated", concatenated().case(EvidenceLevel::Auto));
     cases.insert("one layer and a norm a level", levels().case(EvidenceLevel::Auto));
     cases.insert("a stem whose output a residual unit adds", residual().case(EvidenceLevel::Auto));
+    cases.insert("a second norm behind a layer that names give to one", second().case(EvidenceLevel::Auto));
+    cases.insert("a neighbour with a partner of its own", neighbour().case(EvidenceLevel::Auto));
     cases.insert("a norm behind a residual unit", behind_unit().case(EvidenceLevel::Auto));
     cases.insert("a narrow block among wide ones", narrow().case(EvidenceLevel::Auto));
     cases
@@ -291,6 +293,29 @@ fn residual() -> Random {
     random
 }
 
+fn second() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("block.conv1", 2 * WIDTH, 16);
+    for (name, level) in [("bn1", 1.0), ("extra", 2.0)] {
+        let statistics = random.behind(&rows, &[level; 16]);
+        random.norm(&format!("block.{name}"), &statistics);
+    }
+    random
+}
+
+fn neighbour() -> Random {
+    let mut random = Random::new();
+    random.conv("block.conv1", WIDTH, 16);
+    let rows = random.conv("block.conv2", WIDTH, 32);
+    let statistics = random.behind(&rows, &[1.0; 32]);
+    random.norm("block.bn2", &statistics);
+    // As training does it: the first norm's statistics are those of its neighbour, but for noise.
+    let mut alike = statistics;
+    alike.mean.iter_mut().for_each(|mean| *mean += 0.3 * random.normal());
+    random.norm("block.bn1", &alike);
+    random
+}
+
 fn behind_unit() -> Random {
     let mut random = Random::new();
     let rows = random.conv("unit.around", WIDTH, 16);
@@ -329,12 +354,15 @@ fn what_values_refuse_stays_and_what_they_show_is_folded() {
         "the first of several layers that are concatenated",
         "one layer and a norm a level",
         "a norm behind a residual unit",
+        "a second norm behind a layer that names give to one",
     ] {
         assert_eq!(pairs(nothing), [], "{nothing}");
     }
     let stem = pairs("a stem in front of a unit that runs its norms first");
     assert_eq!(stem, [pair("unit.norm2", "unit.conv1")]);
     assert_eq!(pairs("a stem whose output a residual unit adds"), [pair("k1", "m1")]);
+    let neighbour = pairs("a neighbour with a partner of its own");
+    assert_eq!(neighbour, [1, 2].map(|number| pair(&format!("block.bn{number}"), &format!("block.conv{number}"))));
     let narrow = pairs("a narrow block among wide ones");
     assert_eq!(narrow, [0, 1, 2].map(|block| pair(&format!("blocks.{block}.y.x"), &format!("blocks.{block}.c"))));
 }

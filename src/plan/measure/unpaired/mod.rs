@@ -24,7 +24,7 @@ mod reach;
 mod template_vote;
 mod width;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::FEWEST_CHANNELS;
 use super::values::{Reading, Values};
@@ -33,7 +33,7 @@ use crate::network::{NormId, WeightId};
 use crate::plan::board::{Board, Finding};
 use reach::Reach;
 use template_vote::Templates;
-use width::{Fitting, Width, candidates_of, fitting, is_askable, is_free, norms_of};
+use width::{Fitting, Found, Width, candidates_of, fitting, is_askable, is_free, norms_of};
 
 /// How `--explain` calls what happens here.
 const STAGE: &str = "values alone";
@@ -58,16 +58,6 @@ pub(in crate::plan) struct Unread {
     pub(in crate::plan) bytes: u64,
 }
 
-impl Unread {
-    /// Adds a width, if it is left unread.
-    fn add(&mut self, width: &Asked, is_left: bool) {
-        if is_left {
-            self.norms += width.open;
-            self.bytes += width.bytes;
-        }
-    }
-}
-
 /// What is found about norms.
 type Findings = Vec<(NormId, Finding)>;
 
@@ -84,41 +74,46 @@ struct Asked {
 pub(super) fn decide(
     values: &mut Values<'_>,
     board: &mut Board<'_>,
-    forbidden: &Forbidden,
+    mut forbidden: Forbidden,
     mut left: u64,
 ) -> Result<Unread> {
     let mut unread = Unread::default();
     let mut asked = asked(values, board, &forbidden.tied);
-    asked.retain(|width| {
-        let is_small = width.norms.len().saturating_mul(width.fitting.len()) <= MOST_PAIRS;
-        unread.add(width, !is_small);
-        is_small
-    });
+    asked.retain(|width| width.norms.len().saturating_mul(width.fitting.len()) <= MOST_PAIRS);
     if asked.is_empty() {
         return Ok(unread);
     }
     asked.sort_by_key(|width| (width.bytes, width.channels));
     let concatenated = concatenated::holders(values)?;
-    let free = asked.iter().flat_map(|width| &width.fitting).map(|&(weight, ..)| weight);
-    let befores =
-        predicted::befores(values, &free.filter(|&weight| is_free(board, weight, &forbidden.tied)).collect())?;
+    let befores = predicted::befores(values, &shapes(&asked, board, &forbidden.tied))?;
     let templates = Templates::of(board.network);
-    for width in asked {
-        unread.add(&width, width.bytes > left);
-        let Asked { channels, norms, fitting, bytes, .. } = width;
+    for Asked { channels, norms, fitting, open, bytes } in asked {
         if bytes > left {
+            (unread.norms, unread.bytes) = (unread.norms + open, unread.bytes + bytes);
             continue;
         }
         left -= bytes;
         let norms = norms_of(values, board, &norms, &concatenated)?;
         let candidates = candidates_of(values, board, channels, &fitting, &forbidden.tied)?;
         let width = Width { channels, norms, candidates, templates: &templates, board };
-        let (pairs, shared) = width.pairs(values, &befores, forbidden)?;
+        let Found { pairs, objections, refused } = width.pairs(values, &befores, &forbidden)?;
         board.apply_all(STAGE, pairs);
-        board.apply_all(STAGE, shared);
+        board.apply_all(STAGE, objections);
+        forbidden.refused.extend(refused);
     }
-    kin::extend(values, board, &templates, forbidden, left)?;
+    kin::extend(values, board, &templates, &forbidden, &concatenated, left)?;
     Ok(unread)
+}
+
+/// Channels in and out of the free weights, as they are in their widths.
+fn shapes(asked: &[Asked], board: &Board<'_>, tied: &HashSet<WeightId>) -> BTreeSet<(u64, u64)> {
+    let fitting = asked.iter().flat_map(|width| width.fitting.iter().map(|fitting| (fitting.0, width.channels)));
+    let free = fitting.filter(|(weight, _)| is_free(board, *weight, tied));
+    let shape = |(weight, channels): (WeightId, u64)| {
+        let weight = &board.network[weight];
+        Some((if weight.is_channelwise() { 1 } else { weight.inputs()? }, channels))
+    };
+    free.filter_map(shape).collect()
 }
 
 /// All widths worth asking about, with what asking costs.

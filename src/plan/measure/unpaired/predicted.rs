@@ -19,7 +19,7 @@ use super::super::values::Values;
 use crate::checkpoint::{Checkpoint, Float, Tensor};
 use crate::error::Result;
 use crate::network::dialect::InputAxis;
-use crate::network::{Axis, ChannelMap, NormId, Op, Weight, WeightId};
+use crate::network::{Axis, ChannelMap, NormId, Op, Weight};
 
 /// Numbers that a layer's sums may take: 128 MB. Larger layers are left to the other tests.
 const LARGEST: u64 = 1 << 24;
@@ -72,13 +72,9 @@ const UNSCALED: std::ops::RangeInclusive<f64> = 0.5..=1.5;
 /// Slopes of a gate between 0 and 1.
 const SCALED: std::ops::Range<f64> = 0.1..0.75;
 
-/// The outputs of all norms that have a scale and a shift, saw data and may feed one of `weights`.
-pub(super) fn befores(values: &mut Values<'_>, weights: &BTreeSet<WeightId>) -> Result<Vec<Before>> {
-    let mut shapes = BTreeSet::new();
-    for &weight in weights {
-        let weight = &values.inventory[weight];
-        shapes.extend(weight.inputs().zip(weight.outputs()));
-    }
+/// The outputs of all norms that have a scale and a shift, saw data and may feed a weight of one of these `shapes`: channels
+/// in, of a group, and out.
+pub(super) fn befores(values: &mut Values<'_>, shapes: &BTreeSet<(u64, u64)>) -> Result<Vec<Before>> {
     let may_feed = |channels: u64| {
         shapes.iter().any(|&(inputs, outputs)| {
             let groups = channels.checked_div(inputs).filter(|groups| groups * inputs == channels);
@@ -190,7 +186,7 @@ impl Layer {
                         addend: None,
                     });
                     if SCALED.contains(&slope) && share > known.scaled && scales_outputs(running, &predicted) {
-                        known.scaled = known.scaled.max(share);
+                        known.scaled = share;
                     }
                     if UNSCALED.contains(&slope) && share > known.explained {
                         *known =

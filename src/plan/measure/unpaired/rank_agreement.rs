@@ -29,8 +29,17 @@ const AHEAD: f64 = 3.0;
 /// for it.
 const EXPLAINED: f64 = 7.0;
 
-/// Pairs of norm and candidate that pass, best first, with their agreement.
-pub(super) fn pairs(norms: &[OpenNorm], candidates: &[Candidate]) -> Vec<(usize, usize, Agreement)> {
+/// A norm and the candidate that agrees with it best.
+pub(super) struct Agreed {
+    pub(super) norm: usize,
+    pub(super) candidate: usize,
+    pub(super) agreement: Agreement,
+    /// Neither is it gated, nor does something else explain the rest.
+    pub(super) passes: bool,
+}
+
+/// Pairs of norm and candidate that are related and unrivalled, best first.
+pub(super) fn pairs(norms: &[OpenNorm], candidates: &[Candidate]) -> Vec<Agreed> {
     let mut scored = Vec::new();
     for (n, norm) in norms.iter().enumerate().filter(|(_, norm)| norm.open) {
         for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free) {
@@ -57,9 +66,8 @@ pub(super) fn pairs(norms: &[OpenNorm], candidates: &[Candidate]) -> Vec<(usize,
         }
         // What follows one norm's statistics this well is not free for another one, even if the pair fails a test.
         (norm_done[n], candidate_done[c]) = (true, true);
-        if !norms[n].gated.contains(&c) && alone(n, c, norms, candidates) {
-            found.push((n, c, agreement));
-        }
+        let passes = !norms[n].gated.contains(&c) && alone(n, c, norms, candidates);
+        found.push(Agreed { norm: n, candidate: c, agreement, passes });
     }
     found
 }

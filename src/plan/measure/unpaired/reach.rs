@@ -73,7 +73,9 @@ pub(super) fn leaves_a_sum(board: &Board<'_>, norm: NormId, weight: WeightId) ->
     let inside = network.weights[first..].iter().take_while(|other| other.tensor.starts_with(unit)).enumerate();
     let is_added = |(index, other): (usize, &Weight)| {
         let id = WeightId::new(first + index);
-        id != weight && board.is_free(id) && likely_operation(other, channels).is_some()
+        // A depthwise layer before the weight is the other half of a separable convolution.
+        let is_half = other.is_depthwise() && !network[weight].is_depthwise();
+        id != weight && !is_half && board.is_free(id) && likely_operation(other, channels).is_some()
     };
     inside.take(ASKED).any(is_added)
 }

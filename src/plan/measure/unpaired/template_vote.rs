@@ -6,10 +6,13 @@
 
 use std::collections::HashMap;
 
+use super::Forbidden;
+use super::reach::leaves_a_sum;
 use crate::network::names::template;
 use crate::network::{Inventory, NormId, WeightId};
 use crate::plan::board::Board;
 use crate::plan::measure::samples::likely_operation;
+use crate::plan::rulebook::Rule;
 
 /// Blocks that are asked at most.
 const ASKED: usize = 256;
@@ -59,8 +62,14 @@ impl<'n> Templates<'n> {
         shifted.into_iter().chain(same.filter(|_| shifted != same)).collect()
     }
 
+    /// Whether nothing but the values of the two themselves speaks against a pair.
+    pub(super) fn allow(&self, board: &Board<'_>, forbidden: &Forbidden, norm: NormId, weight: WeightId) -> bool {
+        let is_misfit = board.book.has(Rule::ValuesVote) && self.misfit(board, norm, weight);
+        !is_misfit && !leaves_a_sum(board, norm, weight) && !forbidden.refused.contains(&(norm, weight))
+    }
+
     /// Whether the pair does not fit in another block whose norm has no weight that is known.
-    pub(super) fn misfit(&self, board: &Board<'_>, norm: NormId, weight: WeightId) -> bool {
+    fn misfit(&self, board: &Board<'_>, norm: NormId, weight: WeightId) -> bool {
         self.kin(board, norm).any(|other| {
             let counterparts = self.counterparts(norm, weight, other);
             let fits =
