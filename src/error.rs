@@ -14,6 +14,7 @@ use crate::fold::FoldProblem;
 use crate::output::OutputProblem;
 use crate::store::UrlProblem;
 use crate::text::{counted, shown};
+use crate::warning::Warning;
 
 /// The library's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -263,22 +264,25 @@ pub enum Error {
         /// The name.
         tensor: String,
     },
-    /// A norm that stays where none may.
-    #[error(
-        "{}: {kept} of {} cannot be folded, and none may stay; the first is `{}`: {reason}",
-        path.display(), counted(*all, "norm"), shown(norm)
-    )]
-    Strict {
+    /// A warning that the caller does not accept.
+    #[error("{}: not written: {warning}", path.display())]
+    DeniedWarning {
         /// The checkpoint.
         path: PathBuf,
-        /// Norms that stay.
-        kept: usize,
-        /// All norms.
-        all: usize,
-        /// The first of those that stay.
+        /// The warning.
+        warning: Box<Warning>,
+    },
+    /// A numerical remark that the caller does not accept.
+    #[error("{}: not written: norm `{}`: {message}", path.display(), shown(norm))]
+    DeniedRemark {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The norm of the layer.
         norm: String,
-        /// Why it stays.
-        reason: String,
+        /// The remark's code.
+        code: &'static str,
+        /// What is remarkable.
+        message: String,
     },
     /// No adapter answers to what was asked for.
     #[error("no graphics adapter for {wanted}: {reason}")]

@@ -56,7 +56,7 @@ pub use globset::Glob;
 #[doc(inline)]
 pub use job::{Device, Job, Options, Progress, Zoo};
 #[doc(inline)]
-pub use model::PlanSource;
+pub use model::{Denied, PlanSource, RemarkKind};
 #[doc(inline)]
 pub use output::Replace;
 #[doc(inline)]
@@ -86,7 +86,7 @@ pub use report::{FailureReport, Layers, ModelReport, Outcome, Seconds, Totals, V
 #[doc(inline)]
 pub use verify::{VerifyProblem, VerifyReport};
 #[doc(inline)]
-pub use warning::Warning;
+pub use warning::{Stake, Warning};
 
 // What can go wrong.
 #[doc(inline)]

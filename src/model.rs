@@ -3,6 +3,8 @@
 //! In: the path of a checkpoint (a file, or the index of a sharded one), settings, where the result goes, an engine. Out:
 //! the folded checkpoint and a [`ModelReport`], or an error and nothing on disk.
 
+mod denied;
+mod remarks;
 mod report;
 mod settings;
 
@@ -16,6 +18,7 @@ use crate::output::{Destination, Files, Layout};
 use crate::plan::{Planned, follow, plan};
 use crate::report::ModelReport;
 use crate::store::Location;
+pub use denied::{Denied, RemarkKind};
 pub use settings::{PlanSource, Settings};
 
 /// Folds the checkpoint at `input` into `output`: [`Model::plan`] and [`Model::fold_into`] in one call.
@@ -53,7 +56,6 @@ impl<'a> Model<'a> {
             source => plan(&checkpoint, &settings.planning, source.and_then(PlanSource::file))?,
         };
         planned.warnings.splice(0..0, settings.warnings.iter().cloned());
-        check_strict(&checkpoint, &planned, settings.strict)?;
         let plan_time = checkpoint.opening() + began.elapsed();
         Ok(Model { checkpoint, planned, settings, began, plan_time })
     }
@@ -61,6 +63,15 @@ impl<'a> Model<'a> {
     /// The plan and what it stands for.
     pub fn into_planned(self) -> Planned {
         self.planned
+    }
+
+    /// Whether nothing is denied of what is known before the model is folded; [`Model::fold`] fails where it is.
+    ///
+    /// # Errors
+    ///
+    /// The first warning that is denied.
+    pub fn check(&self) -> Result<()> {
+        self.settings.denied.check(self.checkpoint.path(), &self.remarks())
     }
 
     /// Size of the original's `.safetensors` files.
@@ -88,6 +99,8 @@ impl<'a> Model<'a> {
     ) -> Result<Finished<'m>> {
         let output = output.into();
         let checkpoint = &self.checkpoint;
+        let remarks = self.remarks();
+        self.settings.denied.check(checkpoint.path(), &remarks)?;
         let (device, adapter) = (engine.device(), engine.adapter());
         let mut layers = self.layers()?;
         let mut warnings = Vec::new();
@@ -102,9 +115,11 @@ impl<'a> Model<'a> {
             files.write_at(layer.place, offset, folded)
         })?;
         options.check_cancelled()?;
-        weights.warnings.splice(0..0, warnings);
+        weights.warnings.splice(0..0, remarks.into_iter().chain(warnings));
         let work = report::Work { device, adapter, layers: &layers, shifts, weights, copy };
         let report = self.report(output.path(), files.bytes(), work, options.verify);
+        self.settings.denied.check(checkpoint.path(), &report.warnings)?;
+        self.settings.denied.check_lints(checkpoint.path(), &report.lints)?;
         Ok(Finished { model: self, files, report, cancelled: options.cancelled })
     }
 
@@ -164,19 +179,5 @@ impl Finished<'_> {
         report.seconds.commit = timed.elapsed().as_secs_f64();
         report.seconds.total = (model.checkpoint.opening() + model.began.elapsed()).as_secs_f64();
         Ok(report)
-    }
-}
-
-fn check_strict(checkpoint: &Checkpoint, planned: &Planned, strict: bool) -> Result<()> {
-    let (folded, kept) = planned.plan.counts();
-    match planned.plan.kept().next() {
-        Some((norm, reason)) if strict => Err(Error::Strict {
-            path: checkpoint.path().to_owned(),
-            kept,
-            all: folded + kept,
-            norm: norm.to_owned(),
-            reason: reason.text.clone(),
-        }),
-        _ => Ok(()),
     }
 }

@@ -51,22 +51,30 @@ pub enum Warning {
         /// The top-level module of the other set.
         module: String,
     },
-    /// Nobody states an eps, and another one would make a difference.
+    /// Nobody states an eps, and another one may make a difference.
     #[error(
-        "eps {assumed:e} is assumed for {} (a checkpoint does not store it); with {other:e} a channel's scale would \
-         change by up to x{factor:.3} (norm `{}`)",
-        counted(*norms, "norm"), shown(norm)
+        "eps {assumed:e} is assumed for {} (a checkpoint does not store it); {}",
+        counted(*norms, "norm"), at_stake(stake)
     )]
     EpsAssumed {
         /// How many norms use it.
         norms: usize,
         /// The value assumed.
         assumed: f64,
-        /// The other value that it may be.
-        other: f64,
-        /// The largest factor between a channel's scales under the two.
-        factor: f64,
-        /// The norm where that is.
+        /// What another value would change.
+        stake: Stake,
+    },
+    /// An eps is stated that no known network has.
+    #[error(
+        "eps {eps:e} is stated for {} (the first is `{}`), and no known network has one above {LARGEST_EPS}",
+        counted(*norms, "norm"), shown(norm)
+    )]
+    EpsLarge {
+        /// How many norms have it.
+        norms: usize,
+        /// The value.
+        eps: f64,
+        /// The first of them.
         norm: String,
     },
     /// The architecture that was stated and the names of the modules say different things.
@@ -161,11 +169,22 @@ pub enum Warning {
     /// Code of the model's class would not load the result rightly.
     #[error(
         "the config.json beside the input names a model class: unmodified code of `{}` has no place for the new biases \
-         and may load this file wrongly without failing",
-        shown(class)
+         and may load this file wrongly without failing{}",
+        shown(class), if *is_copied { "; a copy of it beside the result would invite that" } else { "" }
     )]
     ModelClass {
         /// The class.
+        class: String,
+        /// Whether the result gets a copy of the configuration.
+        is_copied: bool,
+    },
+    /// The result keeps its norms' tensors, since the code that is to load it wants them.
+    #[error(
+        "style drop-in, since the config.json beside it is for transformers' `{}`, which loads no other rightly",
+        shown(class)
+    )]
+    StyleChosen {
+        /// The class, or the model type.
         class: String,
     },
     /// Values that are not finite were written, as the caller accepts.
@@ -190,13 +209,84 @@ pub enum Warning {
     },
 }
 
+/// What hangs on an assumed eps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stake {
+    /// The other value that it may be.
+    pub other: f64,
+    /// The largest factor between a channel's scales under the two.
+    pub factor: f64,
+    /// The norm where that is.
+    pub norm: String,
+    /// The product of the largest factors of all norms that the eps is assumed for: what may become of it where the
+    /// layers stand in a row.
+    pub product: f64,
+    /// Whether even that is less than rounding a weight once.
+    pub is_below_rounding: bool,
+}
+
+/// No known network has a larger eps: of those in the catalogue and in the libraries it is made from, the largest is 0.1.
+pub const LARGEST_EPS: f64 = 0.1;
+
 impl Warning {
+    /// All codes.
+    pub const CODES: &[&str] = &[
+        "nothing-to-fold",
+        "kept",
+        "evidence-left",
+        "statistics-shared",
+        "assumed-eps",
+        "large-eps",
+        "eps-contradicted",
+        "eps-for-none",
+        "eps-overruled",
+        "architecture-unused",
+        "architecture-unheard-of",
+        "architecture-disputed",
+        "catalogue-misfit",
+        "config-ignored",
+        "style",
+        "style-chosen",
+        "non-finite",
+        "gpu-failed",
+        "gpu-unavailable",
+    ];
+
+    /// Whether it is worth knowing but nothing to worry about.
+    pub fn is_note(&self) -> bool {
+        match self {
+            Warning::EpsAssumed { stake, .. } => stake.is_below_rounding,
+            Warning::StyleChosen { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether what the network computes may not be what it should be.
+    pub fn may_change_results(&self) -> bool {
+        match self {
+            Warning::NoNorms
+            | Warning::NormsKept { .. }
+            | Warning::EvidenceLeft { .. }
+            | Warning::CatalogueMisfit { .. }
+            | Warning::GpuFailed { .. }
+            | Warning::GpuUnavailable { .. } => false,
+            _ => !self.is_note(),
+        }
+    }
+
+    /// Whether a model fails on it unless the caller allows it: what is likely a slip, and would be a wrong number or a
+    /// model that loads wrongly.
+    pub fn is_denied_by_default(&self) -> bool {
+        matches!(self, Warning::EpsLarge { .. } | Warning::ModelClass { is_copied: true, .. })
+    }
+
     /// A name for it that stays the same from version to version.
     pub fn code(&self) -> &'static str {
         match self {
-            Warning::NoNorms => "no-norms",
-            Warning::NormsKept { .. } => "norms-kept",
-            Warning::EpsAssumed { .. } => "eps-assumed",
+            Warning::NoNorms => "nothing-to-fold",
+            Warning::NormsKept { .. } => "kept",
+            Warning::EpsAssumed { .. } => "assumed-eps",
+            Warning::EpsLarge { .. } => "large-eps",
             Warning::EpsContradicted { .. } => "eps-contradicted",
             Warning::StatisticsShared { .. } => "statistics-shared",
             Warning::EvidenceLeft { .. } => "evidence-left",
@@ -207,11 +297,29 @@ impl Warning {
             Warning::ArchitectureDisputed { .. } => "architecture-disputed",
             Warning::CatalogueMisfit { .. } => "catalogue-misfit",
             Warning::ConfigIgnored { .. } => "config-ignored",
-            Warning::ModelClass { .. } => "model-class",
+            Warning::ModelClass { .. } => "style",
+            Warning::StyleChosen { .. } => "style-chosen",
             Warning::NonFinite { .. } => "non-finite",
             Warning::GpuFailed { .. } => "gpu-failed",
             Warning::GpuUnavailable { .. } => "gpu-unavailable",
         }
+    }
+}
+
+fn at_stake(Stake { other, factor, norm, product, .. }: &Stake) -> String {
+    let norm = shown(norm);
+    let alone = format!("with {other:e} a channel's scale would change by up to {} (norm `{norm}`)", times(*factor));
+    match product > factor {
+        true => format!("{alone}, and along all of them by up to {}", times(*product)),
+        false => alone,
+    }
+}
+
+fn times(factor: f64) -> String {
+    match factor {
+        0.0..1.0005 => format!("x(1 + {:.0e})", factor - 1.0),
+        0.0..1000.0 => format!("x{factor:.3}"),
+        _ => "more than x1000".to_owned(),
     }
 }
 

@@ -8,6 +8,11 @@ use crate::text::shown;
 /// Bytes of a file that are looked at.
 pub(super) const BEGINNING: usize = 128;
 
+/// What turns a state dict that `torch.save` wrote into a checkpoint. Clones, since the library refuses tensors that share
+/// their memory.
+pub const TORCH_LINE: &str = "python3 -c \"import sys, torch, safetensors.torch as st; st.save_file({k: v.clone() for k, v in \
+     torch.load(sys.argv[1], 'cpu', weights_only=True).items()}, sys.argv[2])\" IN.bin OUT.safetensors";
+
 /// Characters of a text that are shown.
 const SHOWN: usize = 40;
 
@@ -23,17 +28,20 @@ pub enum Foreign {
     /// An archive, as `torch.save` and Keras write it.
     #[error(
         "it is a zip archive, as torch.save (.pt, .bin) and Keras (.keras) write; load it there and save its tensors with \
-         the safetensors library"
+         the safetensors library; of a PyTorch state dict: {TORCH_LINE}"
     )]
     Zip,
     /// Python objects, as old versions of `torch.save` write them.
-    #[error(
-        "it is a Python pickle, as torch.save wrote once; load it with PyTorch and save its tensors with the safetensors library"
-    )]
+    #[error("it is a Python pickle, as torch.save wrote once; load it with PyTorch and save its tensors: {TORCH_LINE}")]
     Pickle,
     /// Weights in another format.
     #[error("it is a file of {0}; load it there and save its tensors with the safetensors library")]
     Format(&'static str),
+    /// A graph with or without its weights, which a converter has folded, or can.
+    #[error(
+        "it is a graph of {0}, and {1}: fold it with that program's own optimizer, or fold the checkpoint it was made of"
+    )]
+    Graph(&'static str, &'static str),
     /// Something packed.
     #[error("it is packed with {0}; unpack it first")]
     Packed(&'static str),
@@ -70,7 +78,24 @@ pub(super) fn recognise(beginning: &[u8]) -> Option<Foreign> {
         return None;
     }
     let known = SIGNATURES.iter().find(|(signature, _)| beginning.starts_with(signature));
-    known.map(|(_, foreign)| foreign.clone()).or_else(|| pickle(beginning)).or_else(|| text(beginning))
+    let known = known.map(|(_, foreign)| foreign.clone());
+    known.or_else(|| graph(beginning)).or_else(|| pickle(beginning)).or_else(|| text(beginning))
+}
+
+/// Graphs of other programs. A flat buffer has its kind after a table's offset. Protocol buffers begin with the tag of their
+/// first field: ONNX's `ir_version` and TensorFlow's `saved_model_schema_version` are integers of number 1 (tag 8), after
+/// which a saved model has nothing but its graphs (tag 18).
+fn graph(beginning: &[u8]) -> Option<Foreign> {
+    const ONNX: Foreign = Foreign::Graph("ONNX", "its weights are in the graph");
+    match beginning {
+        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => {
+            Some(Foreign::Graph("TensorFlow Lite", "its weights are in the graph"))
+        }
+        [8, 1, 18, ..] => Some(Foreign::Graph("TensorFlow (a saved model)", "its weights lie beside it")),
+        // Fields that a model has: producer, domain, versions, graph, operator sets.
+        [8, 1..=32, 18 | 26 | 34 | 40 | 50 | 58 | 66, ..] => Some(ONNX),
+        _ => None,
+    }
 }
 
 /// The protocols from 2 on begin with their number, and the first object's opcode is never zero.

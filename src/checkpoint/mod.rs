@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub use dtype::{Dtype, Float};
 pub(crate) use element::Element;
 pub use file::InputFile;
-pub use foreign::Foreign;
+pub use foreign::{Foreign, TORCH_LINE};
 pub use header::{HEADER_LIMIT, HeaderProblem};
 pub(crate) use index::Part;
 pub use index::{INDEX_LIMIT, Index, IndexProblem};

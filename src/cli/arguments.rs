@@ -12,24 +12,27 @@ use bnfold_gpu::store::Location;
 use bnfold_gpu::verify::DEFAULT_MAX_ULP;
 use clap::{Args, Parser, Subcommand};
 
+use shared::{REPORTS, WHAT_IS_FOLDED};
+
 use super::values::{Format, location, max_ulp};
 pub(crate) use fold::FoldArguments;
 pub(crate) use machine::{BenchArguments, DevicesArguments};
-pub(crate) use shared::{PlanningArguments, SelectionArguments, Verbosity};
+pub(crate) use shared::{DenialArguments, InputArguments, PlanningArguments, SelectionArguments, Verbosity};
 
-/// Fold the batch norms of .safetensors checkpoints into the layers that feed them.
+/// Fuse BatchNorm into the convolutions and linear layers before it (Conv-BN folding), right in .safetensors checkpoints.
 #[derive(Debug, Parser)]
 #[command(name = "bnfold-gpu", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(override_usage = "bnfold-gpu [OPTIONS] <PATH>...\n       bnfold-gpu <COMMAND>")]
 #[command(after_help = "Examples:
-  bnfold-gpu --input model.safetensors
+  bnfold-gpu model.safetensors
       writes model.folded.safetensors beside it
-  bnfold-gpu --input model.safetensors --style drop-in
+  bnfold-gpu model.safetensors --style drop-in
       for model code that expects its norms
-  bnfold-gpu --input zoo --output folded
+  bnfold-gpu zoo --output folded
       every checkpoint below zoo; the same command goes on after an interruption
-  bnfold-gpu plan --input model.safetensors
+  bnfold-gpu plan model.safetensors
       what would be folded, and why
-  bnfold-gpu verify --original a.safetensors --folded b.safetensors
+  bnfold-gpu verify model.safetensors model.folded.safetensors
       whether two files are the same network
 
 Exit status: 0 done, 1 a model or a check failed, 2 the command line was wrong,
@@ -43,6 +46,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Fold; the same as without a command
+    Fold(Box<FoldArguments>),
     /// Show what would be folded and why; write nothing
     Plan(PlanArguments),
     /// Check a folded file, made by any tool, against its original
@@ -62,34 +67,60 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
-    /// Checkpoints to plan: files, indices of sharded ones, folders with everything below them; or URLs of these
-    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = location())]
-    pub(crate) input: Vec<Location>,
+    #[command(flatten)]
+    pub(crate) inputs: InputArguments,
     #[command(flatten)]
     pub(crate) planning: PlanningArguments,
     /// Check this plan against the checkpoint and print it completed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = WHAT_IS_FOLDED, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
     /// Print how this norm came to be folded or kept: every proposal, every objection, every measurement
-    #[arg(long, value_name = "NORM", conflicts_with_all = ["plan", "format"])]
+    #[arg(long, help_heading = REPORTS, value_name = "NORM", conflicts_with_all = ["plan", "format"])]
     pub(crate) explain: Option<String>,
     /// What is printed on stdout; json is what --plan takes
-    #[arg(long, value_enum, default_value = "human")]
+    #[arg(long, help_heading = REPORTS, value_enum, default_value = "human")]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) denial: DenialArguments,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
     #[command(flatten)]
     pub(crate) selection: SelectionArguments,
 }
 
+/// Two checkpoints, named in this order or by options.
+#[derive(Debug, Args)]
+pub(crate) struct PairArguments {
+    /// The checkpoint before folding
+    #[arg(value_name = "ORIGINAL", value_parser = location(), conflicts_with_all = ["original", "folded"])]
+    first: Option<Location>,
+    /// The checkpoint after folding
+    #[arg(value_name = "FOLDED", value_parser = location(), conflicts_with_all = ["original", "folded"])]
+    second: Option<Location>,
+    /// The first of the two, as an option
+    #[arg(long, requires = "folded", value_name = "PATH", value_parser = location())]
+    original: Option<Location>,
+    /// The second
+    #[arg(long, requires = "original", value_name = "PATH", value_parser = location())]
+    folded: Option<Location>,
+}
+
+impl PairArguments {
+    /// The checkpoint before folding.
+    pub(crate) fn original(&self) -> Option<&Location> {
+        self.original.as_ref().or(self.first.as_ref())
+    }
+
+    /// The checkpoint after folding.
+    pub(crate) fn folded(&self) -> Option<&Location> {
+        self.folded.as_ref().or(self.second.as_ref())
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
-    /// The checkpoint before folding
-    #[arg(long, value_name = "PATH", value_parser = location())]
-    pub(crate) original: Location,
-    /// The checkpoint after folding
-    #[arg(long, value_name = "PATH", value_parser = location())]
-    pub(crate) folded: Location,
+    #[command(flatten)]
+    pub(crate) pair: PairArguments,
     /// The plan it was folded by, if it is not what the planner would do
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
@@ -98,10 +129,13 @@ pub(crate) struct VerifyArguments {
     /// Largest error accepted, in units in the last place
     #[arg(long, default_value_t = DEFAULT_MAX_ULP, value_name = "ULP", value_parser = max_ulp, allow_negative_numbers = true)]
     pub(crate) max_ulp: f64,
+    /// Fail if norms could have been folded and were not
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// What is printed on stdout
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
-    /// No warnings on stderr, errors only
+    /// On stderr only errors, and warnings of what may change results
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }

@@ -19,6 +19,13 @@ pub(crate) fn data(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// What is data elsewhere, on stderr: stdout takes something else.
+pub(crate) fn aside(text: &str, quiet: bool) {
+    if !quiet {
+        text.lines().for_each(line);
+    }
+}
+
 /// Prints a value as one line of JSON, or as indented JSON.
 pub(crate) fn json(value: &impl serde::Serialize, indented: bool) -> anyhow::Result<()> {
     let text = if indented { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };

@@ -12,6 +12,7 @@ use super::settings::{UsageError, is_zoo, names_folder, shown_location, shown_pa
 /// Whether results can go where they are to go: known before anything is looked for, as in a folder of many files.
 pub(crate) fn check_output(inputs: &[Location], output: Option<&Location>) -> Result<(), UsageError> {
     if let Some(output) = output {
+        check_name(inputs, output)?;
         return check_folder(inputs, output);
     }
     if let Some(folder) = inputs.iter().find(|input| input.is_folder()) {
@@ -27,6 +28,32 @@ pub(crate) fn check_output(inputs: &[Location], output: Option<&Location>) -> Re
         )));
     }
     Ok(())
+}
+
+/// Whether the name says what will stand there: a `.safetensors` file, an index, or a folder.
+fn check_name(inputs: &[Location], output: &Location) -> Result<(), UsageError> {
+    let shown = shown_location(output);
+    let name = output.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (is_file, is_index) = (name.ends_with(".safetensors"), is_index(output.path()));
+    if names_folder(output) {
+        return Ok(());
+    }
+    let problem = match (is_zoo(inputs), inputs) {
+        (true, _) if is_file || is_index => "names one file, and there are several models; name a folder".to_owned(),
+        (true, _) => return Ok(()),
+        (false, [input]) if self::is_index(input.path()) => match is_file {
+            true => "names one file, and a sharded model has several; name a folder, or an index".to_owned(),
+            false => return Ok(()),
+        },
+        _ if is_file => return Ok(()),
+        _ if name.contains('.') => format!(
+            "the result is a .safetensors file, and its name would say otherwise; pass {}.safetensors, or {shown}/ for a folder",
+            output.path().with_extension("").display()
+        ),
+        _ if output.exists().unwrap_or(true) => return Ok(()),
+        _ => format!("a file or a folder? pass {shown}.safetensors, or {shown}/ for a folder"),
+    };
+    Err(UsageError(format!("{shown}: {problem}")))
 }
 
 /// Whether `output` is, or can become, a folder, if one is needed.

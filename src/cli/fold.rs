@@ -13,8 +13,9 @@ use bnfold_gpu::{Error, Options};
 use super::arguments::FoldArguments;
 use super::progress::Progress;
 use super::report::Report;
+use super::standard_output::StandardOutput;
 use super::values::Format;
-use super::{Status, destination, hints, interrupt, settings};
+use super::{Status, destination, hints, interrupt, settings, slips};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -22,46 +23,56 @@ const MOST_JOBS: usize = 8;
 pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
-    destination::check_output(&arguments.input, arguments.output.as_ref())?;
-    let Found { sources, sidecars, failures, .. } = find(arguments)?;
-    let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_ref())?;
-    let copies =
-        sidecar_folder(arguments).map(|folder| sidecars.iter().map(move |sidecar| folder.join(&sidecar.place)));
-    let outputs = tasks.iter().flat_map(Task::outputs).chain(copies.into_iter().flatten());
+    slips::check_eps(&arguments.planning, &settings::denied(&arguments.denial))?;
+    let inputs = arguments.inputs.all();
+    let stdout = StandardOutput::asked_for(&inputs, arguments)?;
+    let output = stdout.as_ref().map(StandardOutput::location).or_else(|| arguments.output.clone());
+    let output = output.as_ref();
+    slips::check_words(&inputs)?;
+    destination::check_output(&inputs, output)?;
+    let Found { sources, sidecars, failures, .. } = find(arguments, &inputs, output)?;
+    let is_zoo = settings::is_zoo(&inputs);
+    let tasks = settings::tasks(sources, &inputs, output)?;
+    let folder = output.map(|output| sidecar_folder(output, is_zoo));
+    let copies = folder.iter().flat_map(|folder| sidecars.iter().map(|sidecar| folder.join(&sidecar.place)));
+    let outputs = tasks.iter().flat_map(Task::outputs).chain(copies);
     let report = Report::begin(arguments.report.as_ref(), outputs)?;
-    let progress = Progress::new(&tasks, settings::is_zoo(&arguments.input), arguments, report);
+    let progress = Progress::new(&tasks, is_zoo, arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
-    let options = options(arguments, &cancelled);
-    let engines = Engines::new(|| settings::engines(&options.device, bytes, arguments.verbosity.quiet));
+    let options = options(arguments, is_zoo, &cancelled);
+    let engines = Engines::new(|| settings::engines(&options.device, bytes, &arguments.verbosity));
     let run = Run {
         tasks: &tasks,
         jobs: jobs(arguments),
-        resume: settings::is_zoo(&arguments.input),
+        resume: is_zoo,
         engines: &engines,
-        settings: &|source| options.settings(&source.input, arguments.output.as_ref()),
+        settings: &|source| options.settings_of(source, output),
         options: options.fold_options(&|_| {}),
         describe: &hints::described,
         observer: &progress,
     };
     let ended = run.go();
-    let ended = ended.and_then(|()| copy(&sidecars, arguments, &cancelled, &progress));
-    progress.finish(ended)
+    let ended = ended.and_then(|()| match &folder {
+        Some(folder) => copy(&sidecars, folder, arguments, &cancelled, &progress),
+        None => Ok(()),
+    });
+    let status = progress.finish(ended)?;
+    match (status, stdout) {
+        (Status::Done, Some(stdout)) => stdout.print(),
+        _ => Ok(()),
+    }?;
+    Ok(status)
 }
 
 fn failed(input: &Path, error: &Error) -> Outcome {
     Outcome::Failed(FailureReport { input: input.to_owned(), error: hints::described(error) })
 }
 
-/// The models behind `--input`, as far as they are this run's.
-fn find(arguments: &FoldArguments) -> anyhow::Result<Found> {
-    let mut found = settings::find(
-        &arguments.input,
-        &arguments.zoo.selection,
-        arguments.output.as_ref(),
-        arguments.verbosity.quiet,
-    )?;
-    if let ([input], true) = (arguments.input.as_slice(), arguments.zoo.copy_sidecars)
+/// The models behind `inputs`, as far as they are this run's.
+fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location>) -> anyhow::Result<Found> {
+    let mut found = settings::find(inputs, &arguments.zoo.selection, output, arguments.verbosity.quiet)?;
+    if let ([input], true) = (inputs, arguments.zoo.copy_sidecars)
         && !input.is_folder()
     {
         found.sidecars = zoo::beside(input);
@@ -84,11 +95,9 @@ fn jobs(arguments: &FoldArguments) -> usize {
 }
 
 /// How the models are folded, all in the same way.
-fn options(arguments: &FoldArguments, cancelled: &Arc<AtomicBool>) -> Options {
+fn options(arguments: &FoldArguments, is_zoo: bool, cancelled: &Arc<AtomicBool>) -> Options {
     let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref())
         .device(arguments.device.clone())
-        .style(arguments.style.into())
-        .strict(arguments.strict)
         .verify_results(!arguments.no_verify)
         .allow_non_finite(arguments.allow_non_finite)
         // They cost time (most for many small channels), and only these three show them.
@@ -96,8 +105,12 @@ fn options(arguments: &FoldArguments, cancelled: &Arc<AtomicBool>) -> Options {
         .replace(replace(arguments))
         .sync(!arguments.no_sync)
         .cancelled(Arc::clone(cancelled));
+    options.style = arguments.style.map(Into::into);
+    options.denied = settings::denied(&arguments.denial);
+    options.copies_sidecars = arguments.zoo.copy_sidecars;
+    options.ranges |= options.denied.has_lint();
     options.dtype = arguments.dtype.float();
-    options.one_of_several = settings::is_zoo(&arguments.input);
+    options.one_of_several = is_zoo;
     options
 }
 
@@ -105,26 +118,24 @@ fn replace(arguments: &FoldArguments) -> Replace {
     if arguments.force { Replace::Always } else { Replace::Never }
 }
 
-/// Where files beside models are copied to; nowhere if results stand beside their originals.
-fn sidecar_folder(arguments: &FoldArguments) -> Option<Location> {
-    let output = arguments.output.as_ref()?;
-    let is_folder = settings::is_zoo(&arguments.input) || settings::names_folder(output);
-    Some(if is_folder { output.clone() } else { output.folder() })
+/// Where files beside models are copied to.
+fn sidecar_folder(output: &Location, is_zoo: bool) -> Location {
+    if is_zoo || settings::names_folder(output) { output.clone() } else { output.folder() }
 }
 
 /// `--copy-sidecars`; what fails is told as a model's failure is.
 fn copy(
     sidecars: &[Sidecar],
+    folder: &Location,
     arguments: &FoldArguments,
     cancelled: &AtomicBool,
     progress: &Progress<'_>,
 ) -> Result<(), Error> {
-    let Some(folder) = sidecar_folder(arguments) else { return Ok(()) };
     for sidecar in sidecars {
         if cancelled.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        if let Err(error) = zoo::copy(sidecar, &folder, replace(arguments), !arguments.no_sync) {
+        if let Err(error) = zoo::copy(sidecar, folder, replace(arguments), !arguments.no_sync) {
             progress.tell(failed(sidecar.input.path(), &error));
         }
     }

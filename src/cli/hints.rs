@@ -38,6 +38,11 @@ pub(crate) fn warned(warning: &Warning) -> String {
     }
 }
 
+/// A warning that is a failure in words, with what to type.
+pub(crate) fn denied(warning: &Warning) -> String {
+    format!("{warning}; {}", denied_hint(warning))
+}
+
 /// What verification found in words, with what to type.
 pub(crate) fn found(problem: &VerifyProblem) -> String {
     match problem.fits_with_eps {
@@ -66,7 +71,8 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::Part { .. } => "pass that index as --input, or its folder".into(),
         Error::SharedShard { .. } => "leave one out with --exclude, or fold it to another --output".into(),
         Error::NameTaken { .. } => KEEP.into(),
-        Error::Strict { .. } => "--strict allows none to stay".into(),
+        Error::DeniedWarning { warning, .. } => return Some(denied_hint(warning)),
+        Error::DeniedRemark { code, .. } => format!("--allow {code} accepts it").into(),
         Error::NoAdapter { .. } => "`bnfold-gpu devices` lists what there is, --device cpu needs none".into(),
         _ => return None,
     })
@@ -75,7 +81,10 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
 /// Which option helps against what a warning is about, if one does.
 fn advice(warning: &Warning) -> Option<&'static str> {
     Some(match warning {
+        Warning::StyleChosen { .. } => "--style strip is followed if it is given",
+        warning if warning.is_note() => return None,
         Warning::EpsAssumed { .. } => "name the architecture with --arch, or state eps with --eps or --eps-for",
+        Warning::EpsLarge { .. } => "--allow large-eps accepts it",
         Warning::EpsContradicted { .. } => "state eps with --eps if it is wrong",
         Warning::StatisticsShared { .. } => "fold a file that holds one of the two sets",
         Warning::EvidenceLeft { .. } => "--evidence full reads them",
@@ -88,6 +97,15 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::NonFinite { .. } => "--allow-non-finite accepts them",
         _ => return None,
     })
+}
+
+/// What mends a warning, and what accepts it.
+fn denied_hint(warning: &Warning) -> Cow<'static, str> {
+    let accept = format!("--allow {} accepts it", warning.code());
+    match advice(warning) {
+        Some(advice) if advice != accept => format!("{advice}; {accept}").into(),
+        _ => accept.into(),
+    }
 }
 
 fn fold_hint(problem: &FoldProblem) -> Option<Cow<'static, str>> {

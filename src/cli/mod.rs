@@ -9,6 +9,7 @@ mod destination;
 mod devices;
 mod fold;
 mod generate;
+mod grouped;
 pub(crate) mod hints;
 mod interrupt;
 mod plan;
@@ -16,6 +17,8 @@ mod progress;
 mod report;
 mod results;
 mod settings;
+mod slips;
+mod standard_output;
 mod values;
 mod verify;
 
@@ -66,6 +69,7 @@ impl From<Status> for ExitCode {
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
     match cli.command {
         None => fold::run(&cli.fold),
+        Some(Command::Fold(arguments)) => fold::run(&arguments),
         Some(Command::Plan(arguments)) => plan::run(&arguments),
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Devices(arguments)) => devices::run(&arguments),

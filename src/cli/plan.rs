@@ -1,36 +1,44 @@
 //! `bnfold-gpu plan`: what would be folded and why.
 
-use bnfold_gpu::Job;
+use bnfold_gpu::checkpoint::Checkpoint;
+use bnfold_gpu::model::Model;
 use bnfold_gpu::plan::Planned;
 use bnfold_gpu::report::plan_table::PlanTable;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{Found, Source};
+use bnfold_gpu::{Job, Options};
 
 use super::arguments::PlanArguments;
+use super::grouped::Grouped;
 use super::values::Format;
-use super::{Status, console, hints, settings};
+use super::{Status, console, hints, settings, slips};
 
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let mut plans = Vec::new();
     let mut status = Status::Done;
     let quiet = arguments.verbosity.quiet;
-    let Found { sources, failures, .. } = settings::find(&arguments.input, &arguments.selection, None, quiet)?;
+    let denied = settings::denied(&arguments.denial);
+    slips::check_eps(&arguments.planning, &denied)?;
+    let inputs = arguments.inputs.all();
+    let is_one = !settings::is_zoo(&inputs);
+    let Found { sources, failures, .. } = settings::find(&inputs, &arguments.selection, None, quiet)?;
     for (_, error) in &failures {
         console::error(&hints::described(error));
         status = Status::Failed;
     }
-    // One object for one checkpoint that was named, an array for everything else.
-    let is_one = !settings::is_zoo(&arguments.input);
     if let Some(norm) = &arguments.explain {
         return explained(norm, sources.iter().map(|source| &source.input), arguments);
     }
-    for Source { input, .. } in &sources {
-        match one(input, arguments) {
+    let mut grouped = Grouped::new(quiet, !is_one && !arguments.verbosity.verbose);
+    for source in &sources {
+        let input = &source.input;
+        match one(source, arguments) {
             Ok(planned) => {
-                if !quiet {
-                    for warning in &planned.warnings {
-                        console::warning(&format!("{input}: {}", hints::warned(warning)));
-                    }
+                grouped.tell(&input.to_string(), &planned.warnings);
+                if let Some(denied) = planned.kept().iter().chain(&planned.warnings).find(|warning| denied.has(warning))
+                {
+                    console::error(&format!("{input}: {}", hints::denied(denied)));
+                    status = Status::Failed;
                 }
                 plans.push(planned.plan);
             }
@@ -40,6 +48,8 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
             }
         }
     }
+    grouped.finish();
+    // One object for one checkpoint that was named, an array for everything else.
     match (arguments.format, plans.as_slice()) {
         (Format::Human, plans) => {
             let all = arguments.verbosity.verbose;
@@ -62,7 +72,7 @@ fn explained<'a>(
 ) -> anyhow::Result<Status> {
     let mut found = Vec::new();
     for input in inputs {
-        let explanation = job(input, arguments).explain(norm)?;
+        let explanation = Job::with(input, options(arguments)).explain(norm)?;
         found.extend(explanation.map(|explanation| format!("{input}: {explanation}\n")));
     }
     if found.is_empty() {
@@ -74,12 +84,14 @@ fn explained<'a>(
     Ok(Status::Done)
 }
 
-fn one(input: &Location, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    job(input, arguments).planned(None)
+fn one(source: &Source, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
+    let options = options(arguments);
+    let checkpoint = Checkpoint::open(&source.input)?;
+    Ok(Model::plan(checkpoint, options.settings_of(source, None)?)?.into_planned())
 }
 
-fn job(input: &Location, arguments: &PlanArguments) -> Job<'static> {
+fn options(arguments: &PlanArguments) -> Options {
     let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
-    options.one_of_several = settings::is_zoo(&arguments.input);
-    Job::with(input, options)
+    options.one_of_several = settings::is_zoo(&arguments.inputs.all());
+    options
 }

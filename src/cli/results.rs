@@ -11,6 +11,7 @@ use bnfold_gpu::report::{Outcome, Totals};
 use bnfold_gpu::zoo::Task;
 
 use super::arguments::FoldArguments;
+use super::grouped::Grouped;
 use super::report::Report;
 use super::values::Format;
 use super::{Status, console, hints};
@@ -25,6 +26,7 @@ pub(super) struct Results<'a> {
     waiting: BTreeMap<usize, Outcome>,
     totals: Totals,
     failed: Vec<String>,
+    grouped: Grouped,
     report: Report<'a>,
     /// The first result that stdout did not take.
     unwritten: Option<anyhow::Error>,
@@ -46,6 +48,7 @@ impl<'a> Results<'a> {
             waiting: BTreeMap::new(),
             totals: Totals::default(),
             failed: Vec::new(),
+            grouped: Grouped::new(arguments.verbosity.quiet, is_zoo && !arguments.verbosity.verbose),
             report,
             unwritten: None,
         }
@@ -61,18 +64,21 @@ impl<'a> Results<'a> {
     }
 
     /// A model's result: data on stdout, warnings and errors on stderr.
-    pub(super) fn tell(&mut self, outcome: Outcome) {
+    pub(super) fn tell(&mut self, mut outcome: Outcome) {
+        if let (Outcome::Folded(report), true) = (&mut outcome, self.arguments.writes_to_stdout()) {
+            report.output = "-".into();
+        }
         match &outcome {
             Outcome::Failed(failure) => console::error(&failure.error),
-            Outcome::Folded(report) if !self.arguments.verbosity.quiet => {
-                let input = report.input.display();
-                let warn = |warning| console::warning(&format!("{input}: {}", hints::warned(warning)));
-                report.warnings.iter().for_each(warn);
-            }
+            Outcome::Folded(report) => self.grouped.tell(&report.input.display().to_string(), &report.warnings),
             _ => {}
         }
         let written = match self.arguments.format {
             Format::Json => console::json(&outcome, false),
+            Format::Human if self.arguments.writes_to_stdout() => {
+                console::aside(&self.text(&outcome), self.arguments.verbosity.quiet);
+                Ok(())
+            }
             Format::Human => console::data(&self.text(&outcome)),
         };
         // A full disk under stdout is no reason to stop folding, but one to say so in the end.
@@ -90,6 +96,7 @@ impl<'a> Results<'a> {
         let waiting = std::mem::take(&mut self.waiting);
         let not_reached = (self.next..self.tasks.len()).filter(|task| !waiting.contains_key(task)).collect::<Vec<_>>();
         waiting.into_values().for_each(|outcome| self.tell(outcome));
+        self.grouped.finish();
         let not_reached = not_reached.into_iter().map(|task| &self.tasks[task].source.input);
         not_reached.for_each(|input| self.report.add(|| Outcome::NotReached { input: input.path().to_owned() }));
         let summarised = match &ended {

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bnfold_gpu::checkpoint::is_index;
+use bnfold_gpu::checkpoint::{TORCH_LINE, is_index};
 use bnfold_gpu::fold::Engine;
 use bnfold_gpu::job::Opened;
 use bnfold_gpu::output::FOLDED;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::text::shown;
 use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, same_content};
-use bnfold_gpu::{Device, Error, Options, PlanSource};
+use bnfold_gpu::{Denied, Device, Error, Options, PlanSource};
 use globset::{Glob, GlobSetBuilder};
 
-use super::arguments::{PlanningArguments, SelectionArguments};
+use super::arguments::{DenialArguments, PlanningArguments, SelectionArguments, Verbosity};
 use super::{console, hints};
 
 /// A command line that cannot be followed.
@@ -21,11 +21,14 @@ use super::{console, hints};
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
-/// What `--device` names, opened to fold `bytes` bytes of checkpoints; which it is, and why, is said.
-pub(crate) fn engines(device: &Device, bytes: u64, quiet: bool) -> Result<Vec<Engine>, Error> {
+/// What `--device` names, opened to fold `bytes` bytes of checkpoints; why it is this one is said with `-v`.
+pub(crate) fn engines(device: &Device, bytes: u64, verbosity: &Verbosity) -> Result<Vec<Engine>, Error> {
     let Opened { engines, note, warning } = device.open(bytes)?;
-    if !quiet {
+    // Which it is stands in the report; why is for those who wonder.
+    if verbosity.verbose {
         note.iter().for_each(|text| console::note(text));
+    }
+    if !verbosity.quiet {
         warning.iter().for_each(|warning| console::warning(&hints::warned(warning)));
     }
     Ok(engines)
@@ -39,6 +42,15 @@ pub(crate) fn planning(planning: &PlanningArguments, plan: Option<&Path>) -> Opt
     options.arch.clone_from(&planning.arch);
     options.plan = plan.map(PlanSource::from);
     options
+}
+
+/// Which warnings and remarks are failures. What is allowed is so, however it was denied.
+pub(crate) fn denied(arguments: &DenialArguments) -> Denied {
+    let mut denied = Denied::default();
+    denied.strict(arguments.strict);
+    arguments.deny.iter().for_each(|kind| denied.deny(*kind));
+    arguments.allow.iter().for_each(|kind| denied.allow(*kind));
+    denied
 }
 
 /// The models behind `inputs`; what was passed over is said. That there is none is an error of the command line.
@@ -55,9 +67,24 @@ pub(crate) fn find(
     if found.sources.is_empty() && found.failures.is_empty() {
         let inputs = inputs.iter().map(shown_location).collect::<Vec<_>>().join(", ");
         let which = if selection.include.is_empty() { "" } else { " that --include names" };
-        return Err(UsageError(format!("no .safetensors file{which} in {inputs}")).into());
+        let weights = if which.is_empty() { other_weights(&found) } else { String::new() };
+        return Err(UsageError(format!("no .safetensors file{which} in {inputs}{weights}")).into());
     }
     Ok(found)
+}
+
+/// What there is instead of a checkpoint, and how it becomes one.
+fn other_weights(found: &Found) -> String {
+    let Some(weights) = found.other_weights.first() else { return String::new() };
+    let name = shown_location(weights);
+    let is_of_torch =
+        weights.path().extension().is_some_and(|extension| ["bin", "pt", "pth"].iter().any(|e| extension == *e));
+    match is_of_torch {
+        true => format!("; there is {name}, which PyTorch wrote: {TORCH_LINE}"),
+        false => {
+            format!("; there is {name}: load it with its library, and save its tensors with the safetensors library")
+        }
+    }
 }
 
 /// Whether several models are meant, of which some may be done already.

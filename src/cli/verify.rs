@@ -6,26 +6,28 @@ use bnfold_gpu::text::{counted, shown};
 use bnfold_gpu::verify::{VerifyReport, verify};
 
 use super::arguments::VerifyArguments;
+use super::grouped::Grouped;
 use super::values::Format;
 use super::{Status, console, hints, settings};
 
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
-    let original = Checkpoint::open(&arguments.original)?;
-    let folded = Checkpoint::open(&arguments.folded)?;
+    let (Some(before), Some(name)) = (arguments.pair.original(), arguments.pair.folded()) else {
+        return Err(
+            settings::UsageError("two checkpoints are compared: bnfold-gpu verify ORIGINAL FOLDED".to_owned()).into()
+        );
+    };
+    let original = Checkpoint::open(before)?;
+    let folded = Checkpoint::open(name)?;
     let options = settings::planning(&arguments.planning, arguments.plan.as_deref());
-    let planned = Job::with(&arguments.original, options).planned(Some(&arguments.folded))?;
+    let planned = Job::with(before, options).planned(Some(name))?;
     let report = verify(&original, &folded, &planned, arguments.max_ulp)?;
-    let name = &arguments.folded;
-    if !arguments.quiet {
-        for warning in &planned.warnings {
-            console::warning(&format!("{}: {}", arguments.original, hints::warned(warning)));
-        }
-        if report.left > 0 {
-            console::warning(&format!(
-                "{name}: {} could have been folded but stayed as before",
-                counted(report.left, "norm")
-            ));
-        }
+    Grouped::new(arguments.quiet, false).tell(&before.to_string(), &planned.warnings);
+    let left = format!("{name}: {} could have been folded but stayed as before", counted(report.left, "norm"));
+    let is_left = report.left > 0;
+    match arguments.strict {
+        true if is_left => console::error(&format!("{left}; without --strict that is a warning")),
+        false if is_left && !arguments.quiet => console::warning(&left),
+        _ => {}
     }
     match arguments.format {
         Format::Json => console::json(&report, false)?,
@@ -34,7 +36,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     for problem in &report.problems {
         console::error(&format!("{name}: {}", hints::found(problem)));
     }
-    Ok(if report.ok { Status::Done } else { Status::Failed })
+    Ok(if report.ok && !(arguments.strict && is_left) { Status::Done } else { Status::Failed })
 }
 
 fn summary(report: &VerifyReport) -> String {

@@ -40,7 +40,7 @@ macro_rules! builder_methods {
 
 builder_methods! {$
     /// Stores folded norms in this style.
-    style(style: crate::fold::Style), options => options.style = style;
+    style(style: crate::fold::Style), options => options.style = Some(style);
     /// Converts every float tensor to this type.
     dtype(dtype: crate::checkpoint::Float), options => options.dtype = Some(dtype);
     /// Computes on this device.
@@ -55,8 +55,12 @@ builder_methods! {$
     evidence(level: crate::plan::EvidenceLevel), options => options.evidence = level;
     /// Follows this plan, or the plan in this file, instead of planning.
     follow(plan: impl Into<crate::model::PlanSource>), options => options.plan = Some(plan.into());
-    /// Fails if a norm would stay.
-    strict(strict: bool), options => options.strict = strict;
+    /// Fails if a norm would stay, or if an eps that would make a difference is only assumed.
+    strict(strict: bool), options => options.denied.strict(strict);
+    /// Fails on warnings or remarks of this kind.
+    deny(kind: crate::RemarkKind), options => options.denied.deny(kind);
+    /// Does not fail on them, also where [`Options::strict`] or the default would.
+    allow(kind: crate::RemarkKind), options => options.denied.allow(kind);
     /// Compares every result with the reference, as is the default, or does not.
     verify_results(verify: bool), options => options.verify = verify;
     /// Writes results that are not finite instead of refusing them.

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use serde_json::Value;
 
 use crate::checkpoint::{InputFile, is_index};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::output::FOLDED;
 use crate::store::{self, Location};
 use crate::warning::Warning;
@@ -25,6 +25,27 @@ pub(super) struct Beside {
     pub(super) ignored: Option<Warning>,
 }
 
+/// What code a configuration is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ModelClass {
+    /// The class, or the model type where no class is named.
+    pub(super) name: String,
+    /// Whether it is transformers', which loads a file that does not fit its class with a mere remark in a log.
+    pub(super) is_of_transformers: bool,
+}
+
+impl ModelClass {
+    /// What `config` says. transformers writes `architectures` and `model_type`, timm `architecture`.
+    pub(super) fn of(config: &Value) -> Option<ModelClass> {
+        let named = |name: Option<&Value>| name.and_then(Value::as_str).map(str::to_owned);
+        let class = config.get("architectures").and_then(|classes| classes.get(0));
+        if let Some(name) = named(class).or_else(|| named(config.get("model_type"))) {
+            return Some(ModelClass { name, is_of_transformers: true });
+        }
+        Some(ModelClass { name: named(config.get("architecture"))?, is_of_transformers: false })
+    }
+}
+
 impl Beside {
     fn ignored(config: &Location, why: String) -> Beside {
         let warning = Warning::ConfigIgnored { path: config.path().to_owned(), why };
@@ -34,25 +55,29 @@ impl Beside {
 
 /// The `config.json` that describes `input`: one in the same folder, if `input` is what such a folder is about. `result`
 /// is where the result of `input` is or goes.
-pub(super) fn config_beside(input: &Location, result: Option<&Location>) -> Beside {
+///
+/// # Errors
+///
+/// There is one, or there may be, and it cannot be read: what it says would be missing. Only absence is absence.
+pub(super) fn config_beside(input: &Location, result: Option<&Location>) -> Result<Beside> {
     let path = input.folder().join("config.json");
     let file = match InputFile::open(&path) {
-        Ok(file) if file.bytes() <= LIMIT => file,
-        Err(Error::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotFound => {
-            return Beside::ignored(&path, format!("cannot be read ({source})"));
-        }
-        _ => return Beside::default(),
+        Ok(file) => file,
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Beside::default()),
+        Err(error) => return Err(error),
     };
-    if !is_of_repository(input)
-        && let Some(other) = another_checkpoint(input, result)
-    {
-        return Beside::ignored(&path, format!("may be that of {other}, which lies beside it too"));
+    if file.bytes() > LIMIT {
+        return Ok(Beside::ignored(&path, format!("larger than any configuration ({} bytes)", file.bytes())));
     }
-    let text = file.read_whole().map_err(|error| error.to_string());
-    match text.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string())) {
+    if !is_of_repository(input)
+        && let Some(other) = another_checkpoint(input, result)?
+    {
+        return Ok(Beside::ignored(&path, format!("may be that of {other}, which lies beside it too")));
+    }
+    Ok(match serde_json::from_slice(&file.read_whole()?) {
         Ok(config) => Beside { config: Some(config), ignored: None },
         Err(error) => Beside::ignored(&path, format!("not read as JSON ({error})")),
-    }
+    })
 }
 
 /// Whether it is called what transformers and timm call the weights of a repository: `model`, a variant, a shard.
@@ -63,7 +88,7 @@ fn is_of_repository(input: &Location) -> bool {
 }
 
 /// A checkpoint in the same folder that is neither `input` nor its shard if it is an index, and no result of ours.
-fn another_checkpoint(input: &Location, result: Option<&Location>) -> Option<String> {
+fn another_checkpoint(input: &Location, result: Option<&Location>) -> Result<Option<String>> {
     let stem = store::index_stem(input.path()).filter(|_| is_index(input.path()));
     // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
     let is_own_shard = |name: &str| {
@@ -80,5 +105,24 @@ fn another_checkpoint(input: &Location, result: Option<&Location>) -> Option<Str
         let is_input = Some(OsStr::new(name)) == input.file_name();
         name.ends_with(".safetensors") && !is_input && !is_own_shard(name) && !is_result(name)
     };
-    folder.names().ok()?.into_iter().find(is_other)
+    Ok(folder.names()?.into_iter().find(is_other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_class_is_that_of_transformers_or_timm() {
+        let of = |config: Value| ModelClass::of(&config).map(|class| (class.name, class.is_of_transformers));
+        let resnet = || "ResNetForImageClassification".to_owned();
+        assert_eq!(of(json!({"architectures": [resnet()], "model_type": "resnet"})), Some((resnet(), true)));
+        assert_eq!(of(json!({"architectures": null, "model_type": "resnet"})), Some(("resnet".to_owned(), true)));
+        let wrapped = json!({"architecture": "resnet18", "model_type": "timm_wrapper"});
+        assert_eq!(of(wrapped), Some(("timm_wrapper".to_owned(), true)), "transformers loads it");
+        assert_eq!(of(json!({"architecture": "resnet18"})), Some(("resnet18".to_owned(), false)));
+        assert_eq!(of(json!({"architectures": [], "batch_norm_eps": 1e-5})), None);
+        assert_eq!(of(json!(["architectures"])), None);
+    }
 }

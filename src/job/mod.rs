@@ -100,8 +100,8 @@ impl<'a> Job<'a> {
     /// As [`Job::plan`].
     #[doc(hidden)]
     pub fn planned(&self, result: Option<&Location>) -> Result<Planned> {
-        let settings = self.options.settings(&self.input, result);
-        Ok(Model::plan(Checkpoint::open(&self.input)?, settings)?.into_planned())
+        let checkpoint = Checkpoint::open(&self.input)?;
+        Ok(Model::plan(checkpoint, self.options.settings(&self.input, result)?)?.into_planned())
     }
 
     /// How `norm` came to be folded or kept: every proposal, objection and measurement; `None` if there is no such norm. A
@@ -111,8 +111,8 @@ impl<'a> Job<'a> {
     ///
     /// The checkpoint cannot be read.
     pub fn explain(&self, norm: &str) -> Result<Option<Explanation>> {
-        let settings = self.options.settings(&self.input, None);
-        plan::explain(&Checkpoint::open(&self.input)?, &settings.planning, norm)
+        let checkpoint = Checkpoint::open(&self.input)?;
+        plan::explain(&checkpoint, &self.options.settings(&self.input, None)?.planning, norm)
     }
 
     /// Folds the model into `output`: a file, or for a sharded model the index, beside which its shards go under their
@@ -120,13 +120,14 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     ///
-    /// Nothing is left at `output` then. The checkpoint cannot be read; the plan does not fit it; a norm would stay and
-    /// [`Options::strict`] is set; a value cannot be folded; `output` exists or cannot be written; no such device; the
+    /// Nothing is left at `output` then. The checkpoint cannot be read; the plan does not fit it; a warning or remark is denied
+    /// ([`Options::deny`], [`Options::strict`], or by default); a value cannot be folded; `output` exists or cannot be written; no such device; the
     /// run was cancelled.
     pub fn write(&self, output: impl Into<Location>) -> Result<ModelReport> {
         let output = output.into();
-        let settings = self.options.settings(&self.input, Some(&output));
-        let model = Model::plan(Checkpoint::open(&self.input)?, settings)?;
+        let checkpoint = Checkpoint::open(&self.input)?;
+        let model = Model::plan(checkpoint, self.options.settings(&self.input, Some(&output))?)?;
+        model.check()?;
         let Opened { engines, warning, .. } = self.options.device.open(model.bytes())?;
         let mut engine = engines.into_iter().next().unwrap_or_default();
         self.progress.begin(model.bytes());

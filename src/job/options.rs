@@ -10,20 +10,23 @@ use std::sync::atomic::AtomicBool;
 use globset::Glob;
 
 use super::Device;
-use super::config::config_beside;
+use super::config::{ModelClass, config_beside};
 use crate::checkpoint::Float;
+use crate::error::Result;
 use crate::fold::{FoldOptions, Style};
-use crate::model::{PlanSource, Settings};
+use crate::model::{Denied, PlanSource, Settings};
 use crate::output::Replace;
 use crate::parallel;
 use crate::plan::{EpsSettings, EvidenceLevel, PlanSettings};
+use crate::zoo::Source;
 
 /// How models are folded; the default is the command's.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// How folded norms are stored.
-    pub style: Style,
+    /// How folded norms are stored; `None` for [`Style::DropIn`] where a `config.json` says that transformers is to load the
+    /// result, and [`Style::Strip`] elsewhere.
+    pub style: Option<Style>,
     /// The float type of the output; `None` keeps every tensor's.
     pub dtype: Option<Float>,
     /// What computes.
@@ -40,8 +43,10 @@ pub struct Options {
     pub plan: Option<PlanSource>,
     /// Of a plan file only the plan whose `input` is the checkpoint: the same options are for several models.
     pub one_of_several: bool,
-    /// Fail if a norm would stay.
-    pub strict: bool,
+    /// Which warnings and remarks make a model fail.
+    pub denied: Denied,
+    /// Whether results get a copy of what lies beside their originals, which is for the caller to make.
+    pub copies_sidecars: bool,
     /// Compare every result with the reference.
     pub verify: bool,
     /// Write results that are not finite instead of refusing them.
@@ -61,7 +66,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            style: Style::default(),
+            style: None,
             dtype: None,
             device: Device::default(),
             eps: None,
@@ -70,7 +75,8 @@ impl Default for Options {
             evidence: EvidenceLevel::default(),
             plan: None,
             one_of_several: false,
-            strict: false,
+            denied: Denied::default(),
+            copies_sidecars: false,
             verify: true,
             allow_non_finite: false,
             ranges: false,
@@ -85,32 +91,54 @@ impl Default for Options {
 impl Options {
     /// How the model at `input` is planned and written. `result`, where it goes or is, is no other checkpoint that a
     /// `config.json` beside `input` could be about.
+    ///
+    /// # Errors
+    ///
+    /// There is a `config.json` that cannot be read: what it says about eps and the model's class is not known.
     #[doc(hidden)]
-    pub fn settings(&self, input: &Location, result: Option<&Location>) -> Settings<'_> {
-        let beside = config_beside(input, result);
+    pub fn settings(&self, input: &Location, result: Option<&Location>) -> Result<Settings<'_>> {
+        let beside = config_beside(input, result)?;
+        let class = beside.config.as_ref().and_then(ModelClass::of);
+        let is_for_transformers = class.as_ref().is_some_and(|class| class.is_of_transformers);
         let eps = EpsSettings {
             for_norms: self.eps_for.clone(),
             all: self.eps,
             arch: self.arch.clone(),
             config: beside.config,
         };
-        Settings {
+        Ok(Settings {
             planning: PlanSettings {
                 eps,
                 evidence: self.evidence,
                 is_one_of_several: self.one_of_several,
+                below: None,
                 threads: self.threads_or_all(),
             },
             warnings: beside.ignored.into_iter().collect(),
             plan: self.plan.as_ref(),
-            style: self.style,
+            style: self.style.unwrap_or(if is_for_transformers { Style::DropIn } else { Style::Strip }),
+            style_is_chosen: self.style.is_none(),
+            model_class: class.map(|class| class.name),
+            copies_config: self.copies_sidecars,
             dtype: self.dtype,
-            strict: self.strict,
+            denied: self.denied.clone(),
             replace: self.replace,
             sync: self.sync,
             make_folder: false,
             record: None,
-        }
+        })
+    }
+
+    /// The same for a model of a zoo.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::settings`].
+    #[doc(hidden)]
+    pub fn settings_of(&self, source: &Source, result: Option<&Location>) -> Result<Settings<'_>> {
+        let mut settings = self.settings(&source.input, result)?;
+        settings.planning.below.clone_from(&source.below);
+        Ok(settings)
     }
 
     /// How weights are folded; `progress` is told how many bytes are done.

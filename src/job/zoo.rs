@@ -80,8 +80,8 @@ impl Zoo {
         run.go()
     }
 
-    fn settings(&self, source: &Source) -> Settings<'_> {
-        self.options.settings(&source.input, Some(&self.output))
+    fn settings(&self, source: &Source) -> Result<Settings<'_>> {
+        self.options.settings_of(source, Some(&self.output))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Model;
-use crate::fold::{FoldStats, FoldedLayer, ShiftStats, Style};
+use crate::fold::{FoldStats, FoldedLayer, ShiftStats};
 use crate::report::layer::layer_reports;
 use crate::report::{Layers, ModelReport, Seconds, Verification};
 use crate::warning::Warning;
@@ -21,7 +21,7 @@ pub(super) struct Work<'w> {
     pub(super) layers: &'w [FoldedLayer<'w>],
     /// What checking their shifts found.
     pub(super) shifts: ShiftStats,
-    /// What folding their weights found, with all warnings of the stage.
+    /// What folding their weights found, with the warnings of all stages.
     pub(super) weights: FoldStats,
     /// Time that everything took that is not folded.
     pub(super) copy: Duration,
@@ -46,46 +46,20 @@ impl Model<'_> {
             bytes_out: bytes,
             seconds: work.seconds(self.plan_time),
             verification: verified.then(|| work.verification()),
-            warnings: self.warnings(&work),
+            warnings: Model::warnings(&work),
             device: work.device,
             adapter: work.adapter,
         }
     }
 
     /// What the user should know about the result.
-    fn warnings(&self, work: &Work<'_>) -> Vec<Warning> {
-        let mut warnings = self.kept().into_iter().collect::<Vec<_>>();
-        warnings.extend(self.planned.warnings.iter().cloned());
-        warnings.extend(self.model_class());
-        warnings.extend(work.weights.warnings.iter().cloned());
+    fn warnings(work: &Work<'_>) -> Vec<Warning> {
+        let mut warnings = work.weights.warnings.clone();
         let count = work.weights.non_finite + work.shifts.non_finite;
         if count > 0 {
             warnings.push(Warning::NonFinite { count });
         }
         warnings
-    }
-
-    /// That norms stay, or that there are none.
-    fn kept(&self) -> Option<Warning> {
-        let (folded, kept) = self.planned.plan.counts();
-        let all = folded + kept;
-        if all == 0 {
-            return Some(Warning::NoNorms);
-        }
-        let (norm, reason) = self.planned.plan.kept().next()?;
-        Some(Warning::NormsKept { kept, all, norm: norm.to_owned(), reason: reason.text.clone() })
-    }
-
-    /// That code of the model's class would not load the result rightly.
-    fn model_class(&self) -> Option<Warning> {
-        if self.planned.folds.is_empty() || self.settings.style != Style::Strip {
-            return None;
-        }
-        let config = self.settings.planning.eps.config.as_ref()?;
-        // transformers says `architectures`, timm `architecture`.
-        let class = config.get("architectures").and_then(|classes| classes.get(0));
-        let class = class.or_else(|| config.get("architecture"))?.as_str()?;
-        Some(Warning::ModelClass { class: class.to_owned() })
     }
 }
 

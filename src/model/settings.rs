@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::denied::Denied;
 use crate::checkpoint::Float;
 use crate::fold::Style;
 use crate::output::{Record, Replace};
@@ -58,10 +59,16 @@ pub struct Settings<'a> {
     pub plan: Option<&'a PlanSource>,
     /// How folded norms are stored.
     pub style: Style,
+    /// Whether nobody asked for that style, and it follows from [`Settings::model_class`].
+    pub style_is_chosen: bool,
+    /// The class, or the type, of the model whose code is to load the result, as the `config.json` beside it says.
+    pub model_class: Option<String>,
+    /// Whether the result gets a copy of that configuration.
+    pub copies_config: bool,
     /// The float type of the output; `None` keeps every tensor's.
     pub dtype: Option<Float>,
-    /// Fail if a norm stays.
-    pub strict: bool,
+    /// Which warnings and remarks make the model fail.
+    pub denied: Denied,
     /// Replace an existing output.
     pub replace: Replace,
     /// Flush to disk before the file gets its name.
@@ -81,8 +88,11 @@ impl Default for Settings<'_> {
             warnings: Vec::new(),
             plan: None,
             style: Style::default(),
+            style_is_chosen: false,
+            model_class: None,
+            copies_config: false,
             dtype: None,
-            strict: false,
+            denied: Denied::default(),
             replace: Replace::default(),
             sync: true,
             make_folder: false,

@@ -123,7 +123,7 @@ impl<'n> Board<'n> {
     pub(super) fn new(network: &'n Inventory, book: Rulebook, explained: Option<NormId>) -> Board<'n> {
         let standing = |(index, norm): (usize, &Norm)| match norm.defect {
             Some(_) => Standing::kept(Objection::Defect(NormId::new(index))),
-            None => Standing::Open(Question::unanswered(Objection::NoCandidate { channels: norm.channels })),
+            None => Standing::Open(Question::unanswered(Objection::no_candidate(norm))),
         };
         Board {
             network,

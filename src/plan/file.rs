@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::filled::ByName;
 use super::json::Stated;
+use super::meant::Model;
 use super::{Layer, LineProblem, Misfit, Plan, VERSION};
 use crate::error::{Error, Result};
 
@@ -18,9 +19,8 @@ use crate::error::{Error, Result};
 pub(super) enum Meant<'a> {
     /// The only one.
     Only,
-    /// The one for this checkpoint. A plan by itself is followed whatever its `input` says, since files are moved; where it
-    /// could be meant for another checkpoint of the same call, only if it says nothing else.
-    For { input: &'a Path, is_one_of_several: bool },
+    /// The one for this checkpoint.
+    For(Model<'a>),
 }
 
 #[derive(Deserialize)]
@@ -119,7 +119,9 @@ impl<'a> Text<'a> {
             true => serde_json::from_str::<Vec<RawPlan<'a>>>(self.text).map_err(syntax)?,
             false => vec![serde_json::from_str::<RawPlan<'a>>(self.text).map_err(syntax)?],
         };
-        let mut found = plans.into_iter().filter(|plan| meant.may_be(plan.input.as_deref(), is_array));
+        let inputs = plans.iter().map(|plan| plan.input.as_deref()).collect::<Vec<_>>();
+        let chosen = meant.among(&inputs, is_array);
+        let mut found = plans.into_iter().enumerate().filter(|(at, _)| chosen.contains(at)).map(|(_, plan)| plan);
         let plan = found.next().ok_or_else(|| self.refuse(1, meant.is_missing()))?;
         if let Some(twin) = found.next() {
             let first = self.line_of(plan.version);
@@ -136,27 +138,25 @@ impl<'a> Text<'a> {
 }
 
 impl Meant<'_> {
-    fn may_be(&self, input: Option<&str>, is_array: bool) -> bool {
-        match (self, input) {
-            (Meant::Only, _) => true,
-            (Meant::For { .. }, None) => !is_array,
-            (Meant::For { input, is_one_of_several }, Some(stated)) => {
-                stated == input.to_string_lossy() || !(is_array || *is_one_of_several)
-            }
+    /// Which of the plans with these `input`s are meant; more than one is an error.
+    fn among(&self, inputs: &[Option<&str>], is_array: bool) -> Vec<usize> {
+        match self {
+            Meant::Only => (0..inputs.len()).collect(),
+            Meant::For(model) => model.among(inputs, is_array),
         }
     }
 
     fn is_missing(&self) -> String {
         match self {
             Meant::Only => "there is no plan in it".to_owned(),
-            Meant::For { input, .. } => format!("none of its plans has \"input\": \"{}\"", input.display()),
+            Meant::For(Model { input, .. }) => format!("none of its plans has \"input\": \"{}\"", input.display()),
         }
     }
 
     fn comes_twice(&self, first: usize) -> String {
         match self {
             Meant::Only => format!("a second plan, after that of line {first}, and only one can be taken"),
-            Meant::For { input, .. } => {
+            Meant::For(Model { input, .. }) => {
                 let input = input.display();
                 format!("a second plan for \"{input}\", after that of line {first}; remove one of them")
             }

@@ -23,6 +23,7 @@ mod explain;
 mod file;
 mod filled;
 mod json;
+mod meant;
 mod measure;
 mod object;
 mod problem;
@@ -35,7 +36,7 @@ mod rulebook;
 mod tests;
 mod written;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::network::EpsSource;
@@ -56,6 +57,7 @@ use board::Board;
 use eps::EpsLookup;
 use file::Meant;
 use filled::ByName;
+use meant::Model;
 use measure::Unread;
 use propose::Names;
 use reason::RuleMisfit;
@@ -72,6 +74,19 @@ pub struct Planned {
     pub warnings: Vec<Warning>,
 }
 
+impl Planned {
+    /// That norms stay, or that there are none.
+    pub fn kept(&self) -> Option<Warning> {
+        let (folded, kept) = self.plan.counts();
+        let all = folded + kept;
+        if all == 0 {
+            return Some(Warning::NoNorms);
+        }
+        let (norm, reason) = self.plan.kept().next()?;
+        Some(Warning::NormsKept { kept, all, norm: norm.to_owned(), reason: reason.text.clone() })
+    }
+}
+
 /// What bears on a plan besides the checkpoint itself.
 #[derive(Debug, Clone)]
 pub struct PlanSettings {
@@ -81,6 +96,9 @@ pub struct PlanSettings {
     pub evidence: EvidenceLevel,
     /// Whether one call plans several checkpoints: a plan file's plan for another one is not followed then.
     pub is_one_of_several: bool,
+    /// Where the checkpoint lies below the folder that was named, if one was: a plan file made for a copy of that folder
+    /// knows it by this path.
+    pub below: Option<PathBuf>,
     /// Threads that look at values; in a zoo, the share of its threads that a model has. The plan is the same for any number.
     pub threads: usize,
 }
@@ -92,6 +110,7 @@ impl Default for PlanSettings {
             eps: EpsSettings::default(),
             evidence: EvidenceLevel::default(),
             is_one_of_several: false,
+            below: None,
             threads: parallel::all_cores(),
         }
     }
@@ -102,7 +121,11 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
     let network = Inventory::of(checkpoint);
     let eps = EpsLookup::new(&settings.eps, &network);
     if let Some(path) = file {
-        let meant = Meant::For { input: checkpoint.path(), is_one_of_several: settings.is_one_of_several };
+        let meant = Meant::For(Model {
+            input: checkpoint.path(),
+            below: settings.below.as_deref(),
+            is_one_of_several: settings.is_one_of_several,
+        });
         let (plan, places) = file::read(path, &meant, Some(&ByName::new(&network, &eps)))?;
         return take_back(plan, &network, &eps, checkpoint, |misfit, plan| places.misfit(&misfit, plan));
     }

@@ -17,7 +17,10 @@ impl Display for ModelReport {
         };
         let [input, output] = [&self.input, &self.output].map(|path| path.to_string_lossy());
         writeln!(f, "{} -> {}", shown(&input), shown(&output))?;
-        writeln!(f, "  {folded} of {} folded, style {style}", counted(all, "norm"))?;
+        match all {
+            0 => writeln!(f, "  no batch norm: copied as it is")?,
+            _ => writeln!(f, "  {folded} of {} folded, style {style}", counted(all, "norm"))?,
+        }
         match &self.adapter {
             Some(adapter) if self.elements_on_gpu == self.elements => writeln!(f, "  on the GPU: {adapter}")?,
             Some(adapter) => {
@@ -27,12 +30,15 @@ impl Display for ModelReport {
             None => writeln!(f, "  on the CPU")?,
         }
         match &self.verification {
-            None => writeln!(f, "  not verified")?,
+            None => writeln!(f, "  not verified{}", but_assumed(self.assumed_eps()))?,
+            // There was nothing to be right or wrong about.
+            Some(Verification { elements: 0, .. }) => {}
             Some(Verification { elements, differ, worst_ulp, worst_shift_ulp }) => {
                 writeln!(
                     f,
-                    "  verified: {elements} values, weights within {worst_ulp:.2} ulp of the f64 reference, biases \
-                     within {worst_shift_ulp:.2} ulp of their largest addend"
+                    "  verified{}: {elements} values, weights within {worst_ulp:.2} ulp of the f64 reference, biases \
+                     within {worst_shift_ulp:.2} ulp of their largest addend",
+                    but_assumed(self.assumed_eps())
                 )?;
                 if *differ > 0 {
                     writeln!(f, "  {differ} values differed from the CPU's, which were written")?;
@@ -63,6 +69,7 @@ impl Display for Outcome {
                 let verified = if report.verification.is_some() { "verified" } else { "not verified" };
                 let (size, seconds) = (bytes(report.bytes_in), report.seconds.total);
                 let folded = counted(folded, "norm");
+                let verified = format!("{verified}{}", but_assumed(report.assumed_eps()));
                 write!(f, "{input} -> {}: {folded} folded{kept}, {verified}, {size} in {seconds:.3} s", shown(&output))
             }
             Outcome::Skipped { reason, .. } => write!(f, "{input}: {}", shown(reason)),
@@ -75,7 +82,7 @@ impl Display for Outcome {
 /// The sums that a person looks for after a run over many models.
 impl Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { folded, skipped, failed, norms, bytes: (read, _), unverified, .. } = *self;
+        let Totals { folded, skipped, failed, norms, bytes: (read, _), unverified, assumed_eps, .. } = *self;
         write!(f, "{folded} folded")?;
         if skipped > 0 {
             write!(f, ", {skipped} skipped")?;
@@ -87,8 +94,16 @@ impl Display for Totals {
         if unverified > 0 {
             write!(f, "; {} not verified", counted(unverified, "model"))?;
         }
+        if assumed_eps > 0 {
+            write!(f, "; eps assumed in {}", counted(assumed_eps, "model"))?;
+        }
         write!(f, "; {}", bytes(read))
     }
+}
+
+/// What verification cannot know, beside what it says.
+fn but_assumed(norms: usize) -> String {
+    if norms == 0 { String::new() } else { format!(" (eps assumed for {})", counted(norms, "norm")) }
 }
 
 impl ModelReport {

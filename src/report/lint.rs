@@ -58,6 +58,32 @@ pub enum Kind {
     F16Underflow,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 7] = [
+        Kind::DeadChannels,
+        Kind::TinyVariance,
+        Kind::LargeScale,
+        Kind::RangeGrowth,
+        Kind::ChannelSpread,
+        Kind::F16Overflow,
+        Kind::F16Underflow,
+    ];
+
+    /// A name for it that stays the same from version to version.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Kind::DeadChannels => "dead-channels",
+            Kind::TinyVariance => "tiny-variance",
+            Kind::LargeScale => "large-scale",
+            Kind::RangeGrowth => "range-growth",
+            Kind::ChannelSpread => "channel-spread",
+            Kind::F16Overflow => "f16-overflow",
+            Kind::F16Underflow => "f16-underflow",
+        }
+    }
+}
+
 /// One remark on one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lint {

@@ -57,9 +57,17 @@ pub struct ModelReport {
     pub seconds: Seconds,
     /// What was checked; `null` if nothing was.
     pub verification: Option<Verification>,
-    /// What the user should know; in JSON two lists, sentences and codes.
+    /// What the user should know; in JSON the sentences and codes of warnings, and the sentences of notes.
     #[serde(flatten, serialize_with = "sentences_and_codes")]
     pub warnings: Vec<Warning>,
+}
+
+impl ModelReport {
+    /// Norms whose eps nobody states although another one would make a difference.
+    pub fn assumed_eps(&self) -> usize {
+        let assumed = self.warnings.iter().filter(|warning| !warning.is_note());
+        assumed.map(|warning| if let Warning::EpsAssumed { norms, .. } = warning { *norms } else { 0 }).sum()
+    }
 }
 
 /// Counts of norms.
@@ -152,8 +160,11 @@ fn kept_norms<S: Serializer>(kept: &[(String, String)], serializer: S) -> Result
 }
 
 fn sentences_and_codes<S: Serializer>(warnings: &[Warning], serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(2))?;
-    map.serialize_entry("warnings", &warnings.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    map.serialize_entry("warning_codes", &warnings.iter().map(Warning::code).collect::<Vec<_>>())?;
+    let (notes, warnings): (Vec<_>, Vec<_>) = warnings.iter().partition(|warning| warning.is_note());
+    let sentences = |of: &[&Warning]| of.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut map = serializer.serialize_map(Some(3))?;
+    map.serialize_entry("warnings", &sentences(&warnings))?;
+    map.serialize_entry("warning_codes", &warnings.iter().map(|warning| warning.code()).collect::<Vec<_>>())?;
+    map.serialize_entry("notes", &sentences(&notes))?;
     map.end()
 }

@@ -94,6 +94,8 @@ pub struct Totals {
     pub compared: u64,
     /// Folded models that were not verified.
     pub unverified: usize,
+    /// Folded models in which an eps that makes a difference is only assumed.
+    pub assumed_eps: usize,
     /// Largest error of a weight, in ulp.
     pub worst_ulp: f64,
     /// Largest error of a bias, in ulp of its largest addend.
@@ -125,6 +127,7 @@ impl Totals {
         self.norms.0 += report.layers.folded;
         self.norms.1 += report.layers.kept;
         self.lints += report.lints.len();
+        self.assumed_eps += usize::from(report.assumed_eps() > 0);
         self.bytes.0 += report.bytes_in;
         self.bytes.1 += report.bytes_out;
         match &report.verification {

@@ -108,7 +108,8 @@ impl Location {
         let mut names = match self {
             Location::File(folder) => {
                 let entries = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
-                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+                let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+                entries.map(|entry| Ok(name(entry.map_err(Error::io("list", folder))?))).collect::<Result<Vec<_>>>()?
             }
             Location::Object(folder) => {
                 let paths = list(folder)?.into_iter().map(|listed| listed.object.path().to_owned());

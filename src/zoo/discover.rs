@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::filter::Filter;
 use super::found::{Found, length, source};
+use super::kinds::original_of;
 use super::walk::Walk;
 use crate::error::{Error, Result};
 use crate::store::Location;
@@ -28,8 +29,11 @@ pub fn discover(inputs: &[Location], filter: &Filter, output: Option<&Location>)
                 Location::File(_) => walk.run(&mut found),
                 Location::Object(folder) => walk.list(folder, &mut found),
             }
+        } else if let Some(original) = original_of(input).filter(|original| inputs.contains(original)) {
+            // As `*.safetensors` gives them in a folder that was folded before.
+            found.notes.push(format!("{input}: passed over, by its name it is the result of {original}"));
         } else {
-            found.sources.push(source(input.clone(), PathBuf::from(name_of(input)?), &length));
+            found.sources.push(source(input.clone(), PathBuf::from(name_of(input)?), None, &length));
         }
     }
     found.settle_shards();

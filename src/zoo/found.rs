@@ -18,6 +18,8 @@ pub struct Source {
     pub input: Location,
     /// Where its result goes, relative to the output folder.
     pub place: PathBuf,
+    /// Where it lies below the folder that the user named; `None` if it was named itself.
+    pub below: Option<PathBuf>,
     /// The shards that the index names, relative to it.
     pub shards: Vec<String>,
     /// All its files, with symlinks resolved: two sources of the same files hold the same bytes.
@@ -42,6 +44,8 @@ pub struct Found {
     pub sources: Vec<Source>,
     /// Everything else that makes a repository loadable.
     pub sidecars: Vec<Sidecar>,
+    /// Weights in formats that are not folded.
+    pub other_weights: Vec<Location>,
     /// What should have been a model, or may hide one.
     pub failures: Vec<(PathBuf, Error)>,
     /// What was passed over, in words.
@@ -95,13 +99,18 @@ impl Found {
 }
 
 /// What is known about a model without opening its checkpoint. Whatever is missing shows when it is opened.
-pub(super) fn source(input: Location, place: PathBuf, length: &dyn Fn(&Location) -> u64) -> Source {
+pub(super) fn source(
+    input: Location,
+    place: PathBuf,
+    below: Option<PathBuf>,
+    length: &dyn Fn(&Location) -> u64,
+) -> Source {
     let shards = if is_index(input.path()) { index_shards(&input).unwrap_or_default() } else { Vec::new() };
     let mut files = vec![input.clone()];
     files.extend(shards.iter().map(|shard| input.with_file_name(shard)));
     let bytes = files.iter().map(length).sum();
     let files = files.into_iter().map(|file| file.resolved().unwrap_or(file)).collect();
-    Source { input, place, shards, files, bytes }
+    Source { input, place, below, shards, files, bytes }
 }
 
 pub(super) fn length(file: &Location) -> u64 {

@@ -49,9 +49,23 @@ fn hash_source(checkpoint: &Checkpoint, cancelled: &AtomicBool) -> Result<String
 
 /// Everything is taken apart by name, so that an option that is added later cannot be forgotten here.
 fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldOptions<'_>) -> Result<String> {
-    let Settings { planning, warnings: _, plan, style, dtype, strict, replace: _, sync: _, make_folder: _, record: _ } =
-        settings;
-    let PlanSettings { eps, evidence, is_one_of_several: _, threads: _ } = planning;
+    let Settings {
+        planning,
+        warnings: _,
+        plan,
+        style,
+        // Both only say things about `style`.
+        style_is_chosen: _,
+        model_class: _,
+        copies_config: _,
+        dtype,
+        denied,
+        replace: _,
+        sync: _,
+        make_folder: _,
+        record: _,
+    } = settings;
+    let PlanSettings { eps, evidence, is_one_of_several: _, below: _, threads: _ } = planning;
     let EpsSettings { for_norms, all, arch, config } = eps;
     let FoldOptions { verify, allow_non_finite, ranges: _, threads: _, cancelled: _, progress: _ } = options;
     // Which of several plans is followed is told by the path.
@@ -73,7 +87,7 @@ fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldO
         "plan": plan,
         "style": style,
         "dtype": dtype.map(|float| float.name()),
-        "strict": strict,
+        "denied": format!("{denied:?}"),
         "verify": verify,
         "allow_non_finite": allow_non_finite,
     });

@@ -39,7 +39,7 @@ pub struct Run<'a> {
     /// What computes.
     pub engines: &'a Engines<'a>,
     /// How a model is folded.
-    pub settings: &'a (dyn Fn(&Source) -> Settings<'a> + Sync),
+    pub settings: &'a (dyn Fn(&Source) -> Result<Settings<'a>> + Sync),
     /// How all of them are; `threads` is shared by the models under way.
     pub options: FoldOptions<'a>,
     /// How an error is told: by its own words, or with what the caller knows to do about it.
@@ -93,9 +93,9 @@ impl Run<'_> {
         let Task { source, output, make_folder, .. } = &self.tasks[index];
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
-        let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source) };
-        settings.planning.threads = threads;
         let checkpoint = Checkpoint::open(&source.input)?;
+        let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source)? };
+        settings.planning.threads = threads;
         if self.resume {
             let record = record(&checkpoint, &settings, options)?;
             if let Some(reason) = self.without_folding(index, &checkpoint, &settings, &record)? {
@@ -105,7 +105,8 @@ impl Run<'_> {
             settings.record = Some(record);
         }
         let model = Model::plan(checkpoint, settings)?;
-        // A model that cannot be planned does not open a device.
+        // A model that cannot be planned, or is not accepted, does not open a device.
+        model.check()?;
         let mut engine = self.engines.lend()?;
         let folded = model.fold(output, &mut engine, options)?;
         // Another model may have the device while this one goes to the disk.

@@ -75,8 +75,8 @@ impl Walk<'_> {
         self.claim(&mut met, found);
         let files = met.checkpoints.into_iter().chain(met.indices);
         found.sources.extend(files.map(|file| {
-            let place = self.place(file.path());
-            source(file, place, length)
+            let (place, within) = (self.place(file.path()), self.within(file.path()).to_owned());
+            source(file, place, Some(within), length)
         }));
         found.sources[before..].sort_by(|a, b| a.place.cmp(&b.place));
     }
@@ -100,7 +100,9 @@ impl Walk<'_> {
                 None if self.is_wanted(path) => met.checkpoints.push(file),
                 None => {}
             }
-        } else if !is_weights(path) {
+        } else if is_weights(path) {
+            found.other_weights.push(file);
+        } else {
             found.sidecars.push(Sidecar { place: self.place(path), input: file });
         }
     }

@@ -58,7 +58,7 @@ impl Case {
     /// Folds the model from file to file; `progress` is told the bytes that are done.
     fn run(&self, output: &Path, engine: &mut Engine, progress: &(dyn Fn(u64) + Sync)) -> ModelReport {
         let plan = PlanSource::from(self.plan.as_path());
-        let settings = Settings { plan: Some(&plan), strict: true, sync: false, ..Settings::default() };
+        let settings = Settings { plan: Some(&plan), sync: false, ..Settings::default() };
         let cancelled = &AtomicBool::new(false);
         let options =
             FoldOptions { verify: true, allow_non_finite: false, ranges: false, threads: 2, cancelled, progress };

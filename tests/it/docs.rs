@@ -177,8 +177,8 @@ fn the_example_of_a_zoo_works_as_printed() {
     // What is printed, but for times.
     let printed = std::fs::read_to_string(root().join("docs/zoo.md")).unwrap();
     for line in [
-        "zoo/digits/model.safetensors -> folded/digits/model.safetensors: 12 norms folded, verified, 234.15 kB in ",
-        "6 folded, 1 failed; 21 norms folded, 12 kept; 481.50 kB, ",
+        "zoo/digits/model.safetensors -> folded/digits/model.safetensors: 12 norms folded, verified (eps assumed for 12 norms), 234.15 kB in ",
+        "6 folded, 1 failed; 21 norms folded, 12 kept; eps assumed in 3 models; 481.50 kB, ",
     ] {
         assert!(printed.contains(line) && stdout.contains(line), "{line}\nin:\n{stdout}");
     }

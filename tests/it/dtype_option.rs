@@ -72,9 +72,9 @@ fn keep_is_the_default_and_changes_no_type() {
     let plan = folder.text("p.json", plan(&[("bn", "fc.weight")]));
     let input = folder.file("m.safetensors", &model(Float::Bf16));
     fold(&input, &[&"--plan", &plan]).expect(0);
-    fold(&input, &[&"--plan", &plan, &"--dtype", &"keep", &"--output", &folder.path("keep")]).expect(0);
+    fold(&input, &[&"--plan", &plan, &"--dtype", &"keep", &"--output", &folder.path("keep.safetensors")]).expect(0);
     let bytes = std::fs::read(folder.path("m.folded.safetensors")).unwrap();
-    assert!(bytes == std::fs::read(folder.path("keep")).unwrap());
+    assert!(bytes == std::fs::read(folder.path("keep.safetensors")).unwrap());
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     for (name, dtype) in [
         ("f16", Dtype::F16),

@@ -59,8 +59,8 @@ fn sources_of_eps_rank_as_documented() {
     let arch = ["--arch", "timm/tf_efficientnet_b0"];
     let with = |more: &[&'static str]| [&arch[..], more].concat();
     let cases: &[(Option<&Value>, Vec<&str>, f64, &str)] = &[
-        (Some(&field), with(&["--eps", "0.2", "--eps-for", "*=0.1"]), 0.1, "--eps-for *"),
-        (Some(&field), with(&["--eps", "0.2"]), 0.2, "--eps"),
+        (Some(&field), with(&["--eps", "0.02", "--eps-for", "*=0.1"]), 0.1, "--eps-for *"),
+        (Some(&field), with(&["--eps", "0.02"]), 0.02, "--eps"),
         (Some(&field), with(&["--eps", "0"]), 0.0, "--eps"),
         (Some(&field), with(&[]), 0.01, "config.json: batch_norm_eps"),
         (Some(&transformers), with(&[]), 1e-3, "catalogue: timm tf_efficientnet* (timm 1.0.31"),

@@ -126,11 +126,11 @@ fn an_assumed_eps_is_a_warning_with_what_is_at_stake_and_a_stated_one_is_none() 
     let (_folder, input, plan) = ready();
     // Channel 0 of head.bn: sqrt((1e-3 + 1e-3) / (1e-3 + 1e-5)).
     let words = "eps 1e-5 is assumed for 2 norms (a checkpoint does not store it); with 1e-3 a channel's scale would change \
-                 by up to x1.407 (norm `head.bn`)";
+                 by up to x1.407 (norm `head.bn`), and along all of them by up to x1.475";
     let advice = "; name the architecture with --arch, or state eps with --eps or --eps-for\n";
     let run = fold(&input, &[&"--plan", &plan, &"--format", &"json"]).expect(0);
     let json = run.json();
-    assert_eq!((&json["warnings"], &json["warning_codes"]), (&json!([words]), &json!(["eps-assumed"])));
+    assert_eq!((&json["warnings"], &json["warning_codes"]), (&json!([words]), &json!(["assumed-eps"])));
     assert!(run.stderr.starts_with("warning: "), "{}", run.stderr);
     assert!(run.stderr.ends_with(&[words, advice].concat()), "{}", run.stderr);
     let run = fold(&input, &[&"--plan", &plan, &"--eps", &"1e-5", &"--force"]).expect(0);

@@ -33,7 +33,7 @@ fn values_that_no_norm_can_have_are_refused_by_layer_and_channel() {
         ("bn.running_mean", nan, &[], "running mean is NaN"),
         ("bn.running_var", nan, &[], "running variance is NaN"),
         ("bn.running_var", -0.5, &[], "running variance is -0.5"),
-        ("bn.running_var", -4.0, &["--eps", "8"], "running variance is -4"),
+        ("bn.running_var", -4.0, &["--eps", "8", "--allow", "large-eps"], "running variance is -4"),
     ];
     for (tensor, value, options, words) in cases {
         for style in ["strip", "drop-in"] {
@@ -119,7 +119,7 @@ fn a_plan_that_does_not_fit_leaves_nothing() {
     fold(&input, &[&"--plan", &plan]).error(1, &["plan.json:2: "]);
     fold(&input, &[&"--plan", &folder.path("none.json")]).error(1, &["none.json: cannot read the plan: No such file"]);
     let keep = folder.text("plan.json", r#"{"version": 1, "layers": []}"#);
-    let words = ["1 of 1 norm cannot be folded, and none may stay", "`bn`: the plan does not mention it"];
+    let words = ["not written: 1 of 1 norm kept", "`bn`: the plan does not mention it"];
     fold(&input, &[&"--plan", &keep, &"--strict"]).error(1, &words);
     assert_eq!(folder.names(), ["m.safetensors", "plan.json"]);
 }
@@ -133,7 +133,7 @@ fn a_norm_that_lost_a_statistic_is_listed_and_fails_strict() {
         assert_eq!(run["layers"], serde_json::json!({"folded": 0, "kept": 1}), "{lost}");
         let reason = run["kept"][0]["reason"].as_str().unwrap();
         assert!(run["kept"][0]["norm"] == "bn" && reason.contains(&format!("`{lost}` is missing")), "{reason}");
-        let words = ["1 of 1 norm cannot be folded, and none may stay", lost, "is missing"];
+        let words = ["not written: 1 of 1 norm kept", lost, "is missing"];
         fold(&input, &[&"--strict", &"--force"]).error(1, &words);
         // Nor does a plan of the user's fold it.
         let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));
@@ -145,9 +145,10 @@ fn a_norm_that_lost_a_statistic_is_listed_and_fails_strict() {
 fn a_folder_that_is_not_there_or_is_a_file_leaves_nothing() {
     let folder = Folder::new();
     let input = folder.file("m.safetensors", &Model::conv_bn());
-    let words = ["none: there is no such folder, and x should be written to it; make it first"];
-    fold(&input, &[&"--output", &folder.path("none/x")]).error(1, &words);
-    fold(&input, &[&"--output", &folder.path("m.safetensors/x")]).error(1, &["m.safetensors", "Not a directory"]);
+    let words = ["none: there is no such folder, and x.safetensors should be written to it; make it first"];
+    fold(&input, &[&"--output", &folder.path("none/x.safetensors")]).error(1, &words);
+    fold(&input, &[&"--output", &folder.path("m.safetensors/x.safetensors")])
+        .error(1, &["m.safetensors", "Not a directory"]);
     assert_eq!(folder.names(), ["m.safetensors"]);
 }
 
@@ -159,7 +160,7 @@ fn a_folder_that_may_not_be_written_is_named() {
     let input = folder.file("m.safetensors", &Model::conv_bn());
     std::fs::create_dir(folder.path("sealed")).unwrap();
     std::fs::set_permissions(folder.path("sealed"), std::fs::Permissions::from_mode(0o555)).unwrap();
-    let output = folder.path("sealed/x");
+    let output = folder.path("sealed/x.safetensors");
     let arguments: &[&dyn AsRef<std::ffi::OsStr>] = &[&"--device", &"cpu", &"--input", &input, &"--output", &output];
     Run::of(&mut crate::fixture::unprivileged(arguments)).error(1, &["sealed", "Permission denied"]);
     assert_eq!(std::fs::read_dir(folder.path("sealed")).unwrap().count(), 0);

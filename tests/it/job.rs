@@ -77,7 +77,7 @@ fn options_mean_what_the_flags_mean() {
     let ways: [(&[&str], Options); 4] = [
         (&[], Options::default()),
         (&["--style", "drop-in"], Options::default().style(Style::DropIn)),
-        (&["--eps", "0.5", "--eps-for", "*1*=2"], Options::default().eps(0.5).eps_for(some(), 2.0)),
+        (&["--eps", "0.05", "--eps-for", "*1*=0.02"], Options::default().eps(0.05).eps_for(some(), 0.02)),
         (&["--dtype", "bf16"], Options::default().dtype(bnfold_gpu::Float::Bf16)),
     ];
     let mut seen = Vec::new();

@@ -42,7 +42,11 @@ pub fn fold(
         plan: Some(&plan),
         style: how.style,
         dtype: how.dtype,
-        strict: true,
+        denied: {
+            let mut denied = bnfold_gpu::Denied::default();
+            denied.deny("kept".parse().unwrap());
+            denied
+        },
         replace: Replace::Always,
         sync: false,
         ..Settings::default()

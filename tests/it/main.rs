@@ -22,6 +22,8 @@ mod checks_fail;
 mod cloud;
 // Exit codes, help, and what is generated from the command line's definition.
 mod command_line;
+// Warnings and remarks that are failures.
+mod deny;
 // A graphics device that is lost, early and late.
 #[cfg(feature = "gpu")]
 mod device_loss;
@@ -45,6 +47,8 @@ mod evidence;
 mod exact;
 // Whatever fails leaves nothing behind.
 mod failures;
+// What a new user types in the first minute.
+mod first_minute;
 // Files for the other modules, and ways to run the program.
 mod fixture;
 // The library's face, and the examples of its use.

@@ -122,7 +122,7 @@ fn what_plan_prints_is_what_plan_takes() {
     assert_eq!(json["input"], json!(input.to_str().unwrap()));
     let full = folder.text("full.json", &completed.stdout);
     let outputs = [&sparse, &full].map(|plan| {
-        let output = plan.with_extension("out");
+        let output = plan.with_extension("safetensors");
         fold(&input, &[&"--plan", plan, &"--output", &output]).expect(0);
         std::fs::read(output).unwrap()
     });

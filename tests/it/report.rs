@@ -64,7 +64,8 @@ fn ready() -> (Folder, PathBuf) {
         &inputs[1],
         &inputs[2],
     ]);
-    run.error(1, &["bad: not a valid safetensors file"]);
+    let run = run.expect(1);
+    assert!(run.stderr.contains("bad: not a valid safetensors file"), "{}", run.stderr);
     (folder, report)
 }
 
@@ -205,14 +206,14 @@ fn a_report_that_cannot_be_written_stops_the_run_before_its_first_model() {
     let folder = Folder::new();
     let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));
     let input = folder.file("m.safetensors", &Model::conv_bn());
-    let fresh = folder.path("fresh");
+    let fresh = folder.path("fresh.safetensors");
     let with = |output: &PathBuf, report: &PathBuf| {
         fold(&input, &[&"--plan", &plan, &"--output", output, &"--report", report])
     };
-    let same = ["fresh: is where a result of this run goes; pass another --report"];
+    let same = ["fresh.safetensors: is where a result of this run goes; pass another --report"];
     with(&fresh, &fresh).error(2, &same);
-    with(&fresh, &folder.path("./fresh")).error(2, &same);
-    with(&fresh.join("m.safetensors"), &fresh).error(2, &["fresh: would have to be a folder for "]);
+    with(&fresh, &folder.path("./fresh.safetensors")).error(2, &same);
+    with(&fresh.join("m.safetensors"), &fresh).error(2, &["fresh.safetensors: would have to be a folder for "]);
     #[cfg(target_os = "linux")]
     with(&fresh, &"/proc/r.html".into()).error(2, &["/proc/r.html: nothing can be written to /proc: "]);
     std::fs::create_dir(folder.path("zoo")).unwrap();

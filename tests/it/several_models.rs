@@ -107,7 +107,7 @@ fn strict_fails_a_model_with_a_norm_that_stays_and_only_that_one() {
     let odd = folder.file("odd.safetensors", &Model::conv_bn().floats_replaced("bn.weight", &[1.0; 3]));
     let none = folder.file("none.safetensors", &Model::new());
     let run = bnfold(&[&"--device", &"cpu", &"--strict", &"--input", &odd, &none]);
-    run.error(1, &["odd.safetensors: 1 of 1 norm cannot be folded, and none may stay; the first is `bn`: "]);
+    run.error(1, &["odd.safetensors: not written: 1 of 1 norm kept; the first is `bn`: "]);
     assert!(folder.path("none.folded.safetensors").exists() && !folder.path("odd.folded.safetensors").exists());
     let plan = folder.text("plan.json", plan(&[("bn", "conv.weight")]));
     fold(&whole, &[&"--strict", &"--plan", &plan]).expect(0);

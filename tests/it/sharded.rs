@@ -108,7 +108,7 @@ fn seven_shards_hold_what_the_single_file_holds() {
     let shard_of = map_of(&original);
     for device in ["cpu", if cfg!(feature = "gpu") { "gpu" } else { "cpu" }] {
         for style in ["strip", "drop-in"] {
-            let (single, output) = (folder.path("single"), folder.path(&format!("{device}-{style}")));
+            let (single, output) = (folder.path("single.safetensors"), folder.path(&format!("{device}-{style}")));
             let options: Arguments = &[&"--device", &device, &"--style", &style, &"--force", &"--no-sync"];
             bnfold(&[options, &[&"--input", &DIGITS, &"--output", &single]].concat()).expect(0);
             let run = bnfold(&[options, &[&"--input", &index, &"--output", &output, &"--format", &"json"]].concat());
@@ -505,14 +505,17 @@ fn the_config_beside_an_index_tells_eps() {
 fn names_of_outputs_fit_what_they_hold() {
     let folder = Folder::new();
     let index = write(&folder.path("in"), &parted());
-    // A name that an index has is the index; any other is a folder.
-    fold(&index, &[&"--output", &folder.path("x.safetensors")]).expect(0);
-    assert!(folder.path("x.safetensors").join(INDEX).is_file());
+    // A name that an index has is the index; that of a file cannot hold several; any other is a folder.
+    fold(&index, &[&"--output", &folder.path("x.safetensors")])
+        .error(2, &["names one file, and a sharded model has several"]);
+    fold(&index, &[&"--output", &folder.path("x.v2")]).expect(0);
+    assert!(folder.path("x.v2").join(INDEX).is_file());
     std::fs::create_dir(folder.path("new")).unwrap();
     let renamed = folder.path("new/m.safetensors.index.fp16.json");
     fold(&index, &[&"--output", &renamed]).expect(0);
     assert!(renamed.is_file() && folder.path("new").join(shard_name(1, 2)).is_file());
     bnfold(&[&"verify", &"--original", &index, &"--folded", &renamed]).expect(0);
     let single = folder.file("m.safetensors", &Model::conv_bn());
-    fold(&single, &[&"--output", &renamed, &"--force"]).error(1, &["this name cannot hold a single file"]);
+    fold(&single, &[&"--output", &renamed, &"--force"])
+        .error(2, &["the result is a .safetensors file, and its name would say otherwise"]);
 }

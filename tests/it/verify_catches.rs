@@ -235,7 +235,7 @@ fn the_eps_that_fits_is_named() {
         folded.get_mut("a.conv.weight").change(0, |weight| -weight);
         let run = net.verify(&folded, "1e-5").expect(1);
         assert_eq!(run.stderr.matches("it fits with").count(), 2, "{}", run.stderr);
-        let run = net.verify(&net.fold(style, "0.3"), "1e-5").expect(1);
+        let run = net.verify(&net.fold(style, "0.09"), "1e-5").expect(1);
         assert!(!run.stderr.contains("it fits with"), "{}", run.stderr);
     }
 }

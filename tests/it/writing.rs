@@ -43,17 +43,17 @@ fn the_result_stands_beside_the_input_unless_told_otherwise() {
     let (folder, input, plan) = ready();
     fold(&input, &[&"--plan", &plan]).expect(0);
     assert_eq!(keys(&folder.path("m.folded.safetensors")), ["conv.bias", "conv.weight"]);
-    fold(&input, &[&"--plan", &plan, &"--output", &folder.path("x.bin")]).expect(0);
-    assert_eq!(bytes(&folder.path("x.bin")), bytes(&folder.path("m.folded.safetensors")));
+    fold(&input, &[&"--plan", &plan, &"--output", &folder.path("x.safetensors")]).expect(0);
+    assert_eq!(bytes(&folder.path("x.safetensors")), bytes(&folder.path("m.folded.safetensors")));
     // A folder that exists takes the input's name.
     std::fs::create_dir(folder.path("out")).unwrap();
     fold(&input, &[&"--plan", &plan, &"--output", &folder.path("out")]).expect(0);
-    assert_eq!(bytes(&folder.path("out/m.safetensors")), bytes(&folder.path("x.bin")));
+    assert_eq!(bytes(&folder.path("out/m.safetensors")), bytes(&folder.path("x.safetensors")));
     // A name alone means the current folder.
     let mut here = command(&[&"--device", &"cpu", &"--input", &"m.safetensors", &"--plan", &"plan.json"]);
-    let run = Run::of(here.current_dir(folder.path("")).args(["--output", "here"])).expect(0);
-    assert!(run.stdout.starts_with("m.safetensors -> here\n"), "{}", run.stdout);
-    assert_eq!(bytes(&folder.path("here")), bytes(&folder.path("x.bin")));
+    let run = Run::of(here.current_dir(folder.path("")).args(["--output", "here.safetensors"])).expect(0);
+    assert!(run.stdout.starts_with("m.safetensors -> here.safetensors\n"), "{}", run.stdout);
+    assert_eq!(bytes(&folder.path("here.safetensors")), bytes(&folder.path("x.safetensors")));
 }
 
 #[cfg(target_os = "linux")]
@@ -122,9 +122,9 @@ fn a_link_is_replaced_and_never_written_through() {
     let (folder, input, plan) = ready();
     let blob = folder.text("blob", "bytes that other snapshots share");
     symlink(&blob, folder.path("soft")).unwrap();
-    symlink(folder.path("nothing"), folder.path("dangling")).unwrap();
+    symlink(folder.path("nothing"), folder.path("dangling.safetensors")).unwrap();
     std::fs::hard_link(&blob, folder.path("hard")).unwrap();
-    for link in ["soft", "hard", "dangling"] {
+    for link in ["soft", "hard", "dangling.safetensors"] {
         let output = folder.path(link);
         fold(&input, &[&"--plan", &plan, &"--output", &output]).error(1, &["exists already"]);
         fold(&input, &[&"--plan", &plan, &"--output", &output, &"--force"]).expect(0);
@@ -164,7 +164,7 @@ fn what_is_no_regular_file_is_never_replaced() {
 #[test]
 fn names_may_be_as_long_as_the_file_system_allows() {
     let (folder, input, plan) = ready();
-    let name = "n".repeat(250);
+    let name = "n".repeat(238) + ".safetensors";
     fold(&input, &[&"--plan", &plan, &"--output", &folder.path(&name)]).expect(0);
     assert!(folder.names().contains(&name));
     // The default name would be too long: said before the work is done.
@@ -222,7 +222,7 @@ fn order_padding_and_header_are_those_of_the_library() {
         let model = [odds_and_ends().raw("other", Dtype::U16, &[1], &[1, 2]), Model::conv_bn()].into_iter();
         let input = folder.file(&format!("{index}.safetensors"), &Model::merged(model).metadata("format", format));
         for style in ["strip", "drop-in"] {
-            let output = folder.path(&format!("{index}.{style}"));
+            let output = folder.path(&format!("{index}.{style}.safetensors"));
             fold(&input, &[&"--plan", &plan, &"--output", &output, &"--style", &style]).expect(0);
             let ours = bytes(&output);
             let tensors = SafeTensors::deserialize(&ours).unwrap();
@@ -245,7 +245,7 @@ fn metadata_is_kept_with_its_keys_sorted_and_two_runs_give_the_same_bytes() {
     let names = ["total", "format", "a", "zeta", "b\u{1b}[1m", "é", ""];
     let model = names.iter().fold(Model::conv_bn(), |model, name| model.metadata(name, &format!("<{name}>")));
     let input = folder.file("n.safetensors", &model);
-    let outputs = ["one", "two"].map(|name| folder.path(name));
+    let outputs = ["one.safetensors", "two.safetensors"].map(|name| folder.path(name));
     for output in &outputs {
         fold(&input, &[&"--plan", &plan, &"--output", output]).expect(0);
     }
@@ -264,7 +264,7 @@ fn folding_a_folded_file_again_does_no_harm() {
     assert!(run.stderr.contains("no batch norm found"), "{}", run.stderr);
     assert!(bytes(&folder.path("m.folded.folded.safetensors")) == bytes(&stripped));
 
-    let (once, twice) = (folder.path("once"), folder.path("twice"));
+    let (once, twice) = (folder.path("once.safetensors"), folder.path("twice.safetensors"));
     let drop_in: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"--plan", &plan, &"--style", &"drop-in"];
     fold(&input, &[&drop_in[..], &[&"--output", &once]].concat()).expect(0);
     fold(&once, &[&drop_in[..], &[&"--output", &twice]].concat()).expect(0);

@@ -9,60 +9,68 @@ use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::Share;
 use clap::Args;
 
-use super::shared::{PlanningArguments, SelectionArguments, Verbosity};
+use super::shared::{
+    CHECKS, DenialArguments, INPUT_AND_OUTPUT, InputArguments, PlanningArguments, REPORTS, SelectionArguments,
+    Verbosity, WHAT_IS_FOLDED,
+};
 use crate::cli::values::{DtypeArgument, Format, StyleArgument, location};
 
 /// The default command: fold.
 #[derive(Debug, Args)]
 pub(crate) struct FoldArguments {
-    /// Checkpoints to fold: files, indices of sharded ones, folders with everything below them; or URLs of these
-    /// (s3://, gs://, az://; of files also https://)
-    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH", value_parser = location())]
-    pub(crate) input: Vec<Location>,
-    /// Where the result goes: a file, or a folder for several inputs, or a URL (s3://, gs://, az://) [default:
-    /// NAME.folded.safetensors beside NAME]
-    #[arg(short, long, value_name = "PATH", value_parser = location())]
+    #[command(flatten)]
+    pub(crate) inputs: InputArguments,
+    /// Where the result goes: a file, a folder for several inputs, a URL (s3://, gs://, az://), or - for standard output
+    /// [default: NAME.folded.safetensors beside NAME]
+    #[arg(short, long, help_heading = INPUT_AND_OUTPUT, value_name = "PATH", value_parser = location())]
     pub(crate) output: Option<Location>,
-    /// What computes: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU where that is not
-    /// slower than the CPU, which it is for small models
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub(crate) device: Device,
     /// strip: norms go, biases are added. drop-in: every tensor stays, for unmodified model code
-    #[arg(long, value_enum, default_value = "strip")]
-    pub(crate) style: StyleArgument,
+    /// [default: drop-in where a config.json beside the checkpoint is transformers', strip elsewhere]
+    #[arg(long, help_heading = INPUT_AND_OUTPUT, value_enum)]
+    pub(crate) style: Option<StyleArgument>,
+    /// Float type of the output; a change of type is the CPU's work
+    #[arg(long, help_heading = INPUT_AND_OUTPUT, value_enum, default_value = "keep")]
+    pub(crate) dtype: DtypeArgument,
+    /// Replace outputs that exist
+    #[arg(long, help_heading = INPUT_AND_OUTPUT)]
+    pub(crate) force: bool,
+    /// Do not wait until the output is on disk (fsync); a power cut may leave it with zeros for weights
+    #[arg(long, help_heading = INPUT_AND_OUTPUT)]
+    pub(crate) no_sync: bool,
     #[command(flatten)]
     pub(crate) planning: PlanningArguments,
     /// Follow this plan (as `plan --format json` prints it) instead of planning
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = WHAT_IS_FOLDED, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
-    /// Fail if any norm would be left unfolded
-    #[arg(long)]
-    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) denial: DenialArguments,
     /// Skip the comparisons with the f64 reference and, for a GPU, with the CPU
-    #[arg(long)]
+    #[arg(long, help_heading = CHECKS)]
     pub(crate) no_verify: bool,
-    /// Float type of the output; a change of type is the CPU's work
-    #[arg(long, value_enum, default_value = "keep")]
-    pub(crate) dtype: DtypeArgument,
-    /// Do not wait until the output is on disk (fsync); a power cut may leave it with zeros for weights
-    #[arg(long)]
-    pub(crate) no_sync: bool,
     /// Write results that are not finite instead of refusing them
-    #[arg(long)]
+    #[arg(long, help_heading = CHECKS)]
     pub(crate) allow_non_finite: bool,
-    /// Replace outputs that exist
-    #[arg(long)]
-    pub(crate) force: bool,
+    /// What computes: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU where that is not
+    /// slower than the CPU, which it is for small models
+    #[arg(long, help_heading = "Devices", default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: Device,
     /// Write a page for a browser: every model, layer and remark, with plots; an earlier report is replaced
-    #[arg(long, value_name = "FILE.html", value_parser = location())]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE.html", value_parser = location())]
     pub(crate) report: Option<Location>,
     /// What is printed on stdout
-    #[arg(long, value_enum, default_value = "human")]
+    #[arg(long, help_heading = REPORTS, value_enum, default_value = "human")]
     pub(crate) format: Format,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
     #[command(flatten)]
     pub(crate) zoo: ZooArguments,
+}
+
+impl FoldArguments {
+    /// Whether the result itself goes to standard output.
+    pub(crate) fn writes_to_stdout(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| output.path().as_os_str() == "-")
+    }
 }
 
 /// What bears on folders and on many models.

@@ -2,11 +2,39 @@
 //!
 //! In: words. Out: what bears on a plan, on the choice among the checkpoints of a folder, on how much is said.
 
+use bnfold_gpu::RemarkKind;
+use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::Filter;
 use clap::Args;
 use globset::Glob;
 
-use crate::cli::values::{EvidenceArgument, eps, eps_for};
+use crate::cli::values::{EvidenceArgument, eps, eps_for, location};
+
+/// Headings of the help, in the order in which they stand there.
+pub(super) const INPUT_AND_OUTPUT: &str = "Input and output";
+pub(super) const WHAT_IS_FOLDED: &str = "What is folded";
+pub(super) const CHECKS: &str = "Checks";
+pub(super) const REPORTS: &str = "Reports";
+
+/// The checkpoints, named with or without an option.
+#[derive(Debug, Args)]
+#[group(id = "inputs", required = true, multiple = true)]
+pub(crate) struct InputArguments {
+    /// Checkpoints: files, indices of sharded ones, folders with everything below them; or URLs of these
+    /// (s3://, gs://, az://; of files also https://)
+    #[arg(value_name = "PATH", value_parser = location())]
+    paths: Vec<Location>,
+    /// The same checkpoints, as an option
+    #[arg(short, long, help_heading = INPUT_AND_OUTPUT, num_args = 1.., value_name = "PATH", value_parser = location())]
+    input: Vec<Location>,
+}
+
+impl InputArguments {
+    /// All that were named.
+    pub(crate) fn all(&self) -> Vec<Location> {
+        self.paths.iter().chain(&self.input).cloned().collect()
+    }
+}
 
 /// Which checkpoints of a folder count.
 #[derive(Debug, Args)]
@@ -22,6 +50,7 @@ pub(crate) struct SelectionArguments {
 
 /// What bears on the plan.
 #[derive(Debug, Args)]
+#[command(next_help_heading = WHAT_IS_FOLDED)]
 pub(crate) struct PlanningArguments {
     /// eps of every norm (checkpoints do not store it)
     #[arg(long, value_parser = eps, value_name = "VALUE", allow_hyphen_values = true)]
@@ -38,9 +67,27 @@ pub(crate) struct PlanningArguments {
     pub(crate) evidence: EvidenceArgument,
 }
 
+/// Which warnings and remarks are failures.
 #[derive(Debug, Args)]
+#[command(next_help_heading = CHECKS)]
+pub(crate) struct DenialArguments {
+    /// Fail if a norm would stay, or if an eps that makes a difference is only assumed: --deny kept,assumed-eps
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Fail on these kinds of warnings and numerical remarks, for example kept, assumed-eps, style, nothing-to-fold,
+    /// dead-channels; or all
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub(crate) deny: Vec<RemarkKind>,
+    /// Do not fail on these kinds, not even those that are denied by default (large-eps; style with --copy-sidecars)
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub(crate) allow: Vec<RemarkKind>,
+}
+
+/// How much is said.
+#[derive(Debug, Args)]
+#[command(next_help_heading = REPORTS)]
 pub(crate) struct Verbosity {
-    /// On stderr only errors, and of several models how many failed
+    /// On stderr only errors, warnings of what may change results, and of several models how many failed
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// More detail

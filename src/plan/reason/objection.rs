@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{AnsweredBy, RuleMisfit, Sampled};
-use crate::network::{NormId, Op, WeightId};
+use crate::network::{Norm, NormId, Op, WeightId};
 use crate::plan::measure::{Agreement, Follower};
 
 /// Why a norm stays, or would stay if nothing better came.
@@ -17,7 +17,7 @@ pub(in crate::plan) enum Objection {
     /// Most norms of the file have neither scale nor shift.
     NoAffine,
     /// No rule proposes a weight.
-    NoCandidate { channels: u64 },
+    NoCandidate { channels: u64, is_identity: bool },
     /// Several weights fit.
     Rivals { weights: Vec<WeightId>, channels: u64 },
     /// Norms of this kind run before their layers.
@@ -96,6 +96,13 @@ pub(in crate::plan) enum Objection {
 }
 
 impl Objection {
+    /// Nothing is proposed for a norm. Identity branches have no layer that anybody could name: RepVGG's and MobileOne's.
+    pub(in crate::plan) fn no_candidate(norm: &Norm) -> Objection {
+        let module = norm.name.rsplit(['.', '/']).next().unwrap_or_default();
+        let is_identity = module.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "identity");
+        Objection::NoCandidate { channels: norm.channels, is_identity }
+    }
+
     /// A name for it that stays the same from version to version.
     pub(in crate::plan) fn code(&self) -> &'static str {
         match self {

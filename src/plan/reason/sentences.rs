@@ -65,7 +65,11 @@ impl Objection {
     fn to_candidates(&self, network: &Inventory) -> String {
         let tensor = |id: &WeightId| &network[*id].tensor;
         match self {
-            Objection::NoCandidate { channels } => format!(
+            Objection::NoCandidate { is_identity: true, .. } => {
+                "by its name an identity branch: what it normalises is its block's input, which no single layer makes"
+                    .to_owned()
+            }
+            Objection::NoCandidate { channels, .. } => format!(
                 "no weight in its scope is named or placed like its producer with {channels} output channels; name it in \
                  a plan"
             ),

@@ -55,7 +55,7 @@ fn a_square_layer_of_a_unit_that_narrows_may_be_transposed() {
 
 #[test]
 fn identity_branches_have_no_layer() {
-    torch(&[
+    let network = torch(&[
         ("stages.0.conv_kxk.conv.weight", &[64, 3, 3, 3]),
         ("stages.0.conv_kxk.bn", &[64]),
         ("stages.1.conv_kxk.conv.weight", &[64, 64, 3, 3]),
@@ -63,8 +63,10 @@ fn identity_branches_have_no_layer() {
         ("stages.1.conv_1x1.conv.weight", &[64, 64, 1, 1]),
         ("stages.1.conv_1x1.bn", &[64]),
         ("stages.1.identity", &[64]),
-    ])
-    .folds(&[
+    ]);
+    let reason = &network.verdicts()["stages.1.identity"].1;
+    assert!(reason.contains("identity branch") && !reason.contains("in a plan"), "{reason}");
+    network.folds(&[
         ("stages.0.conv_kxk.bn", "stages.0.conv_kxk.conv.weight"),
         ("stages.1.conv_1x1.bn", "stages.1.conv_1x1.conv.weight"),
         ("stages.1.conv_kxk.bn", "stages.1.conv_kxk.conv.weight"),

@@ -30,7 +30,7 @@ fn open() -> Engine {
 fn run(folder: &Folder, out: &str, engines: &Engines<'_>) -> Vec<Outcome> {
     let sources = discover(&[folder.path("zoo").into()], &Filter::default(), None).unwrap().sources;
     let tasks = Task::all(sources, &folder.path(out).into());
-    let settings = |_: &Source| Settings { sync: false, ..Settings::default() };
+    let settings = |_: &Source| Ok(Settings { sync: false, ..Settings::default() });
     let options = FoldOptions::default();
     let seen = Seen::default();
     let run = Run {

@@ -153,12 +153,12 @@ fn a_single_checkpoint_of_a_repository_takes_its_sidecars_along() {
 fn eps_comes_from_the_configuration_beside_each_model() {
     let folder = Folder::new();
     make_folders(&folder, &["zoo/a", "zoo/b"]);
-    for (name, eps) in [("a", "0.5"), ("b", "0.25")] {
+    for (name, eps) in [("a", "0.05"), ("b", "0.025")] {
         folder.file(&format!("zoo/{name}/model.safetensors"), &Model::conv_bn());
         folder.text(&format!("zoo/{name}/config.json"), format!("{{\"batch_norm_eps\": {eps}}}"));
     }
     fold_zoo(&folder, &[]).expect(0);
-    for (name, eps) in [("a", "0.5"), ("b", "0.25")] {
+    for (name, eps) in [("a", "0.05"), ("b", "0.025")] {
         let [input, output] = ["zoo", "out"].map(|root| folder.path(root).join(name).join("model.safetensors"));
         bnfold(&[&"verify", &"--original", &input, &"--folded", &output, &"--eps", &eps]).expect(0);
         bnfold(&[&"verify", &"--original", &input, &"--folded", &output, &"--eps", &"0.1"]).expect(1);
@@ -210,8 +210,8 @@ fn sidecars_of_two_folders_do_not_take_each_others_place() {
     make_folders(&folder, &["v1/net", "v2/net"]);
     folder.file("v1/net/a.safetensors", &Model::conv_bn());
     folder.file("v2/net/b.safetensors", &Model::conv_bn());
-    folder.text("v1/net/config.json", "{\"batch_norm_eps\": 0.5}");
-    folder.text("v2/net/config.json", "{\"batch_norm_eps\": 0.25}");
+    folder.text("v1/net/config.json", "{\"batch_norm_eps\": 0.05}");
+    folder.text("v2/net/config.json", "{\"batch_norm_eps\": 0.025}");
     folder.text("v1/net/LICENSE", "the same");
     folder.text("v2/net/LICENSE", "the same");
     let (v1, v2, out) = (folder.path("v1/net"), folder.path("v2/net"), folder.path("out"));
@@ -339,7 +339,7 @@ mod links {
         let folder = Folder::new();
         make_folders(&folder, &["zoo/a", "zoo/b"]);
         let blob = folder.file("blob", &Model::conv_bn());
-        for (name, eps) in [("a", "0.5"), ("b", "0.25")] {
+        for (name, eps) in [("a", "0.05"), ("b", "0.025")] {
             symlink(&blob, folder.path(&format!("zoo/{name}/model.safetensors"))).unwrap();
             folder.text(&format!("zoo/{name}/config.json"), format!("{{\"batch_norm_eps\": {eps}}}"));
         }

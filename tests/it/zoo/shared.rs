@@ -212,12 +212,12 @@ fn of_several_plans_each_model_follows_its_own_however_its_bytes_are_shared() {
         std::fs::copy(&blob, folder.path(&format!("zoo/{name}.safetensors"))).unwrap();
     }
     let zoo = folder.path("zoo");
-    let printed = bnfold(&[&"plan", &"--format", &"json", &"--eps", &"0.5", &"--input", &zoo]).expect(0).json();
+    let printed = bnfold(&[&"plan", &"--format", &"json", &"--eps", &"0.05", &"--input", &zoo]).expect(0).json();
     let mut plans = printed.clone();
-    plans[1]["layers"][0]["eps"] = 0.25.into();
+    plans[1]["layers"][0]["eps"] = 0.025.into();
     let both = folder.text("both.json", plans.to_string());
     fold_zoo(&folder, &[&"--plan", &both]).expect(0);
-    for (name, eps) in [("a", "0.5"), ("b", "0.25")] {
+    for (name, eps) in [("a", "0.05"), ("b", "0.025")] {
         let [input, output] = ["zoo", "out"].map(|root| folder.path(root).join(format!("{name}.safetensors")));
         bnfold(&[&"verify", &"--original", &input, &"--folded", &output, &"--eps", &eps]).expect(0);
     }
