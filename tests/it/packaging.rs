@@ -94,6 +94,7 @@ fn the_compiler_is_of_one_version_everywhere() {
         (".github/workflows/ci.yml", format!("container: rust:{version}-")),
         (".github/workflows/ci.yml", format!("rustup toolchain install {version} ")),
         (".github/workflows/release.yml", format!("RUST: \"{version}\"\n")),
+        ("docs/install.md", format!("Rust {version} or newer ")),
     ] {
         assert!(read(file).contains(&words), "{file} has no {words:?}");
     }
@@ -157,6 +158,8 @@ fn an_archive_holds_the_program_its_pages_and_its_licences() {
     let listed = Run::of(Command::new("tar").args(["-tzf", &path])).expect(0).stdout;
     let files = listed.lines().map(|line| line.strip_prefix(&format!("{name}/")).unwrap()).collect::<Vec<_>>();
     assert!(files.is_sorted(), "{files:?}");
+    let completions = files.iter().filter(|file| file.starts_with("completions/") && !file.ends_with('/'));
+    assert_eq!(completions.count(), 5, "docs/install.md speaks of five shells: {files:?}");
     for file in [
         "bnfold-gpu",
         "man/bnfold-gpu.1",
