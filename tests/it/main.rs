@@ -51,6 +51,12 @@ mod failures;
 mod first_minute;
 // Files for the other modules, and ways to run the program.
 mod fixture;
+// Folded files verified in other people's pipelines.
+#[cfg(unix)]
+mod hooks;
+// docs/install.md, as printed.
+#[cfg(unix)]
+mod install;
 // The library's face, and the examples of its use.
 mod job;
 // The shaders, word for word.
@@ -60,6 +66,9 @@ mod kernels;
 mod layers;
 // Folding through the library; tensors read back.
 mod library;
+// The crate, archives, images and workflows.
+#[cfg(unix)]
+mod packaging;
 // Weights that fill, share or span batches; results that overflow.
 #[cfg(feature = "gpu")]
 mod pieces;
