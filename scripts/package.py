@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -51,7 +52,9 @@ def printed(program, *arguments):
 def contents(program):
     """Name, mode and bytes of everything in the archive."""
     files = {program.name: (0o755, program.read_bytes())}
-    files["man/bnfold-gpu.1"] = (0o644, printed(program, "man"))
+    with tempfile.TemporaryDirectory() as folder:
+        printed(program, "man", "--out", folder)
+        files |= {f"man/{page.name}": (0o644, page.read_bytes()) for page in Path(folder).iterdir()}
     for shell, name in COMPLETIONS.items():
         files[f"completions/{name}"] = (0o644, printed(program, "completions", shell))
     pages = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*") if path.is_file())

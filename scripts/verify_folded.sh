@@ -48,7 +48,7 @@ verify() {
         fail "$2: its original, $1, does not exist; restore it, or name the folders with --folded and --originals"
         return 0
     fi
-    bnfold-gpu verify ${options[@]+"${options[@]}"} --original "$1" --folded "$2" || status=$?
+    bnfold-gpu verify --strict ${options[@]+"${options[@]}"} --original "$1" --folded "$2" || status=$?
     case $status in
     0) ;;
     # The options are wrong, and would be for every pair.

@@ -61,8 +61,17 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page of the program or of a command
+    Man(ManArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArguments {
+    /// Whose page, if not the program's
+    pub(crate) command: Option<String>,
+    /// Write the pages of the program and of all its commands into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

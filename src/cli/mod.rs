@@ -75,6 +75,6 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
         Some(Command::Devices(arguments)) => devices::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),
-        Some(Command::Man) => generate::man(),
+        Some(Command::Man(arguments)) => generate::man(&arguments),
     }
 }

@@ -111,6 +111,19 @@ fn every_shell_gets_a_script_and_man_a_page() {
     }
     let page = bnfold(&[&"man"]).expect(0);
     assert!(page.stdout.starts_with(".ie") && page.stdout.contains(".TH bnfold-gpu 1"), "{}", page.stdout);
+    let page = bnfold(&[&"man", &"verify"]).expect(0);
+    assert!(page.stdout.contains(".TH bnfold-gpu-verify 1") && page.stdout.contains("ORIGINAL"), "{}", page.stdout);
+    bnfold(&[&"man", &"verifi"]).error(2, &["man verifi: no such command; there are fold, plan, verify"]);
+    // All pages at once, for packages.
+    let folder = Folder::new();
+    bnfold(&[&"man", &"--out", &folder.path("man1")]).expect(0);
+    let pages = std::fs::read_dir(folder.path("man1")).unwrap();
+    let pages = pages.map(|page| page.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    assert!(
+        ["bnfold-gpu.1", "bnfold-gpu-fold.1", "bnfold-gpu-bench.1"]
+            .iter()
+            .all(|name| pages.contains(&name.to_string()))
+    );
 }
 
 #[test]

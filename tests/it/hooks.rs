@@ -71,6 +71,15 @@ fn a_pair_is_verified_once_whichever_of_its_files_is_named() {
     assert_eq!(pairs(&verify(&folder, &["notes.txt", "alone.safetensors"]).expect(0)), 0);
 }
 
+/// A file that bears the name of a result, and was never folded.
+#[test]
+fn a_copy_of_the_original_is_no_result() {
+    let folder = pair();
+    std::fs::copy(folder.path("net.safetensors"), folder.path("net.folded.safetensors")).unwrap();
+    let run = verify(&folder, &["net.folded.safetensors"]).expect(1);
+    assert!(run.stderr.contains("1 norm could have been folded but stayed as before"), "{run:?}");
+}
+
 #[test]
 fn a_mismatch_and_a_missing_original_fail_and_the_rest_is_verified() {
     let folder = pair();
