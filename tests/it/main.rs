@@ -56,6 +56,8 @@ mod kernels;
 mod layers;
 // Folding through the library; tensors read back.
 mod library;
+// docs/loading.md: what loads folded files.
+mod loading;
 // Weights that fill, share or span batches; results that overflow.
 #[cfg(feature = "gpu")]
 mod pieces;
