@@ -34,6 +34,7 @@ fn every_path_in_the_documents_exists() {
     for document in [
         "docs/architecture.md",
         "docs/formats.md",
+        "docs/loading.md",
         "docs/performance.md",
         "docs/rules.md",
         "CONTRIBUTING.md",

@@ -47,7 +47,8 @@ fn candle_does_not_miss_the_new_bias() {
     let folder = Folder::new();
     let weights = std::fs::read(fold(&folder, "strip")).unwrap();
     let weights = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu).unwrap();
-    let conv = conv2d_no_bias(1, 16, 3, Conv2dConfig { padding: 1, ..Default::default() }, weights.pp("conv1")).unwrap();
+    let conv =
+        conv2d_no_bias(1, 16, 3, Conv2dConfig { padding: 1, ..Default::default() }, weights.pp("conv1")).unwrap();
     let image = Tensor::ones((1, 1, 8, 8), DType::F32, &Device::Cpu).unwrap();
     let without = conv.forward(&image).unwrap();
     let bias = weights.get(16, "conv1.bias").unwrap().reshape((1, 16, 1, 1)).unwrap();
