@@ -113,7 +113,7 @@ def judge(kind, result):
     """Whether what came of a snippet is what the page says, and in words what it was."""
     error, difference = result.get("error"), result.get("difference")
     if kind.startswith("raises "):
-        return error is not None and error.startswith(kind.split()[1] + ":"), (error or "no error")[:60]
+        return error is not None and error.startswith(kind.split()[1] + ":"), (error or "no error").splitlines()[0]
     if kind == "refused":
         return error == "Refused: 1", error or "no error"
     if error is not None or difference is None:
