@@ -35,6 +35,7 @@ fn every_path_in_the_documents_exists() {
         "docs/architecture.md",
         "docs/formats.md",
         "docs/install.md",
+        "docs/loading.md",
         "docs/performance.md",
         "docs/rules.md",
         "CONTRIBUTING.md",

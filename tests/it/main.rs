@@ -69,6 +69,8 @@ mod library;
 // The crate, archives, images and workflows.
 #[cfg(unix)]
 mod packaging;
+// docs/loading.md: what loads folded files.
+mod loading;
 // Weights that fill, share or span batches; results that overflow.
 #[cfg(feature = "gpu")]
 mod pieces;
