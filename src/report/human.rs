@@ -94,7 +94,7 @@ impl Display for Totals {
 impl ModelReport {
     /// The norms that stay, numerical remarks and the seconds by stage: what `-v` adds.
     pub fn details(&self) -> String {
-        let kept = self.kept.iter().map(|(norm, reason)| format!("  kept {}: {}\n", shown(norm), shown(reason)));
+        let kept = self.kept.iter().map(|kept| format!("  kept {}: {}\n", shown(&kept.norm), shown(&kept.reason)));
         let remark = |lint: &Lint| format!("  remark on {}: {}\n", shown(&lint.layer), lint.message);
         let remarks = self.lints.iter().map(remark);
         let Seconds { plan, read, copy, fold, verify, write, commit, .. } = self.seconds;

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::{FailureReport, ModelReport, lossy};
+use crate::output::Figures;
+use crate::warning::Warning;
 
 /// One run of the program.
 #[derive(Debug, Clone)]
@@ -41,7 +43,7 @@ pub enum Ended {
 pub enum Outcome {
     /// There is a result, made now.
     Folded(Box<ModelReport>),
-    /// Nothing was to be done.
+    /// Nothing was to be folded: the result was there, or could be copied.
     Skipped {
         /// The original.
         #[serde(serialize_with = "lossy")]
@@ -51,6 +53,8 @@ pub enum Outcome {
         output: PathBuf,
         /// Why not.
         reason: String,
+        /// What the result says of itself.
+        earlier: Box<Earlier>,
     },
     /// There is no result.
     Failed(FailureReport),
@@ -60,6 +64,21 @@ pub enum Outcome {
         #[serde(serialize_with = "lossy")]
         input: PathBuf,
     },
+}
+
+/// A result that a run came upon.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Earlier {
+    /// It stood at its place before the run; otherwise it was copied from another model's of the same files.
+    pub done_before: bool,
+    /// What its metadata say of how it was made; `null` in results of versions that did not say it.
+    pub figures: Option<Figures>,
+    /// Size of the original.
+    pub bytes_in: u64,
+    /// Size of the result.
+    pub bytes_out: u64,
+    /// When the result was written, in seconds since 1970; `null` where that is not known, as of an object under a URL.
+    pub finished_unix: Option<u64>,
 }
 
 impl Outcome {
@@ -78,8 +97,14 @@ impl Outcome {
 pub struct Totals {
     /// Models with a new result.
     pub folded: usize,
-    /// Models with nothing to do.
+    /// Models with nothing to fold.
     pub skipped: usize,
+    /// Those of them whose result was there before the run.
+    pub done_before: usize,
+    /// Norms folded and norms kept in results that were there, as far as these say it.
+    pub norms_before: (usize, usize),
+    /// Norms, in folded models, whose eps nobody states although another one would make a difference.
+    pub assumed: usize,
     /// Models without a result.
     pub failed: usize,
     /// Models that the run did not come to.
@@ -114,9 +139,18 @@ impl Totals {
     pub fn count(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Folded(report) => self.add(report),
-            Outcome::Skipped { .. } => self.skipped += 1,
+            Outcome::Skipped { earlier, .. } => self.add_earlier(earlier),
             Outcome::Failed(_) => self.failed += 1,
             Outcome::NotReached { .. } => self.not_reached += 1,
+        }
+    }
+
+    fn add_earlier(&mut self, earlier: &Earlier) {
+        self.skipped += 1;
+        self.done_before += usize::from(earlier.done_before);
+        if let Some(figures) = &earlier.figures {
+            self.norms_before.0 += figures.folded;
+            self.norms_before.1 += figures.kept;
         }
     }
 
@@ -125,6 +159,7 @@ impl Totals {
         self.norms.0 += report.layers.folded;
         self.norms.1 += report.layers.kept;
         self.lints += report.lints.len();
+        self.assumed += report.warnings.iter().map(assumed).sum::<usize>();
         self.bytes.0 += report.bytes_in;
         self.bytes.1 += report.bytes_out;
         match &report.verification {
@@ -135,5 +170,13 @@ impl Totals {
             }
             None => self.unverified += 1,
         }
+    }
+}
+
+/// Norms whose eps is assumed, where a warning says so.
+fn assumed(warning: &Warning) -> usize {
+    match warning {
+        Warning::EpsAssumed { norms, .. } => *norms,
+        _ => 0,
     }
 }

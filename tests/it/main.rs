@@ -56,6 +56,8 @@ mod kernels;
 mod layers;
 // Folding through the library; tensors read back.
 mod library;
+// The report page of whole zoos: names, views, CSV, models that were done before.
+mod page;
 // Weights that fill, share or span batches; results that overflow.
 #[cfg(feature = "gpu")]
 mod pieces;
