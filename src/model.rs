@@ -131,7 +131,7 @@ impl<'a> Model<'a> {
             layout.shards.iter_mut().for_each(|shard| record.put_into(&mut shard.metadata, &self.planned));
             let figures = Figures::of(&self.planned.plan);
             // The largest errors are known in the end: here they take their room.
-            let figures = if verified { figures.found(0.0, 0.0) } else { figures };
+            let figures = if verified { figures.with_room() } else { figures };
             layout.shards.iter_mut().for_each(|shard| figures.put_into(&mut shard.metadata));
         }
         Ok(layout)

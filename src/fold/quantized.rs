@@ -190,14 +190,9 @@ fn energy(values: &[f32], runs: impl Iterator<Item = Run>, Phase(steps): &Phase)
             at += len;
             sum.signal += squares(values, 1.0, |_| 0.0);
             for ((noise, steps), scheme) in sum.noise.iter_mut().zip(steps).zip(Scheme::ALL) {
-                // Where every element has a channel of its own, each is a run of one.
                 *noise += match moving {
                     false => noise_of(scheme, values, steps[channel]),
-                    true => values
-                        .chunks(1)
-                        .zip(&steps[channel..])
-                        .map(|(value, &step)| noise_of(scheme, value, step))
-                        .sum(),
+                    true => noise_of_each(scheme, values, &steps[channel..]),
                 };
             }
         }
@@ -214,6 +209,24 @@ fn noise_of(scheme: Scheme, values: &[f32], step: f64) -> f64 {
     squares * step * step
 }
 
+/// The same of neighbours that have a channel of their own each.
+#[inline(always)]
+fn noise_of_each(scheme: Scheme, values: &[f32], steps: &[f64]) -> f64 {
+    let round = match scheme {
+        Scheme::Int8Tensor | Scheme::Int8Channel => integer,
+        Scheme::E4m3Tensor | Scheme::E4m3Channel => e4m3,
+    };
+    values.iter().zip(steps).map(|(&value, &step)| square(value, 1.0 / step, round) * step * step).sum()
+}
+
+/// The square of what `round` changes of one value times `inverse`.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "an f32's precision is far beyond that of 8 bits")]
+fn square(value: f32, inverse: f64, round: impl Fn(f32) -> f32) -> f64 {
+    let scaled = value * inverse as f32;
+    f64::from(scaled - round(scaled)).powi(2)
+}
+
 /// Sums side by side, which fill whole vectors.
 const LANES: usize = 16;
 
@@ -224,6 +237,9 @@ const BLOCK: usize = 1024;
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "an f32's precision is far beyond that of 8 bits")]
 fn squares(values: &[f32], step: f64, round: impl Fn(f32) -> f32) -> f64 {
+    if values.len() < 2 * LANES {
+        return values.iter().map(|&value| square(value, 1.0 / step, &round)).sum();
+    }
     let inverse = (1.0 / step) as f32;
     let mut sum = 0.0;
     for block in values.chunks(BLOCK) {

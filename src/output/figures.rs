@@ -54,8 +54,14 @@ impl Figures {
         Figures { folded, kept, eps, worst_ulp: None, worst_shift_ulp: None }
     }
 
-    /// With the largest errors, rounded up. They are text of one length, since the header is laid out before they are
-    /// known.
+    /// With room for the largest errors: the header is laid out before they are known.
+    pub(crate) fn with_room(self) -> Figures {
+        let room = || Some("?.??".to_owned());
+        Figures { worst_ulp: room(), worst_shift_ulp: room(), ..self }
+    }
+
+    /// With the largest errors, rounded up: text of the length that there is room for, since what is verified is within a
+    /// few ulp.
     pub(crate) fn found(self, worst_ulp: f64, worst_shift_ulp: f64) -> Figures {
         let text = |ulp: f64| Some(format!("{:.2}", (ulp * 100.0).ceil() / 100.0));
         Figures { worst_ulp: text(worst_ulp), worst_shift_ulp: text(worst_shift_ulp), ..self }

@@ -97,8 +97,8 @@ const figure = (value) => [number(value), value ?? 1e308];
 function layerTable(layers) {
   const bins = layers.flatMap(({ scales: { histogram: { first, counts } } }) => counts.length ? [first, first + counts.length] : []);
   const [from, to] = [Math.min(...bins), Math.max(...bins)];
-  const headings = ["Norm and weight", "#", "Kind", "Type", "Channels", "Scale min", "median", "max", "Scales",
-    "max |w| before", "after", "Growth", "Spread", "max |b|", "Dead", "Large", ...SCHEMES.map(([, name]) => `dB ${name}`), "eps and source"];
+  const headings = ["Norm and weight", "#", "Kind", "Type", "Channels", "Scale min", "Scale median", "Scale max", "Scales",
+    "max |w| before", "max |w| after", "Growth", "Spread", "max |b|", "Dead", "Large", ...SCHEMES.map(([, name]) => `dB ${name}`), "eps and source"];
   const lines = layers.map((layer, index) => {
     const { scales, weights } = layer;
     const [before, after] = weights ? [largest(weights.before), largest(weights.after)] : [null, null];
