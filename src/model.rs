@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::{Engine, FoldOptions, FoldedLayer, ShiftStats, Storage, check_shifts, compute_shifts, fold_layers};
-use crate::output::{Destination, Files, Layout};
+use crate::output::{Destination, Figures, Files, Layout};
 use crate::plan::{Planned, follow, plan};
 use crate::report::ModelReport;
 use crate::store::Location;
@@ -106,7 +106,7 @@ impl<'a> Model<'a> {
         let mut warnings = Vec::new();
         let differ = compute_shifts(&mut layers, engine, &mut warnings);
         let shifts = ShiftStats { differ, ..check_shifts(checkpoint, &layers, options)? };
-        let layout = self.lay_out(&mut layers)?;
+        let mut layout = self.lay_out(&mut layers, options.verify)?;
         let files = self.create(&output, &layout, &layers)?;
         let timed = Instant::now();
         files.write_unfolded(checkpoint, &layout, options)?;
@@ -115,6 +115,10 @@ impl<'a> Model<'a> {
             files.write_at(layer.place, offset, folded)
         })?;
         options.check_cancelled()?;
+        if self.settings.record.is_some() && options.verify {
+            self.put_figures(&mut layout, weights.worst_ulp, shifts.worst_ulp);
+            files.complete_headers(&layout)?;
+        }
         weights.warnings.splice(0..0, remarks.into_iter().chain(warnings));
         let work = report::Work { device, adapter, layers: &layers, shifts, weights, copy };
         let report = self.report(output.path(), files.bytes(), work, options.verify);
@@ -135,13 +139,23 @@ impl<'a> Model<'a> {
     }
 
     /// What every tensor of the output is and where it lies; the layers learn where their weights go.
-    fn lay_out(&self, layers: &mut [FoldedLayer<'_>]) -> Result<Layout> {
+    fn lay_out(&self, layers: &mut [FoldedLayer<'_>], verified: bool) -> Result<Layout> {
         let mut layout = Layout::new(&self.checkpoint, layers, self.storage())?;
         layout.place(layers);
         if let Some(record) = &self.settings.record {
             layout.shards.iter_mut().for_each(|shard| record.put_into(&mut shard.metadata, &self.planned));
+            let figures = Figures::of(&self.planned.plan);
+            // The largest errors are known in the end: here they take their room.
+            let figures = if verified { figures.with_room() } else { figures };
+            layout.shards.iter_mut().for_each(|shard| figures.put_into(&mut shard.metadata));
         }
         Ok(layout)
+    }
+
+    /// Says in the metadata what checking found.
+    fn put_figures(&self, layout: &mut Layout, worst_ulp: f64, worst_shift_ulp: f64) {
+        let figures = Figures::of(&self.planned.plan).found(worst_ulp, worst_shift_ulp);
+        layout.shards.iter_mut().for_each(|shard| figures.put_into(&mut shard.metadata));
     }
 
     /// Opens the files of the output.

@@ -102,6 +102,8 @@ fn options(arguments: &FoldArguments, is_zoo: bool, cancelled: &Arc<AtomicBool>)
         .allow_non_finite(arguments.allow_non_finite)
         // They cost time (most for many small channels), and only these three show them.
         .ranges(arguments.report.is_some() || arguments.format == Format::Json || arguments.verbosity.verbose)
+        // A second look at the weights, which these two show.
+        .quantization(arguments.report.is_some() || arguments.format == Format::Json)
         .replace(replace(arguments))
         .sync(!arguments.no_sync)
         .cancelled(Arc::clone(cancelled));

@@ -4,7 +4,7 @@
 //! shift and the weight's ranges, WRITE the place of the weight. REPORT reads all of it.
 
 use super::style::{Storage, StyledNorm};
-use super::{Engine, FoldOptions, FoldStats, Range, Scales, WeightJob, fold};
+use super::{Engine, FoldOptions, FoldStats, Quantized, Range, Scales, WeightJob, fold};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
 use crate::network::Fold;
@@ -24,6 +24,8 @@ pub struct FoldedLayer<'a> {
     pub place: Place,
     /// The range of the stored weights; empty unless [`FoldOptions::ranges`] asks for it.
     pub ranges: Vec<Range>,
+    /// What 8 bits would cost; `None` unless [`FoldOptions::quantization`] asks for it.
+    pub quantized: Option<Quantized>,
 }
 
 /// Where a folded weight is written.
@@ -46,6 +48,7 @@ impl<'a> FoldedLayer<'a> {
             shift: Vec::new(),
             place: Place::default(),
             ranges: Vec::new(),
+            quantized: None,
         })
     }
 
@@ -73,5 +76,6 @@ pub fn fold_layers(
         sink(&layers[job], first * jobs[job].to.bytes() as u64, folded)
     })?;
     layers.iter_mut().zip(stats.ranges.drain(..)).for_each(|(layer, ranges)| layer.ranges = ranges);
+    layers.iter_mut().zip(stats.quantized.drain(..)).for_each(|(layer, found)| layer.quantized = Some(found));
     Ok(stats)
 }

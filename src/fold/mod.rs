@@ -24,6 +24,7 @@ mod layer;
 mod options;
 pub mod oracle;
 mod problem;
+mod quantized;
 mod ranges;
 mod shifts;
 mod stats;
@@ -38,6 +39,7 @@ pub use engine::Engine;
 pub use layer::{FoldedLayer, LayerSink, Place, fold_layers};
 pub use options::FoldOptions;
 pub use problem::FoldProblem;
+pub use quantized::{Energy, Quantized, Scheme};
 pub use ranges::Range;
 pub use shifts::{ShiftStats, Shifted, check_shifts, compute_shifts};
 pub use stats::FoldStats;
@@ -69,5 +71,8 @@ pub fn fold(
     let on_cpu = workers::run(&pieces, options.threads, |worker, piece| gate.fold_on_cpu(worker, piece))?;
     stats.merge(on_cpu.per_thread(options.threads));
     stats.ranges = gate.into_ranges();
+    if options.ranges && options.quantization {
+        stats.quantized = quantized::measure(checkpoint, jobs, &stats.ranges, options)?;
+    }
     Ok(stats)
 }

@@ -16,6 +16,9 @@ pub struct FoldOptions<'a> {
     pub allow_non_finite: bool,
     /// Gather the range of every channel's weights, for the report.
     pub ranges: bool,
+    /// Find out what rounding the weights to 8 bits would cost, for the report; needs `ranges`, and reads the weights once
+    /// more.
+    pub quantization: bool,
     /// Threads to use.
     pub threads: usize,
     /// Set from outside to stop.
@@ -32,6 +35,7 @@ impl Default for FoldOptions<'static> {
             verify: true,
             allow_non_finite: false,
             ranges: false,
+            quantization: false,
             threads: parallel::all_cores(),
             cancelled: &NEVER,
             progress: &|_| {},

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::Range;
+use super::{Quantized, Range};
 use crate::warning::Warning;
 
 /// What folding found out about itself. Times are those of all threads, added up and divided by their number.
@@ -24,6 +24,8 @@ pub struct FoldStats {
     pub non_finite: u64,
     /// The range of every channel's stored weights, one vector a job; empty unless asked for.
     pub ranges: Vec<Vec<Range>>,
+    /// What 8 bits would cost, one a job; empty unless asked for.
+    pub quantized: Vec<Quantized>,
     /// Time spent reading.
     pub read: Duration,
     /// Time spent multiplying, on either device, transfers included.

@@ -67,6 +67,11 @@ builder_methods! {$
     allow_non_finite(allow: bool), options => options.allow_non_finite = allow;
     /// Gathers the ranges of the weights, for the report.
     ranges(ranges: bool), options => options.ranges = ranges;
+    /// Finds out what rounding the weights to 8 bits would cost, for the report, with the ranges that it needs.
+    quantization(wanted: bool), options => {
+        options.quantization = wanted;
+        options.ranges |= wanted;
+    };
     /// Replaces an output that exists, or refuses to.
     replace(replace: crate::output::Replace), options => options.replace = replace;
     /// Flushes the output to disk before it gets its name, as is the default, or does not.

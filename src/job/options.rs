@@ -53,6 +53,8 @@ pub struct Options {
     pub allow_non_finite: bool,
     /// Gather the ranges of the weights, for the report.
     pub ranges: bool,
+    /// Find out what rounding the weights to 8 bits would cost, for the report; needs `ranges`.
+    pub quantization: bool,
     /// What becomes of an output that exists.
     pub replace: Replace,
     /// Flush the output to disk before it gets its name.
@@ -80,6 +82,7 @@ impl Default for Options {
             verify: true,
             allow_non_finite: false,
             ranges: false,
+            quantization: false,
             replace: Replace::default(),
             sync: true,
             threads: None,
@@ -148,6 +151,7 @@ impl Options {
             verify: self.verify,
             allow_non_finite: self.allow_non_finite,
             ranges: self.ranges,
+            quantization: self.quantization,
             threads: self.threads_or_all(),
             cancelled: &self.cancelled,
             progress,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Model;
 use crate::fold::{FoldStats, FoldedLayer, ShiftStats};
 use crate::report::layer::layer_reports;
-use crate::report::{Layers, ModelReport, Seconds, Verification};
+use crate::report::{KeptNorm, Layers, ModelReport, Seconds, Sqnr, Verification};
 use crate::warning::Warning;
 
 /// What was done, stage by stage.
@@ -39,8 +39,9 @@ impl Model<'_> {
             elements_on_gpu: work.weights.elements_on_gpu,
             style: self.settings.style,
             layers: Layers { folded, kept },
-            kept: self.planned.plan.kept().map(|(norm, reason)| (norm.to_owned(), reason.text.clone())).collect(),
+            kept: self.planned.plan.kept().map(|(norm, reason)| KeptNorm::new(norm, reason)).collect(),
             folded: layers,
+            sqnr_db: Sqnr::of_all(work.layers),
             lints,
             bytes_in: self.checkpoint.bytes(),
             bytes_out: bytes,

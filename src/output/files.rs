@@ -81,6 +81,18 @@ impl Files {
         self.shards.iter().map(|shard| shard.bytes).sum()
     }
 
+    /// Writes the headers once more, now that the metadata of `layout` are complete. They are of the length that they had
+    /// when the files were laid out, or stay as they are.
+    pub fn complete_headers(&self, layout: &Layout) -> Result<()> {
+        for (Shard { target, data, .. }, layout) in self.shards.iter().zip(&layout.shards) {
+            let header = header_bytes(target.location.path(), layout.metadata.as_ref(), &layout.entries)?;
+            if header.len() as u64 == *data {
+                target.write_at(0, &header)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes everything that needs no folding.
     pub fn write_unfolded(&self, checkpoint: &Checkpoint, layout: &Layout, options: FoldOptions<'_>) -> Result<()> {
         let mut shards = self.shards.iter().zip(&layout.shards);

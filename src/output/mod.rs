@@ -5,6 +5,7 @@
 
 mod commit;
 mod copy;
+mod figures;
 mod files;
 mod folders;
 mod free;
@@ -21,6 +22,7 @@ mod temporary;
 mod unfolded;
 
 pub use copy::{copy_file, copy_files};
+pub use figures::{EpsUse, FIGURES_KEY, Figures};
 pub use files::{Destination, Files};
 pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, ShardLayout};

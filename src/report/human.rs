@@ -82,7 +82,7 @@ impl Display for Outcome {
 /// The sums that a person looks for after a run over many models.
 impl Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals { folded, skipped, failed, norms, bytes: (read, _), unverified, assumed_eps, .. } = *self;
+        let Totals { folded, skipped, failed, norms, bytes: (read, _), unverified, assumed_models, .. } = *self;
         write!(f, "{folded} folded")?;
         if skipped > 0 {
             write!(f, ", {skipped} skipped")?;
@@ -94,8 +94,8 @@ impl Display for Totals {
         if unverified > 0 {
             write!(f, "; {} not verified", counted(unverified, "model"))?;
         }
-        if assumed_eps > 0 {
-            write!(f, "; eps assumed in {}", counted(assumed_eps, "model"))?;
+        if assumed_models > 0 {
+            write!(f, "; eps assumed in {}", counted(assumed_models, "model"))?;
         }
         write!(f, "; {}", bytes(read))
     }
@@ -109,7 +109,7 @@ fn but_assumed(norms: usize) -> String {
 impl ModelReport {
     /// The norms that stay, numerical remarks and the seconds by stage: what `-v` adds.
     pub fn details(&self) -> String {
-        let kept = self.kept.iter().map(|(norm, reason)| format!("  kept {}: {}\n", shown(norm), shown(reason)));
+        let kept = self.kept.iter().map(|kept| format!("  kept {}: {}\n", shown(&kept.norm), shown(&kept.reason)));
         let remark = |lint: &Lint| format!("  remark on {}: {}\n", shown(&lint.layer), lint.message);
         let remarks = self.lints.iter().map(remark);
         let Seconds { plan, read, copy, fold, verify, write, commit, .. } = self.seconds;

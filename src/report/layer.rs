@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::channels::{Channels, Spread};
 use super::lint::{self, LARGE_SCALE, Lint};
+use super::sqnr::Sqnr;
 use crate::fold::{FoldedLayer, Range};
 use crate::network::Op;
 
@@ -45,6 +46,8 @@ pub struct LayerReport {
     pub largest_shift: f64,
     /// The weight's values; `null` unless they were asked for.
     pub weights: Option<Weights>,
+    /// What rounding the weight to 8 bits would leave of it; `null` unless it was asked for.
+    pub sqnr_db: Option<Sqnr>,
 }
 
 /// The scales of a layer.
@@ -156,6 +159,7 @@ fn report(layer: &FoldedLayer<'_>, scales: &[f64], weights: Option<Weights>) -> 
         large: Channels::that(scales.iter().copied(), |scale| scale.abs() > LARGE_SCALE),
         largest_shift: Spread::of(layer.shift.iter().copied()).max,
         weights,
+        sqnr_db: layer.quantized.map(Sqnr::of),
     }
 }
 

@@ -9,17 +9,20 @@ pub mod layer;
 pub mod lint;
 pub mod plan_table;
 mod run;
+mod sqnr;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{SerializeMap, Serializer};
 
 use crate::fold::Style;
+use crate::plan::Reason;
 use crate::warning::Warning;
 pub use layer::LayerReport;
 pub use lint::Lint;
-pub use run::{Ended, Outcome, RunReport, Totals};
+pub use run::{Earlier, Ended, Outcome, RunReport, Totals};
+pub use sqnr::{Decibels, Sqnr};
 
 /// One folded model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,10 +46,11 @@ pub struct ModelReport {
     /// How many norms were folded and how many stay.
     pub layers: Layers,
     /// The norms that stay, with the reason.
-    #[serde(serialize_with = "kept_norms")]
-    pub kept: Vec<(String, String)>,
+    pub kept: Vec<KeptNorm>,
     /// The norms that were folded, in figures.
     pub folded: Vec<LayerReport>,
+    /// What rounding all folded weights to 8 bits would leave of them; `null` unless it was asked for.
+    pub sqnr_db: Option<Sqnr>,
     /// What is numerically remarkable about them.
     pub lints: Vec<Lint>,
     /// Size of the original.
@@ -68,6 +72,19 @@ impl ModelReport {
         let assumed = self.warnings.iter().filter(|warning| !warning.is_note());
         assumed.map(|warning| if let Warning::EpsAssumed { norms, .. } = warning { *norms } else { 0 }).sum()
     }
+}
+
+/// A norm that stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptNorm {
+    /// Its module path.
+    pub norm: String,
+    /// The path with the numbers of the scopes around it replaced by `#`: equal for norms that differ in nothing else.
+    pub template: String,
+    /// The code of the reason, as in a plan.
+    pub code: String,
+    /// The reason as a sentence.
+    pub reason: String,
 }
 
 /// Counts of norms.
@@ -101,6 +118,14 @@ pub struct Seconds {
     /// All of it, from the first byte of the header to the result under its name; in a zoo without the hashing that tells
     /// whether the result is there already.
     pub total: f64,
+}
+
+impl KeptNorm {
+    /// The norm at `norm`, which stays for `reason`.
+    pub(crate) fn new(norm: &str, reason: &Reason) -> KeptNorm {
+        let (code, text) = (reason.code.to_string(), reason.text.clone());
+        KeptNorm { norm: norm.to_owned(), template: plan_table::template(norm), code, reason: text }
+    }
 }
 
 impl Seconds {
@@ -146,17 +171,6 @@ pub struct FailureReport {
 /// after the work is done helps nobody.
 fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
-}
-
-fn kept_norms<S: Serializer>(kept: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Kept<'a> {
-        norm: &'a str,
-        reason: &'a str,
-    }
-    let mut seq = serializer.serialize_seq(Some(kept.len()))?;
-    kept.iter().try_for_each(|(norm, reason)| seq.serialize_element(&Kept { norm, reason }))?;
-    seq.end()
 }
 
 fn sentences_and_codes<S: Serializer>(warnings: &[Warning], serializer: S) -> Result<S::Ok, S::Error> {

@@ -109,7 +109,7 @@ impl Names {
 
 /// A module's path with the numbers of the scopes around it replaced by `#`; its own name keeps them, since `bn1` and
 /// `bn2` of a block are different things. In a flat name list there are no scopes, and every number goes.
-fn template(path: &str) -> String {
+pub(super) fn template(path: &str) -> String {
     match path.rfind(['.', '/']) {
         Some(end) => names::template(&path[..end]) + &path[end..],
         None => names::template(path),

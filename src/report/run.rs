@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::{FailureReport, ModelReport, lossy};
+use crate::output::Figures;
 
 /// One run of the program.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ pub enum Ended {
 pub enum Outcome {
     /// There is a result, made now.
     Folded(Box<ModelReport>),
-    /// Nothing was to be done.
+    /// Nothing was to be folded: the result was there, or could be copied.
     Skipped {
         /// The original.
         #[serde(serialize_with = "lossy")]
@@ -51,6 +52,8 @@ pub enum Outcome {
         output: PathBuf,
         /// Why not.
         reason: String,
+        /// What the result says of itself.
+        earlier: Box<Earlier>,
     },
     /// There is no result.
     Failed(FailureReport),
@@ -60,6 +63,21 @@ pub enum Outcome {
         #[serde(serialize_with = "lossy")]
         input: PathBuf,
     },
+}
+
+/// A result that a run came upon.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Earlier {
+    /// It stood at its place before the run; otherwise it was copied from another model's of the same files.
+    pub done_before: bool,
+    /// What its metadata say of how it was made; `null` in results of versions that did not say it.
+    pub figures: Option<Figures>,
+    /// Size of the original.
+    pub bytes_in: u64,
+    /// Size of the result.
+    pub bytes_out: u64,
+    /// When the result was written, in seconds since 1970; `null` where that is not known, as of an object under a URL.
+    pub finished_unix: Option<u64>,
 }
 
 impl Outcome {
@@ -78,8 +96,14 @@ impl Outcome {
 pub struct Totals {
     /// Models with a new result.
     pub folded: usize,
-    /// Models with nothing to do.
+    /// Models with nothing to fold.
     pub skipped: usize,
+    /// Those of them whose result was there before the run.
+    pub done_before: usize,
+    /// Norms folded and norms kept in results that were there, as far as these say it.
+    pub norms_before: (usize, usize),
+    /// Norms, in folded models, whose eps nobody states although another one would make a difference.
+    pub assumed: usize,
     /// Models without a result.
     pub failed: usize,
     /// Models that the run did not come to.
@@ -95,7 +119,7 @@ pub struct Totals {
     /// Folded models that were not verified.
     pub unverified: usize,
     /// Folded models in which an eps that makes a difference is only assumed.
-    pub assumed_eps: usize,
+    pub assumed_models: usize,
     /// Largest error of a weight, in ulp.
     pub worst_ulp: f64,
     /// Largest error of a bias, in ulp of its largest addend.
@@ -116,9 +140,18 @@ impl Totals {
     pub fn count(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Folded(report) => self.add(report),
-            Outcome::Skipped { .. } => self.skipped += 1,
+            Outcome::Skipped { earlier, .. } => self.add_earlier(earlier),
             Outcome::Failed(_) => self.failed += 1,
             Outcome::NotReached { .. } => self.not_reached += 1,
+        }
+    }
+
+    fn add_earlier(&mut self, earlier: &Earlier) {
+        self.skipped += 1;
+        self.done_before += usize::from(earlier.done_before);
+        if let Some(figures) = &earlier.figures {
+            self.norms_before.0 += figures.folded;
+            self.norms_before.1 += figures.kept;
         }
     }
 
@@ -127,7 +160,9 @@ impl Totals {
         self.norms.0 += report.layers.folded;
         self.norms.1 += report.layers.kept;
         self.lints += report.lints.len();
-        self.assumed_eps += usize::from(report.assumed_eps() > 0);
+        let assumed = report.assumed_eps();
+        self.assumed += assumed;
+        self.assumed_models += usize::from(assumed > 0);
         self.bytes.0 += report.bytes_in;
         self.bytes.1 += report.bytes_out;
         match &report.verification {

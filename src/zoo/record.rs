@@ -67,7 +67,8 @@ fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldO
     } = settings;
     let PlanSettings { eps, evidence, is_one_of_several: _, below: _, threads: _ } = planning;
     let EpsSettings { for_norms, all, arch, config } = eps;
-    let FoldOptions { verify, allow_non_finite, ranges: _, threads: _, cancelled: _, progress: _ } = options;
+    let FoldOptions { verify, allow_non_finite, ranges: _, quantization: _, threads: _, cancelled: _, progress: _ } =
+        options;
     // Which of several plans is followed is told by the path.
     let plan = plan.map(|plan| {
         let text = match plan {

@@ -6,15 +6,16 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::SystemTime;
 
 use super::{Engines, Source, Task, record};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Settings};
-use crate::output::{OutputProblem, Record, Replace, copy_files, result_files};
+use crate::output::{Figures, OutputProblem, Record, Replace, copy_files, result_files};
 use crate::parallel;
-use crate::report::{FailureReport, Outcome};
+use crate::report::{Earlier, FailureReport, Outcome};
 use crate::store::Location;
 use crate::text::panic_message;
 
@@ -99,8 +100,9 @@ impl Run<'_> {
         if self.resume {
             let record = record(&checkpoint, &settings, options)?;
             if let Some(reason) = self.without_folding(index, &checkpoint, &settings, &record)? {
+                let earlier = Box::new(earlier(&checkpoint, output, reason == DONE));
                 let [input, output] = [&source.input, output].map(|location| location.path().to_owned());
-                return Ok(Outcome::Skipped { input, output, reason });
+                return Ok(Outcome::Skipped { input, output, reason, earlier });
             }
             settings.record = Some(record);
         }
@@ -136,6 +138,20 @@ impl Run<'_> {
 }
 
 const DONE: &str = "done before: the result there is of the same bytes, options, config.json and version";
+
+/// What the result at `output` says of itself; a result that goes away meanwhile says nothing.
+fn earlier(original: &Checkpoint, output: &Location, done_before: bool) -> Earlier {
+    let result = Checkpoint::open(output).ok();
+    let modified = output.as_file().and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
+    let since_1970 = modified.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Earlier {
+        done_before,
+        figures: result.as_ref().and_then(Figures::of_result),
+        bytes_in: original.bytes(),
+        bytes_out: result.map_or(0, |result| result.bytes()),
+        finished_unix: since_1970.map(|time| time.as_secs()),
+    }
+}
 
 /// Whether the result is there. Files at its place must carry the record: what is not known to be this very result is
 /// neither passed over nor replaced. Of a sharded one some may be there without the index, as a run that was killed, or

@@ -60,8 +60,15 @@ impl Case {
         let plan = PlanSource::from(self.plan.as_path());
         let settings = Settings { plan: Some(&plan), sync: false, ..Settings::default() };
         let cancelled = &AtomicBool::new(false);
-        let options =
-            FoldOptions { verify: true, allow_non_finite: false, ranges: false, threads: 2, cancelled, progress };
+        let options = FoldOptions {
+            verify: true,
+            allow_non_finite: false,
+            ranges: false,
+            quantization: false,
+            threads: 2,
+            cancelled,
+            progress,
+        };
         fold_model(&self.input, output, settings, engine, options).expect("the CPU takes over")
     }
 
@@ -149,8 +156,15 @@ fn weights(case: &Case, engine: &mut Engine, sink: &(dyn Fn(usize) + Sync)) -> (
     let bytes = |job: &WeightJob<'_>| usize::try_from(checkpoint.tensors()[&job.fold.weight].bytes).unwrap();
     let folded = Mutex::new(jobs.iter().map(|job| vec![0; bytes(job)]).collect::<Vec<_>>());
     let cancelled = &AtomicBool::new(false);
-    let options =
-        FoldOptions { verify: true, allow_non_finite: false, ranges: false, threads: 2, cancelled, progress: &|_| {} };
+    let options = FoldOptions {
+        verify: true,
+        allow_non_finite: false,
+        ranges: false,
+        quantization: false,
+        threads: 2,
+        cancelled,
+        progress: &|_| {},
+    };
     let stats = bnfold_gpu::fold::fold(&checkpoint, &jobs, engine, options, &|job, first, bytes| {
         let at = usize::try_from(first).unwrap() * jobs[job].to.bytes();
         folded.lock().unwrap()[job][at..at + bytes.len()].copy_from_slice(bytes);

@@ -289,6 +289,7 @@ fn fold_here(input: &Path, output: &Path, plan: &Path, meanwhile: &(dyn Fn() + S
         verify: true,
         allow_non_finite: false,
         ranges: false,
+        quantization: false,
         threads: 1,
         cancelled: &std::sync::atomic::AtomicBool::new(false),
         progress: &|_| meanwhile(),

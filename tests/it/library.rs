@@ -55,6 +55,7 @@ pub fn fold(
         verify: how.verify,
         allow_non_finite: how.allow_non_finite,
         ranges: false,
+        quantization: false,
         threads: 2,
         cancelled: &AtomicBool::new(false),
         progress: &|_| {},

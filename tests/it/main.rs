@@ -71,6 +71,8 @@ mod library;
 mod packaging;
 // docs/loading.md: what loads folded files.
 mod loading;
+// The report page of whole zoos: names, views, CSV, models that were done before.
+mod page;
 // Weights that fill, share or span batches; results that overflow.
 #[cfg(feature = "gpu")]
 mod pieces;

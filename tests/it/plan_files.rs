@@ -257,7 +257,8 @@ fn of_several_plans_the_one_for_the_input_is_followed() {
         bnfold(&[&"--device", &"cpu", &"--format", &"json", &"--plan", &file, &"--input", &inputs[0], &inputs[1]])
             .expect(0);
     let reports = run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
-    assert_eq!(reports[0]["kept"], json!([{"norm": "bn", "reason": "so that it shows"}]));
+    let kept = json!([{"norm": "bn", "template": "bn", "code": "plan", "reason": "so that it shows"}]);
+    assert_eq!(reports[0]["kept"], kept);
     assert_eq!(reports[1]["layers"], json!({"folded": 1, "kept": 0}));
     // A model that no plan is for is refused; a line within the array is counted from the top of the file.
     let other = folder.file("c.safetensors", &Model::conv_bn());

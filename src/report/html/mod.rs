@@ -7,6 +7,7 @@
 //! Nothing that comes out of a file is trusted: text is escaped here and set as text by the script; the page's content
 //! security policy runs no script and no style but those of this folder.
 
+mod names;
 mod summary;
 mod table;
 mod text;
@@ -16,11 +17,18 @@ use std::io::{self, Write};
 use super::RunReport;
 use super::layer::BINS_A_DECADE;
 use super::lint::{F16_MAX, F16_MIN_NORMAL, LARGE_SCALE};
+use names::Names;
 use text::Escaped;
 
 const PAGE: &str = include_str!("report.html");
 const STYLE: &str = include_str!("report.css");
-const SCRIPTS: [&str; 2] = [include_str!("plots.js"), include_str!("report.js")];
+const SCRIPTS: [&str; 5] = [
+    include_str!("plots.js"),
+    include_str!("sqnr.js"),
+    include_str!("csv.js"),
+    include_str!("address.js"),
+    include_str!("report.js"),
+];
 
 /// How every page begins: what tells a report from any other file.
 pub const BEGINNING: &str = "<!doctype html>\n<!-- bnfold-gpu report -->\n";
@@ -28,11 +36,12 @@ pub const BEGINNING: &str = "<!doctype html>\n<!-- bnfold-gpu report -->\n";
 /// Writes the page of `run` to `out`.
 pub fn render(run: &RunReport, out: &mut impl Write) -> io::Result<()> {
     out.write_all(BEGINNING.as_bytes())?;
+    let names = Names::of(&run.models);
     for part in PAGE.split("{{") {
         match part.split_once("}}") {
             None => out.write_all(part.as_bytes())?,
             Some((slot, rest)) => {
-                fill(slot, run, out)?;
+                fill(slot, run, &names, out)?;
                 out.write_all(rest.as_bytes())?;
             }
         }
@@ -41,15 +50,16 @@ pub fn render(run: &RunReport, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// What stands in the page's `{{slot}}`.
-fn fill(slot: &str, run: &RunReport, out: &mut impl Write) -> io::Result<()> {
+fn fill(slot: &str, run: &RunReport, names: &Names, out: &mut impl Write) -> io::Result<()> {
     match slot {
         "nonce" => out.write_all(nonce(run).as_bytes()),
         "style" => out.write_all(STYLE.as_bytes()),
         "script" => SCRIPTS.iter().try_for_each(|script| out.write_all(script.as_bytes())),
         "title" => write!(out, "{}", Escaped(&summary::headline(run))),
-        "summary" => summary::write(run, out),
+        "summary" => summary::write(run, names, out),
         "filters" => table::filters(run, out),
-        "rows" => run.models.iter().enumerate().try_for_each(|(index, model)| table::row(index, model, out)),
+        "root" => table::root(names, out),
+        "rows" => table::rows(run, names, out),
         "data" => data(run, out),
         _ => Err(io::Error::other(format!("report.html has a slot `{slot}` that nothing fills"))),
     }
@@ -99,14 +109,16 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::report::{Ended, FailureReport, Outcome};
+    use crate::report::{Earlier, Ended, FailureReport, Outcome};
 
     /// A run of models with these names, each of which failed once and was skipped once.
     fn run(names: &[&str]) -> RunReport {
         let models = |name: &&str| {
             let (input, error) = (PathBuf::from(name), format!("{name}: not a valid file"));
-            let skipped =
-                Outcome::Skipped { input: input.clone(), output: input.clone(), reason: format!("has {name}") };
+            let earlier =
+                Earlier { done_before: true, figures: None, bytes_in: 2, bytes_out: 1, finished_unix: Some(0) };
+            let (output, reason, earlier) = (input.clone(), format!("has {name}"), Box::new(earlier));
+            let skipped = Outcome::Skipped { input: input.clone(), output, reason, earlier };
             [Outcome::Failed(FailureReport { input, error }), skipped]
         };
         RunReport {
@@ -128,7 +140,7 @@ mod tests {
     #[test]
     fn every_slot_is_filled() {
         let page = page(&run(&["a"]));
-        assert!(page.contains("<h1>0 of 2 models folded, 1 skipped, 1 failed</h1>"), "{page}");
+        assert!(page.contains("<h1>0 of 2 models folded, 1 done before, 1 failed</h1>"), "{page}");
         assert!(page.starts_with(BEGINNING) && !page.contains("{{") && page.ends_with("</html>\n"), "{page}");
     }
 

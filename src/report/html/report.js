@@ -1,14 +1,11 @@
-// 6 REPORT: the page's behaviour: search, filter and sort the table; draw a model when it is opened.
+// 6 REPORT: the page's behaviour: tables that sort, the model that is opened.
 //
-// In: the rows that are in the page already, a block of JSON a model. Out: changes to this page alone. A model is read
-// and drawn when its address (#model-N) is visited, so that a page of hundreds of models opens at once.
+// In: the rows that are in the page already, a block of JSON a model, the state of address.js. Out: changes to this page
+// alone. A model is read and drawn when its address (#model-N) is visited, so that a page of hundreds of models opens at
+// once.
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const constants = read("constants");
-const table = document.getElementById("table");
-const rows = [...table.tBodies[0].rows];
-const search = document.getElementById("search");
-const filter = document.getElementById("filter");
 
 const natural = new Intl.Collator("en", { numeric: true });
 const bytes = (count) => {
@@ -20,20 +17,43 @@ const bytes = (count) => {
 const grouped = (count) => count.toLocaleString("en");
 const counted = (count, what) => `${grouped(count)} ${what}${count === 1 ? "" : "s"}`;
 
-/** Makes the headings of a table sort its rows. A row without a cell there comes last. */
-function sortable(sorted) {
-  [...sorted.tHead.rows[0].cells].forEach((heading, column) => {
+/** Makes the headings of a table sort its rows; `chosen` is told which and how, or it is done at once. Narrow windows
+    show rows as cards, whose cells carry their headings. */
+function sortable(sorted, chosen = null) {
+  const headings = [...sorted.tHead.rows[0].cells];
+  sorted.classList.add("cards");
+  // Cards are no table to a browser any more; the roles say that they are one all the same.
+  const roles = [[sorted, "table"], [sorted.tHead, "rowgroup"], [sorted.tBodies[0], "rowgroup"]];
+  for (const row of sorted.rows) {
+    roles.push([row, "row"]);
+    for (const cell of row.cells) {
+      roles.push([cell, { col: "columnheader", row: "rowheader" }[cell.scope] ?? "cell"]);
+      // A status says by itself what it is.
+      const isLabelled = cell.cellIndex > 0 && cell.colSpan === 1 && !cell.classList.contains("status");
+      if (isLabelled && row.parentNode === sorted.tBodies[0]) cell.dataset.label = headings[cell.cellIndex].textContent;
+    }
+  }
+  for (const [node, role] of roles) node.setAttribute("role", role);
+  headings.forEach((heading, column) => {
     const button = element("button", { type: "button" }, ...heading.childNodes);
     heading.append(button);
     button.addEventListener("click", () => {
       const descending = heading.getAttribute("aria-sort") === "ascending";
-      for (const other of sorted.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-      heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const keyed = [...sorted.tBodies[0].rows].map((row) => ({ row, key: sortKey(row, column) }));
-      keyed.sort((a, b) => compare(a.key, b.key, descending ? -1 : 1));
-      sorted.tBodies[0].append(...keyed.map(({ row }) => row));
+      if (chosen) chosen(heading.dataset.key, descending);
+      else sortBy(sorted, column, descending);
     });
   });
+}
+
+/** Sorts the rows of a table. A row without a cell there comes last. */
+function sortBy(sorted, column, descending) {
+  const heading = sorted.tHead.rows[0].cells[column], order = descending ? "descending" : "ascending";
+  if (heading.getAttribute("aria-sort") === order) return;
+  for (const other of sorted.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", order);
+  const keyed = [...sorted.tBodies[0].rows].map((row) => ({ row, key: sortKey(row, column) }));
+  keyed.sort((a, b) => compare(a.key, b.key, descending ? -1 : 1));
+  sorted.tBodies[0].append(...keyed.map(({ row }) => row));
 }
 
 function sortKey(row, column) {
@@ -48,25 +68,12 @@ function compare(a, b, sign) {
   return sign * (typeof a === "number" && typeof b === "number" ? a - b : natural.compare(a, b));
 }
 
-/** Shows the rows that hold all words of the search and carry the chosen tag. */
-function applyFilter() {
-  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  let left = 0;
-  for (const row of rows) {
-    const text = (row.searchText ??= row.textContent.toLowerCase());
-    const tagged = filter.value === "" || row.dataset.tags.split(" ").includes(filter.value);
-    row.hidden = !(tagged && words.every((word) => text.includes(word)));
-    left += row.hidden ? 0 : 1;
-  }
-  document.getElementById("matches").textContent = `${grouped(left)} of ${counted(rows.length, "model")}`;
-}
-
 // One model
 
 const heading = (text, ...more) => element("h3", {}, text, ...more);
 const note = (text) => element("p", { class: "note" }, text);
 
-/** A table in a box of its own, so that it scrolls and the page does not. `cells` holds nodes, texts or
+/** A table in a box of its own, so that it scrolls and the page does not. `lines` hold nodes, texts or
     [node or text, what to sort by]; `numbers` the columns of numbers. */
 function tableOf(label, headings, lines, numbers = []) {
   const kind = (column) => (numbers.includes(column) ? { class: "number" } : {});
@@ -90,8 +97,8 @@ const figure = (value) => [number(value), value ?? 1e308];
 function layerTable(layers) {
   const bins = layers.flatMap(({ scales: { histogram: { first, counts } } }) => counts.length ? [first, first + counts.length] : []);
   const [from, to] = [Math.min(...bins), Math.max(...bins)];
-  const headings = ["Norm and weight", "#", "Kind", "Type", "Channels", "Scale min", "median", "max", "Scales",
-    "max |w| before", "after", "Growth", "Spread", "max |b|", "Dead", "Large", "eps and source"];
+  const headings = ["Norm and weight", "#", "Kind", "Type", "Channels", "Scale min", "Scale median", "Scale max", "Scales",
+    "max |w| before", "max |w| after", "Growth", "Spread", "max |b|", "Dead", "Large", ...SCHEMES.map(([, name]) => `dB ${name}`), "eps and source"];
   const lines = layers.map((layer, index) => {
     const { scales, weights } = layer;
     const [before, after] = weights ? [largest(weights.before), largest(weights.after)] : [null, null];
@@ -101,10 +108,11 @@ function layerTable(layers) {
       figure(scales.min), figure(scales.median), figure(scales.max), [histogram(layer, from, to), scales.max],
       known(before), known(after), known(before ? after / before : 0), known(spread?.median ? spread.max / spread.median : 0),
       figure(layer.largest_shift), layer.dead.count, layer.large.count,
+      ...SCHEMES.map(([key]) => (layer.sqnr_db ? beforeAfter(layer.sqnr_db, key) : ["–", -1])),
       [element("span", { class: "pair" }, number(layer.eps), element("small", {}, layer.eps_source)), layer.eps]];
   });
-  return [note("Scales by channel; Growth: the largest weight after folding over that before; Spread: the largest weight over that of the median channel, after folding; Dead and Large: channels with a scale of 0 and above " + constants.large_scale + "."),
-    tableOf("Folded layers", headings, lines, [1, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15])];
+  return [note("Scales by channel; Growth: the largest weight after folding over that before; Spread: the largest weight over that of the median channel, after folding; dB: what rounding would leave, before → after folding; Dead and Large: channels with a scale of 0 and above " + constants.large_scale + "."),
+    tableOf("Folded layers", headings, lines, [1, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19])];
 }
 
 const channelList = ({ count, first }) => first.join(", ") + (count > first.length ? ", …" : "");
@@ -143,6 +151,7 @@ const stages = (seconds) => Object.entries(seconds).filter(([, time]) => time !=
 function facts(model) {
   const verified = model.verification;
   const list = [
+    ["Original", code(model.input)],
     ["Result", code(model.output)],
     ["Style", model.style],
     ["Computed on", model.adapter ? `${model.adapter}, ${grouped(model.elements_on_gpu)} of ${grouped(model.elements)} values` : "CPU"],
@@ -151,23 +160,71 @@ function facts(model) {
     ["Size", `${bytes(model.bytes_in)} → ${bytes(model.bytes_out)}`],
     ["Seconds", stages(model.seconds).map(([stage, seconds]) => `${stage} ${seconds.toFixed(3)}`).join(", ")],
   ];
-  return element("dl", { class: "facts" }, ...list.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+  return factList(list);
 }
 
-function folded(model) {
+/** The differing eps of a model that was folded: value, source and how many norms have it. */
+function epsOf(model) {
+  if (model.earlier?.figures) return model.earlier.figures.eps;
+  const groups = Map.groupBy(model.folded ?? [], ({ eps, eps_code }) => `${eps} ${eps_code}`);
+  return [...groups.values()].map((layers) => ({ eps: layers[0].eps, source: layers[0].eps_code, norms: layers.length }));
+}
+
+/** Norms that stay, as `plan` shows them: those whose names differ in numbers only and that have the same reason as one
+    group, which opens. */
+function keptNorms(kept, title) {
+  if (kept.length === 0) return [];
+  const groups = Map.groupBy(kept, ({ template, code }) => JSON.stringify([template, code]));
+  const items = [...groups.values()].map(([first, ...others]) => {
+    if (others.length === 0) return element("li", {}, element("b", {}, "1 × "), code(first.norm), element("span", {}, first.reason));
+    const summary = element("summary", {}, element("b", {}, `${grouped(others.length + 1)} × `), code(first.template), element("span", {}, `such as ${first.norm}: ${first.reason}`));
+    const all = [first, ...others].map(({ norm, reason }) => element("li", {}, code(norm), element("span", {}, reason)));
+    return element("li", {}, element("details", {}, summary, element("ul", {}, ...all)));
+  });
+  return [heading("Norms that stay", csvButton("norms that stay", `${title} kept`, () => csvOf(KEPT_COLUMNS, kept))), element("ul", { class: "groups" }, ...items)];
+}
+
+/** What checking says of one model, and how that is to be taken. */
+function verdict(model) {
+  const assumed = model.folded.filter(({ eps_code }) => eps_code === "assumed").length;
+  const say = (state, text) => element("p", { class: `verdict ${state}` }, text);
+  if (model.folded.length === 0) return say("attention", "Nothing was folded, so there is nothing to verify.");
+  if (!model.verification) return say("attention", "Not verified.");
+  return model.warning_codes.includes("eps-assumed") ? say("attention", `Verified; eps assumed for ${counted(assumed, "norm")}.`) : say("good", "Verified.");
+}
+
+/** A result that was there: what it says of itself. */
+function skipped({ reason, input, output, earlier }) {
+  const { figures, bytes_in, bytes_out, finished_unix } = earlier;
+  const error = (ulp, of) => (ulp === null ? "not verified" : `${of} within ${ulp} ulp`);
+  const known = figures === null ? [] : [
+    ["Norms", `${figures.folded} folded, ${figures.kept} kept`],
+    ["eps", figures.eps.map(({ eps, source, norms }) => `${number(eps)} ${source} (${counted(norms, "norm")})`).join(", ")],
+    ["Verified", figures.worst_ulp === null ? "no (--no-verify)" : `${error(figures.worst_ulp, "weights")}, ${error(figures.worst_shift_ulp, "biases")} of their largest addend`],
+  ];
+  const list = [["Original", code(input)], ["Result", code(output)], ...known, ["Size", `${bytes(bytes_in)} → ${bytes(bytes_out)}`],
+    ...(finished_unix === null ? [] : [["Written", new Date(finished_unix * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC"]])];
+  const more = figures === null ? " The result carries no figures." : " The figures are those that the result carries; layers, remarks and times are in the report of the run that folded it.";
+  return [note(`Not folded in this run: ${reason}.${more}`), factList(list)];
+}
+
+const factList = (list) => element("dl", { class: "facts" }, ...list.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+
+function folded(model, title) {
   const by = (key, items) => [...items].sort((a, b) => natural.compare(a[key], b[key]));
   const layers = by("norm", model.folded);
   const list = (name, items) => items.length === 0 ? [] : [heading(name), element("ul", { class: "sentences" }, ...items.map((item) => element("li", {}, item)))];
   return [
+    verdict(model),
     facts(model),
     ...list("Warnings", model.warnings),
-    ...(model.kept.length === 0 ? [] : [heading("Norms that stay"),
-      tableOf("Norms that stay", ["Norm", "Why"], by("norm", model.kept).map(({ norm, reason }) => [[code(norm), norm], reason]))]),
-    ...(model.lints.length === 0 ? [] : [heading("Numerical remarks"), tableOf("Numerical remarks", ["Layer", "Kind", "Remark", "Channels"],
+    ...keptNorms(by("norm", model.kept), title),
+    ...(model.lints.length === 0 ? [] : [heading("Numerical remarks", csvButton("numerical remarks", `${title} remarks`, () => csvOf(REMARK_COLUMNS, by("layer", model.lints)))), tableOf("Numerical remarks", ["Layer", "Kind", "Remark", "Channels"],
       by("layer", model.lints).map(({ layer, kind, message, channels }) => [[code(layer), layer], kind.replaceAll("_", " "), message, channelList(channels)]))]),
+    ...quantization(model, title),
     ...plots(layers),
     ...oddChannels(layers),
-    ...(layers.length === 0 ? [] : [heading("Folded layers"), ...layerTable(layers)]),
+    ...(layers.length === 0 ? [] : [heading("Folded layers", csvButton("folded layers", `${title} layers`, () => csvOf(LAYER_COLUMNS, layers))), ...layerTable(layers)]),
   ];
 }
 
@@ -175,35 +232,49 @@ function folded(model) {
 function neighbours(index) {
   const visible = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => Number(row.dataset.model));
   const at = visible.indexOf(index);
-  const link = (target, text) => target === undefined ? null : element("a", { href: `#model-${target}` }, text);
+  const link = (target, text) => target === undefined ? null : element("a", { href: address({ ...state, model: target }), "data-model": target }, text);
   const around = at < 0 ? [] : [link(visible[at - 1], "← Previous"), link(visible[at + 1], "Next →")];
   return element("nav", { "aria-label": "Models" }, ...around, element("a", { href: "#models" }, "↑ All models"));
 }
 
+const nameOf = (row) => row.cells[0].textContent;
+
 /** Draws the model that the address names, or clears the one that was drawn. */
 function open() {
-  const found = /^#model-(\d+)$/.exec(location.hash);
-  const index = found ? Number(found[1]) : rows.length === 1 ? 0 : null;
+  const index = state.model ?? (rows.length === 1 ? 0 : null);
   const section = document.getElementById("model");
   const row = rows.find(({ dataset }) => Number(dataset.model) === index);
   for (const other of rows) other.classList.toggle("opened", other === row);
+  section.hidden = !row;
   if (!row) return section.replaceChildren();
   const model = read(`data-${index}`);
-  const title = element("h2", { id: "opened", tabindex: -1 }, model.input);
-  const content = { folded, skipped: ({ reason, output }) => [note(`Skipped: ${reason}`), code(output)], failed: ({ error }) => [note(error)], not_reached: () => [note("The run ended before this model was done.")] };
-  section.replaceChildren(neighbours(index), title, ...content[model.status](model));
-  section.hidden = false;
-  if (found) {
+  const name = nameOf(row), title = element("h2", { id: "opened", tabindex: -1 }, name);
+  const content = { folded, skipped, failed: ({ error }) => [note(error)], not_reached: () => [note("The run ended before this model was done.")] };
+  section.replaceChildren(neighbours(index), title, ...content[model.status](model, name));
+  if (state.model !== null) {
     title.focus({ preventScroll: true });
     section.scrollIntoView();
   }
 }
 
-document.querySelector("form.controls").hidden = rows.length < 2;
-document.querySelector("form.controls").addEventListener("submit", (event) => event.preventDefault());
-search.addEventListener("input", applyFilter);
-filter.addEventListener("change", applyFilter);
-window.addEventListener("hashchange", open);
-sortable(table);
-applyFilter();
-open();
+/** Follows the address. A model that is open stays as it is while the table is filtered. */
+function follow() {
+  const before = state.model;
+  state = parsed(location.hash, state);
+  if (location.hash === "#models") history.replaceState(null, "", address(state));
+  showState();
+  if (state.model !== before) open();
+}
+
+const controls = document.querySelector("form.controls");
+controls.hidden = rows.length < 2;
+controls.addEventListener("submit", (event) => event.preventDefault());
+search.addEventListener("input", () => change({ search: search.value }));
+window.addEventListener("hashchange", follow);
+document.getElementById("above").append(csvButton("models", "models", () => {
+  const shown = [...table.tBodies[0].rows].filter((row) => !row.hidden);
+  return csvOf(MODEL_COLUMNS, shown.map((row) => ({ name: nameOf(row), model: read(`data-${row.dataset.model}`) })));
+}));
+sortable(table, (key, descending) => change({ sort: (descending ? "-" : "") + key }));
+follow();
+if (state.model === null) open();
