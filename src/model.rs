@@ -4,22 +4,26 @@
 //! the folded checkpoint and a [`ModelReport`], or an error and nothing on disk.
 
 mod denied;
+mod record;
 mod remarks;
 mod report;
 mod settings;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::{Engine, FoldOptions, FoldedLayer, ShiftStats, Storage, check_shifts, compute_shifts, fold_layers};
-use crate::output::{Destination, Figures, Files, Layout};
+use crate::output::{Destination, Figures, Files, Layout, Record};
 use crate::plan::{Planned, follow, plan};
-use crate::report::ModelReport;
+use crate::report::{ModelReport, Verification};
 use crate::store::Location;
 pub use denied::{Denied, RemarkKind};
-pub use settings::{PlanSource, Settings};
+pub use record::record;
+pub use settings::{PlanSource, Recording, Settings};
+
+use record::{hash_source, without_source};
 
 /// Folds the checkpoint at `input` into `output`: [`Model::plan`] and [`Model::fold_into`] in one call.
 pub fn fold_model(
@@ -98,16 +102,50 @@ impl<'a> Model<'a> {
         options: FoldOptions<'m>,
     ) -> Result<Finished<'m>> {
         let output = output.into();
+        self.check()?;
+        // Nobody waits for a hash of what is not folded in the end.
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let hash = || hash_source(&self.checkpoint, &|| is_over.load(Ordering::Relaxed) || options.is_cancelled());
+            let hashing = self.is_hashed_while_folding().then(|| scope.spawn(hash));
+            let folded = self.fold_files(&output, engine, options);
+            is_over.store(folded.is_err(), Ordering::Relaxed);
+            let (mut finished, layout) = folded?;
+            let source = hashing.map(|hashing| hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            finished.complete(layout, source.transpose()?)?;
+            Ok(finished)
+        })
+    }
+
+    /// Whether the original's hash is not known yet, but wanted.
+    fn is_hashed_while_folding(&self) -> bool {
+        self.is_recorded() && self.settings.record.known().is_none() && self.checkpoint.location().as_file().is_some()
+    }
+
+    /// Whether the result says where it comes from. Where nothing was done nothing has to be said.
+    fn is_recorded(&self) -> bool {
+        match self.settings.record {
+            Recording::None => false,
+            Recording::WhileFolding => !self.planned.folds.is_empty() || self.settings.dtype.is_some(),
+            Recording::Known(_) => true,
+        }
+    }
+
+    /// Everything but what the header says about the work.
+    fn fold_files<'m>(
+        &'m self,
+        output: &Location,
+        engine: &mut Engine,
+        options: FoldOptions<'m>,
+    ) -> Result<(Finished<'m>, Layout)> {
         let checkpoint = &self.checkpoint;
-        let remarks = self.remarks();
-        self.settings.denied.check(checkpoint.path(), &remarks)?;
         let (device, adapter) = (engine.device(), engine.adapter());
         let mut layers = self.layers()?;
-        let mut warnings = Vec::new();
+        let mut warnings = self.remarks();
         let differ = compute_shifts(&mut layers, engine, &mut warnings);
         let shifts = ShiftStats { differ, ..check_shifts(checkpoint, &layers, options)? };
-        let mut layout = self.lay_out(&mut layers, options.verify)?;
-        let files = self.create(&output, &layout, &layers)?;
+        let layout = self.lay_out(&mut layers, options)?;
+        let files = self.create(output, &layout, &layers)?;
         let timed = Instant::now();
         files.write_unfolded(checkpoint, &layout, options)?;
         let copy = timed.elapsed();
@@ -115,16 +153,12 @@ impl<'a> Model<'a> {
             files.write_at(layer.place, offset, folded)
         })?;
         options.check_cancelled()?;
-        if self.settings.record.is_some() && options.verify {
-            self.put_figures(&mut layout, weights.worst_ulp, shifts.worst_ulp);
-            files.complete_headers(&layout)?;
-        }
-        weights.warnings.splice(0..0, remarks.into_iter().chain(warnings));
+        weights.warnings.splice(0..0, warnings);
         let work = report::Work { device, adapter, layers: &layers, shifts, weights, copy };
         let report = self.report(output.path(), files.bytes(), work, options.verify);
         self.settings.denied.check(checkpoint.path(), &report.warnings)?;
         self.settings.denied.check_lints(checkpoint.path(), &report.lints)?;
-        Ok(Finished { model: self, files, report, cancelled: options.cancelled })
+        Ok((Finished { model: self, files, report, cancelled: options.cancelled }, layout))
     }
 
     /// How the result is stored.
@@ -139,23 +173,21 @@ impl<'a> Model<'a> {
     }
 
     /// What every tensor of the output is and where it lies; the layers learn where their weights go.
-    fn lay_out(&self, layers: &mut [FoldedLayer<'_>], verified: bool) -> Result<Layout> {
+    fn lay_out(&self, layers: &mut [FoldedLayer<'_>], options: FoldOptions<'_>) -> Result<Layout> {
         let mut layout = Layout::new(&self.checkpoint, layers, self.storage())?;
         layout.place(layers);
-        if let Some(record) = &self.settings.record {
-            layout.shards.iter_mut().for_each(|shard| record.put_into(&mut shard.metadata, &self.planned));
-            let figures = Figures::of(&self.planned.plan);
+        if self.is_recorded() {
+            let record = self.settings.record.known().cloned();
+            let record = record.map_or_else(|| without_source(&self.checkpoint, &self.settings, options), Ok)?;
+            let figures = Figures::of(&self.planned.plan, self.settings.style);
             // The largest errors are known in the end: here they take their room.
-            let figures = if verified { figures.with_room() } else { figures };
-            layout.shards.iter_mut().for_each(|shard| figures.put_into(&mut shard.metadata));
+            let figures = if options.verify { figures.with_room() } else { figures };
+            for shard in &mut layout.shards {
+                record.put_into(&mut shard.metadata, &self.planned);
+                figures.put_into(&mut shard.metadata);
+            }
         }
         Ok(layout)
-    }
-
-    /// Says in the metadata what checking found.
-    fn put_figures(&self, layout: &mut Layout, worst_ulp: f64, worst_shift_ulp: f64) {
-        let figures = Figures::of(&self.planned.plan).found(worst_ulp, worst_shift_ulp);
-        layout.shards.iter_mut().for_each(|shard| figures.put_into(&mut shard.metadata));
     }
 
     /// Opens the files of the output.
@@ -164,7 +196,7 @@ impl<'a> Model<'a> {
         if let Some(folder) = output.folder().as_file().filter(|_| settings.make_folder) {
             std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
         }
-        let is_this = settings.record.as_ref().map(|record| |at: &Location| record.is_carried_by(at));
+        let is_this = settings.record.known().map(|record| |at: &Location| record.is_carried_by(at));
         let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
         let destination = Destination { at: output, replace: settings.replace, same };
         Files::create(destination, &self.checkpoint, layout, layers)
@@ -182,12 +214,30 @@ pub struct Finished<'m> {
 }
 
 impl Finished<'_> {
+    /// Says in the headers what is known only now: the hash of the original, the largest errors.
+    fn complete(&mut self, mut layout: Layout, source: Option<String>) -> Result<()> {
+        let Finished { model, files, report, .. } = self;
+        if !model.is_recorded() {
+            return Ok(());
+        }
+        for shard in &mut layout.shards {
+            if let Some(source) = &source {
+                Record::complete(&mut shard.metadata, source);
+            }
+            if let Some(Verification { worst_ulp, worst_shift_ulp, .. }) = report.verification {
+                let figures = Figures::of(&model.planned.plan, model.settings.style);
+                figures.found(worst_ulp, worst_shift_ulp).put_into(&mut shard.metadata);
+            }
+        }
+        files.complete_headers(&layout)
+    }
+
     /// Gives the result its name, if the original is still what was read.
     pub fn publish(self) -> Result<ModelReport> {
         let Finished { model, files, mut report, cancelled } = self;
         let timed = Instant::now();
         model.checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
-        let is_this = model.settings.record.as_ref().map(|record| |at: &Location| record.is_carried_by(at));
+        let is_this = model.settings.record.known().map(|record| |at: &Location| record.is_carried_by(at));
         let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
         files.commit(same, model.settings.sync, cancelled)?;
         report.seconds.commit = timed.elapsed().as_secs_f64();

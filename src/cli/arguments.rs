@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Check a folded file, made by any tool, against its original
     Verify(VerifyArguments),
+    /// Say what a checkpoint is and, of a result, how it was made
+    Info(InfoArguments),
     /// List graphics adapters, their limits, and which one is picked
     Devices(DevicesArguments),
     /// Measure how fast this machine folds, beside how fast it copies
@@ -63,6 +65,16 @@ pub(crate) enum Command {
     },
     /// Print the manual page of the program or of a command
     Man(ManArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArguments {
+    /// Files, or indices of sharded checkpoints; or URLs of these
+    #[arg(required = true, value_name = "PATH", value_parser = location())]
+    pub(crate) paths: Vec<Location>,
+    /// What is printed on stdout; json is one object a checkpoint
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let run = Run {
         tasks: &tasks,
         jobs: jobs(arguments),
-        resume: is_zoo,
+        resume: is_zoo && !arguments.no_record,
         engines: &engines,
         settings: &|source| options.settings_of(source, output),
         options: options.fold_options(&|_| {}),
@@ -105,6 +105,7 @@ fn options(arguments: &FoldArguments, is_zoo: bool, cancelled: &Arc<AtomicBool>)
         // A second look at the weights, which these two show.
         .quantization(arguments.report.is_some() || arguments.format == Format::Json)
         .replace(replace(arguments))
+        .record(!arguments.no_record)
         .sync(!arguments.no_sync)
         .cancelled(Arc::clone(cancelled));
     options.style = arguments.style.map(Into::into);

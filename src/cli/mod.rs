@@ -11,6 +11,7 @@ mod fold;
 mod generate;
 mod grouped;
 pub(crate) mod hints;
+mod info;
 mod interrupt;
 mod plan;
 mod progress;
@@ -72,6 +73,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
         Some(Command::Fold(arguments)) => fold::run(&arguments),
         Some(Command::Plan(arguments)) => plan::run(&arguments),
         Some(Command::Verify(arguments)) => verify::run(&arguments),
+        Some(Command::Info(arguments)) => info::run(&arguments),
         Some(Command::Devices(arguments)) => devices::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),

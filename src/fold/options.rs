@@ -44,8 +44,13 @@ impl Default for FoldOptions<'static> {
 }
 
 impl FoldOptions<'_> {
-    /// An error if the user wants to stop.
+    /// Whether the user wants to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// An error if so.
     pub fn check_cancelled(&self) -> Result<()> {
-        if self.cancelled.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        if self.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }

@@ -9,7 +9,7 @@
 //! drop-in   y = (scale * W x - mean') * k + beta'            every tensor stays; k = gamma' / sqrt(var' + eps) = 1
 //! ```
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::affine::Affine;
 use super::oracle;
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::network::Fold;
 
 /// How a folded norm is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Style {
     /// Norm tensors removed, a bias beside the weight: what a norm-free network loads.

@@ -74,6 +74,9 @@ builder_methods! {$
     };
     /// Replaces an output that exists, or refuses to.
     replace(replace: crate::output::Replace), options => options.replace = replace;
+    /// Says in the results' metadata where they come from, as is the default, or does not; without it a run over many models
+    /// cannot tell what was done before.
+    record(record: bool), options => options.record = record;
     /// Flushes the output to disk before it gets its name, as is the default, or does not.
     sync(sync: bool), options => options.sync = sync;
     /// Uses so many threads, one at least.

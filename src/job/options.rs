@@ -14,7 +14,7 @@ use super::config::{ModelClass, config_beside};
 use crate::checkpoint::Float;
 use crate::error::Result;
 use crate::fold::{FoldOptions, Style};
-use crate::model::{Denied, PlanSource, Settings};
+use crate::model::{Denied, PlanSource, Recording, Settings};
 use crate::output::Replace;
 use crate::parallel;
 use crate::plan::{EpsSettings, EvidenceLevel, PlanSettings};
@@ -57,6 +57,8 @@ pub struct Options {
     pub quantization: bool,
     /// What becomes of an output that exists.
     pub replace: Replace,
+    /// Whether results say in their metadata where they come from.
+    pub record: bool,
     /// Flush the output to disk before it gets its name.
     pub sync: bool,
     /// Threads to use; `None` for one per core.
@@ -84,6 +86,7 @@ impl Default for Options {
             ranges: false,
             quantization: false,
             replace: Replace::default(),
+            record: true,
             sync: true,
             threads: None,
             cancelled: Arc::default(),
@@ -128,7 +131,7 @@ impl Options {
             replace: self.replace,
             sync: self.sync,
             make_folder: false,
-            record: None,
+            record: if self.record { Recording::WhileFolding } else { Recording::None },
         })
     }
 

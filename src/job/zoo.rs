@@ -70,7 +70,7 @@ impl Zoo {
         let run = Run {
             tasks: &self.tasks,
             jobs: self.jobs,
-            resume: true,
+            resume: self.options.record,
             engines: &engines,
             settings: &|source| self.settings(source),
             options: self.options.fold_options(&|_| {}),

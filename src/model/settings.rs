@@ -48,6 +48,25 @@ impl From<PathBuf> for PlanSource {
     }
 }
 
+/// Whether, and how, a result says where it comes from.
+#[derive(Debug, Clone, Default)]
+pub enum Recording {
+    /// It does not.
+    #[default]
+    None,
+    /// The original is hashed while it is folded.
+    WhileFolding,
+    /// The original was hashed before, to see whether there is anything to do.
+    Known(Record),
+}
+
+impl Recording {
+    /// What is known before the model is folded.
+    pub fn known(&self) -> Option<&Record> {
+        if let Recording::Known(record) = self { Some(record) } else { None }
+    }
+}
+
 /// How a model is folded: the resolved command line.
 #[derive(Debug, Clone)]
 pub struct Settings<'a> {
@@ -77,7 +96,7 @@ pub struct Settings<'a> {
     pub make_folder: bool,
     /// What the result's metadata say about where it comes from; nothing, if there is none. Files at the output's place that
     /// say the same are this very result, and stay.
-    pub record: Option<Record>,
+    pub record: Recording,
 }
 
 impl Default for Settings<'_> {
@@ -96,7 +115,7 @@ impl Default for Settings<'_> {
             replace: Replace::default(),
             sync: true,
             make_folder: false,
-            record: None,
+            record: Recording::None,
         }
     }
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Metadata};
+use crate::fold::Style;
 use crate::plan::{Action, Plan};
 
 /// The metadata key.
@@ -15,6 +16,9 @@ pub const FIGURES_KEY: &str = "bnfold-gpu.figures";
 /// How a result was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
+    /// How they are stored.
+    #[serde(default)]
+    pub style: Option<Style>,
     /// Norms that were folded.
     pub folded: usize,
     /// Norms that stay.
@@ -40,7 +44,7 @@ pub struct EpsUse {
 
 impl Figures {
     /// Of a plan, before its weights are folded: the errors that are found are put in by [`Figures::found`].
-    pub(crate) fn of(plan: &Plan) -> Figures {
+    pub(crate) fn of(plan: &Plan, style: Style) -> Figures {
         let (folded, kept) = plan.counts();
         let mut eps: Vec<EpsUse> = Vec::new();
         for layer in &plan.layers {
@@ -51,7 +55,7 @@ impl Figures {
                 None => eps.push(EpsUse { eps: line.eps, source: source.to_owned(), norms: 1 }),
             }
         }
-        Figures { folded, kept, eps, worst_ulp: None, worst_shift_ulp: None }
+        Figures { style: Some(style), folded, kept, eps, worst_ulp: None, worst_shift_ulp: None }
     }
 
     /// With room for the largest errors: the header is laid out before they are known.

@@ -20,7 +20,7 @@ pub const KEY: &str = "bnfold-gpu";
 pub struct Record {
     /// Version of this program: another one may plan otherwise.
     pub version: String,
-    /// BLAKE3 of the original, all its files.
+    /// BLAKE3 of the original, all its files; empty for one that lies in an object store and was folded by itself.
     pub source: String,
     /// BLAKE3 of everything else that bears on the result: options, plan file, `config.json`.
     pub options: String,
@@ -41,6 +41,19 @@ impl Record {
         let dialect = planned.plan.dialect.as_deref().and_then(dialect::named);
         let format = dialect.map_or("pt", |dialect| dialect.format);
         metadata.entry("format".to_owned()).or_insert_with(|| format.to_owned());
+    }
+
+    /// Puts the hash of the original where there was room for it.
+    pub(crate) fn complete(metadata: &mut Option<Metadata>, source: &str) {
+        let Some(stored) = metadata.as_mut().and_then(|metadata| metadata.get_mut(KEY)) else { return };
+        if let Ok(record) = serde_json::from_str::<Record>(stored) {
+            *stored = Record { source: source.to_owned(), ..record }.to_metadata();
+        }
+    }
+
+    /// The one that a result carries.
+    pub fn of_result(result: &Checkpoint) -> Option<Record> {
+        serde_json::from_str(result.shards().first()?.metadata.as_ref()?.get(KEY)?).ok()
     }
 
     /// Whether every file of a result carries this record. `false` too for what is no checkpoint at all.

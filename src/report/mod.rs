@@ -5,6 +5,7 @@
 pub mod channels;
 pub mod html;
 mod human;
+pub mod info;
 pub mod layer;
 pub mod lint;
 pub mod plan_table;

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
-use super::{Engines, Source, Task, record};
+use super::{Engines, Source, Task};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
-use crate::model::{Model, Settings};
+use crate::model::{Model, Recording, Settings, record};
 use crate::output::{Figures, OutputProblem, Record, Replace, copy_files, result_files};
 use crate::parallel;
 use crate::report::{Earlier, FailureReport, Outcome};
@@ -104,7 +104,7 @@ impl Run<'_> {
                 let [input, output] = [&source.input, output].map(|location| location.path().to_owned());
                 return Ok(Outcome::Skipped { input, output, reason, earlier });
             }
-            settings.record = Some(record);
+            settings.record = Recording::Known(record);
         }
         let model = Model::plan(checkpoint, settings)?;
         // A model that cannot be planned, or is not accepted, does not open a device.

@@ -62,6 +62,8 @@ mod job;
 // The shaders, word for word.
 #[cfg(feature = "gpu")]
 mod kernels;
+// What checkpoints and results say of themselves.
+mod info;
 // Layers by the definitions of their frameworks.
 mod layers;
 // Folding through the library; tensors read back.

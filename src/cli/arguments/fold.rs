@@ -34,6 +34,9 @@ pub(crate) struct FoldArguments {
     /// Replace outputs that exist
     #[arg(long, help_heading = INPUT_AND_OUTPUT)]
     pub(crate) force: bool,
+    /// Do not say in the results' metadata where they come from (`bnfold-gpu info` shows it); a zoo cannot be resumed then
+    #[arg(long, help_heading = INPUT_AND_OUTPUT)]
+    pub(crate) no_record: bool,
     /// Do not wait until the output is on disk (fsync); a power cut may leave it with zeros for weights
     #[arg(long, help_heading = INPUT_AND_OUTPUT)]
     pub(crate) no_sync: bool,

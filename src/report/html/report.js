@@ -190,7 +190,7 @@ function verdict(model) {
   const say = (state, text) => element("p", { class: `verdict ${state}` }, text);
   if (model.folded.length === 0) return say("attention", "Nothing was folded, so there is nothing to verify.");
   if (!model.verification) return say("attention", "Not verified.");
-  return model.warning_codes.includes("eps-assumed") ? say("attention", `Verified; eps assumed for ${counted(assumed, "norm")}.`) : say("good", "Verified.");
+  return model.warning_codes.includes("assumed-eps") ? say("attention", `Verified; eps assumed for ${counted(assumed, "norm")}.`) : say("good", "Verified.");
 }
 
 /** A result that was there: what it says of itself. */

@@ -1,14 +1,14 @@
-//! ZOO: where a result comes from, by hashes.
+//! One model: where its result comes from, by hashes.
 //!
 //! In: a checkpoint and everything that bears on its result. Out: its [`Record`]. It holds no time and, without a plan
 //! file, no path: the same bytes, folded in the same way, give the same record anywhere.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
+use super::{PlanSource, Settings};
 use crate::checkpoint::{Checkpoint, InputFile};
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
-use crate::model::{PlanSource, Settings};
 use crate::output::Record;
 use crate::plan::{EpsSettings, PlanSettings};
 
@@ -17,14 +17,27 @@ const CHUNK: usize = 1 << 20;
 
 /// The record of the result of `checkpoint`, which is read from end to end.
 pub fn record(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldOptions<'_>) -> Result<Record> {
+    let is_over = || options.cancelled.load(Ordering::Relaxed);
+    Ok(Record { source: hash_source(checkpoint, &is_over)?, ..without_source(checkpoint, settings, options)? })
+}
+
+/// The same before the checkpoint was read, with room for its hash. What lies in an object store is not read twice: there the
+/// room stays empty.
+pub(super) fn without_source(
+    checkpoint: &Checkpoint,
+    settings: &Settings<'_>,
+    options: FoldOptions<'_>,
+) -> Result<Record> {
+    let is_local = checkpoint.location().as_file().is_some();
     Ok(Record {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         options: hash_options(checkpoint, settings, options)?,
-        source: hash_source(checkpoint, options.cancelled)?,
+        source: "0".repeat(if is_local { 2 * blake3::OUT_LEN } else { 0 }),
     })
 }
 
-fn hash_source(checkpoint: &Checkpoint, cancelled: &AtomicBool) -> Result<String> {
+/// BLAKE3 of all files of a checkpoint, or an interruption once it `is_over`.
+pub(super) fn hash_source(checkpoint: &Checkpoint, is_over: &dyn Fn() -> bool) -> Result<String> {
     let mut all = blake3::Hasher::new();
     let mut buffer = vec![0; CHUNK];
     if checkpoint.index().is_some() {
@@ -34,7 +47,7 @@ fn hash_source(checkpoint: &Checkpoint, cancelled: &AtomicBool) -> Result<String
         let mut hasher = blake3::Hasher::new();
         let mut at = 0;
         while at < shard.file.bytes() {
-            if cancelled.load(Ordering::Relaxed) {
+            if is_over() {
                 return Err(Error::Interrupted);
             }
             let bytes = usize::try_from(shard.file.bytes() - at).unwrap_or(CHUNK).min(CHUNK);
