@@ -52,7 +52,7 @@ function showState() {
   const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
   let left = 0;
   for (const row of rows) {
-    const text = (row.searchText ??= (row.textContent + " " + row.cells[0].title).toLowerCase());
+    const text = (row.searchText ??= row.textContent.toLowerCase());
     const tags = row.dataset.tags.split(" ");
     row.hidden = !(state.show.every((tag) => tags.includes(tag)) && words.every((word) => text.includes(word)));
     left += row.hidden ? 0 : 1;

@@ -152,7 +152,7 @@ mod tests {
         let page = page(&run);
         assert!(page.contains("<title>interrupted, 1 of 3 models done, 1 failed ·"), "{page}");
         for text in
-            ["<dt>Not reached</dt><dd>1</dd>", "Not reached (1)", "status not_reached\">not reached<", ">later<"]
+            ["<dt>Not reached</dt><dd>1</dd>", "Not reached <b>1</b>", "status not_reached\">not reached<", ">later<"]
         {
             assert!(page.contains(text), "no {text} in {page}");
         }
