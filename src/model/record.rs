@@ -1,9 +1,11 @@
 //! One model: where its result comes from, by hashes.
 //!
-//! In: a checkpoint and everything that bears on its result. Out: its [`Record`]. It holds no time and, without a plan
-//! file, no path: the same bytes, folded in the same way, give the same record anywhere.
+//! In: a checkpoint and everything that bears on its result. Out: its [`Record`]. It holds no time and, but for plans over
+//! several models, no path: the same bytes, folded in the same way, give the same record anywhere.
 
 use std::sync::atomic::Ordering;
+
+use serde_json::Value;
 
 use super::{PlanSource, Settings};
 use crate::checkpoint::{Checkpoint, InputFile};
@@ -82,15 +84,7 @@ fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldO
     let EpsSettings { for_norms, all, arch, config } = eps;
     let FoldOptions { verify, allow_non_finite, ranges: _, quantization: _, threads: _, cancelled: _, progress: _ } =
         options;
-    // Which of several plans is followed is told by the path.
-    let plan = plan.map(|plan| {
-        let text = match plan {
-            PlanSource::File(plan) => std::fs::read_to_string(plan).map_err(Error::io("read the plan", plan))?,
-            PlanSource::Plan(plan) => serde_json::json!(plan).to_string(),
-        };
-        Ok::<_, Error>((text, checkpoint.path().to_string_lossy()))
-    });
-    let plan = plan.transpose()?;
+    let plan = plan.map(|plan| stated_plan(plan, checkpoint, planning)).transpose()?;
     let for_norms = for_norms.iter().map(|(glob, eps)| (glob.glob(), eps.to_bits())).collect::<Vec<_>>();
     let stated = serde_json::json!({
         "eps_for": for_norms,
@@ -106,4 +100,21 @@ fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldO
         "allow_non_finite": allow_non_finite,
     });
     Ok(blake3::hash(stated.to_string().as_bytes()).to_hex().to_string())
+}
+
+/// A plan as it stands, whatever its spaces. Where it may be meant for another checkpoint, that is told by the place of this
+/// one.
+fn stated_plan(plan: &PlanSource, checkpoint: &Checkpoint, planning: &PlanSettings) -> Result<(Value, Option<String>)> {
+    let value = match plan {
+        PlanSource::File(path) => {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read the plan", path))?;
+            // What is no JSON is refused when it is followed.
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        }
+        PlanSource::Plan(plan) => serde_json::json!(plan),
+    };
+    let place = planning.below.as_deref().unwrap_or(checkpoint.path());
+    let is_open = value.is_array() || planning.is_one_of_several;
+    let place = is_open.then(|| place.to_string_lossy().into_owned());
+    Ok((value, place))
 }

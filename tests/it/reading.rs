@@ -48,7 +48,8 @@ fn data_need_not_be_aligned() {
 
     for device in ["cpu", if cfg!(feature = "gpu") { "gpu" } else { "cpu" }] {
         for input in [&straight, &askew] {
-            bnfold(&[&"--input", input, &"--plan", &plan, &"--device", &device, &"--force"]).expect(0);
+            // The originals differ, and their results would say so.
+            bnfold(&[&"--input", input, &"--plan", &plan, &"--device", &device, &"--force", &"--no-record"]).expect(0);
         }
         let folded = |name| std::fs::read(folder.path(name)).unwrap();
         assert!(folded("askew.folded.safetensors") == folded("straight.folded.safetensors"), "on the {device}");
