@@ -98,4 +98,8 @@ pub use fold::FoldProblem;
 #[doc(inline)]
 pub use output::OutputProblem;
 #[doc(inline)]
+pub use plan::ArchitectureProblem;
+#[doc(inline)]
+pub use plan::{Architecture, ArchitecturePart, architectures, nearest_architecture};
+#[doc(inline)]
 pub use store::UrlProblem;

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::values::{Format, location, max_ulp};
 pub(crate) use fold::FoldArguments;
-pub(crate) use machine::{BenchArguments, DevicesArguments};
+pub(crate) use machine::{ArchsArguments, BenchArguments, DevicesArguments};
 pub(crate) use shared::{PlanningArguments, SelectionArguments, Verbosity};
 
 /// Fold the batch norms of .safetensors checkpoints into the layers that feed them.
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// List graphics adapters, their limits, and which one is picked
     Devices(DevicesArguments),
+    /// List the architectures that --arch takes, and their eps
+    Archs(ArchsArguments),
     /// Measure how fast this machine folds, beside how fast it copies
     Bench(BenchArguments),
     /// Print a completion script for a shell

@@ -23,7 +23,13 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
     destination::check_output(&arguments.input, arguments.output.as_ref())?;
+    let options = options(arguments, &cancelled);
+    options.check_names()?;
     let Found { sources, sidecars, failures, .. } = find(arguments)?;
+    // One of several machines may have none of the models that a glob is for.
+    if arguments.zoo.shard.is_none() {
+        options.check(sources.iter())?;
+    }
     let tasks = settings::tasks(sources, &arguments.input, arguments.output.as_ref())?;
     let copies =
         sidecar_folder(arguments).map(|folder| sidecars.iter().map(move |sidecar| folder.join(&sidecar.place)));
@@ -32,14 +38,13 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let progress = Progress::new(&tasks, settings::is_zoo(&arguments.input), arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
-    let options = options(arguments, &cancelled);
     let engines = Engines::new(|| settings::engines(&options.device, bytes, arguments.verbosity.quiet));
     let run = Run {
         tasks: &tasks,
         jobs: jobs(arguments),
         resume: settings::is_zoo(&arguments.input),
         engines: &engines,
-        settings: &|source| options.settings(&source.input, arguments.output.as_ref()),
+        settings: &|source| options.settings_of(source, arguments.output.as_ref()),
         options: options.fold_options(&|_| {}),
         describe: &hints::described,
         observer: &progress,

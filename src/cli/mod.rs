@@ -2,6 +2,7 @@
 //!
 //! In: the command line. Out: calls into the library, text on stdout (data) and stderr (everything else), a [`Status`].
 
+mod archs;
 pub(crate) mod arguments;
 mod bench;
 pub(crate) mod console;
@@ -46,6 +47,7 @@ impl Status {
         }
         match error.downcast_ref::<Error>() {
             Some(Error::Interrupted) => Status::Interrupted,
+            Some(Error::Architecture { .. } | Error::EpsForNone { .. } | Error::StatedForNone { .. }) => Status::Usage,
             _ => Status::Failed,
         }
     }
@@ -69,6 +71,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
         Some(Command::Plan(arguments)) => plan::run(&arguments),
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Devices(arguments)) => devices::run(&arguments),
+        Some(Command::Archs(arguments)) => archs::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Man) => generate::man(),

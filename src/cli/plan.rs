@@ -1,9 +1,7 @@
 //! `bnfold-gpu plan`: what would be folded and why.
 
 use bnfold_gpu::Job;
-use bnfold_gpu::plan::Planned;
 use bnfold_gpu::report::plan_table::PlanTable;
-use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{Found, Source};
 
 use super::arguments::PlanArguments;
@@ -21,11 +19,13 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     }
     // One object for one checkpoint that was named, an array for everything else.
     let is_one = !settings::is_zoo(&arguments.input);
+    settings::planning(&arguments.planning, None).check(sources.iter())?;
     if let Some(norm) = &arguments.explain {
-        return explained(norm, sources.iter().map(|source| &source.input), arguments);
+        return explained(norm, &sources, arguments);
     }
-    for Source { input, .. } in &sources {
-        match one(input, arguments) {
+    for source in &sources {
+        let input = &source.input;
+        match job(source, arguments).planned(None) {
             Ok(planned) => {
                 if !quiet {
                     for warning in &planned.warnings {
@@ -34,6 +34,8 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
                 }
                 plans.push(planned.plan);
             }
+            // Of a single model there is nothing else to do.
+            Err(error) if is_one => return Err(error.into()),
             Err(error) => {
                 console::error(&hints::described(&error));
                 status = Status::Failed;
@@ -55,14 +57,11 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
 }
 
 /// How a norm came to be folded or kept, in every checkpoint that has it.
-fn explained<'a>(
-    norm: &str,
-    inputs: impl Iterator<Item = &'a Location>,
-    arguments: &PlanArguments,
-) -> anyhow::Result<Status> {
+fn explained(norm: &str, sources: &[Source], arguments: &PlanArguments) -> anyhow::Result<Status> {
     let mut found = Vec::new();
-    for input in inputs {
-        let explanation = job(input, arguments).explain(norm)?;
+    for source in sources {
+        let input = &source.input;
+        let explanation = job(source, arguments).explain(norm)?;
         found.extend(explanation.map(|explanation| format!("{input}: {explanation}\n")));
     }
     if found.is_empty() {
@@ -74,12 +73,10 @@ fn explained<'a>(
     Ok(Status::Done)
 }
 
-fn one(input: &Location, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    job(input, arguments).planned(None)
-}
-
-fn job(input: &Location, arguments: &PlanArguments) -> Job<'static> {
+fn job(source: &Source, arguments: &PlanArguments) -> Job<'static> {
     let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
     options.one_of_several = settings::is_zoo(&arguments.input);
-    Job::with(input, options)
+    options.arch = options.arch_of(&source.input, &source.place).map(str::to_owned);
+    options.arch_for.clear();
+    Job::with(&source.input, options)
 }

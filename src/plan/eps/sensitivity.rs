@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use super::EpsLookup;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
-use crate::network::Fold;
+use crate::network::{Fold, Inventory};
 use crate::plan::Plan;
+use crate::plan::catalogue::suggested;
 use crate::warning::Warning;
 
 /// Norms with one assumed eps, and how much is at stake.
@@ -45,7 +46,9 @@ pub(in crate::plan) fn at_stake(
             }
         }
     }
-    Ok(stakes.into_iter().map(Warning::from).collect())
+    let is_open = !stakes.is_empty() && lookup.architecture().is_none();
+    let suggested = is_open.then(|| suggested(checkpoint.path(), &Inventory::of(checkpoint))).flatten();
+    Ok(stakes.into_iter().map(|stake| stake.warning(suggested.clone())).collect())
 }
 
 /// The largest factor between the scales that go with two values of eps. A variance that is no number is another stage's
@@ -55,9 +58,9 @@ fn factor(var: &[f64], eps: f64, other: f64) -> f64 {
     ratios.map(|ratio| ratio.max(1.0 / ratio)).fold(1.0, f64::max)
 }
 
-impl From<Stake> for Warning {
-    fn from(stake: Stake) -> Warning {
-        let Stake { assumed, other, norms, factor, norm } = stake;
-        Warning::EpsAssumed { norms, assumed, other, factor, norm }
+impl Stake {
+    fn warning(self, suggested: Option<String>) -> Warning {
+        let Stake { assumed, other, norms, factor, norm } = self;
+        Warning::EpsAssumed { norms, assumed, other, factor, norm, suggested }
     }
 }
