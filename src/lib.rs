@@ -100,6 +100,4 @@ pub use output::OutputProblem;
 #[doc(inline)]
 pub use plan::ArchitectureProblem;
 #[doc(inline)]
-pub use plan::{Architecture, ArchitecturePart, architectures, nearest_architecture};
-#[doc(inline)]
 pub use store::UrlProblem;

@@ -17,7 +17,7 @@ fn network(norms: &[&str]) -> Model {
         assert_ne!(*norm, conv);
         let (one, zero) = (vec![1.0; 4], vec![0.0; 4]);
         let weight = format!("{conv}.weight");
-        Model::new().floats(&weight, Float::F32, &[4, 4, 3, 3], &[0.5; 144]).norm(
+        Model::new().floats(&weight, Float::F32, &[4, 8, 3, 3], &[0.5; 288]).norm(
             norm,
             Float::F32,
             &one,
@@ -36,7 +36,16 @@ fn resnet(prefix: &str) -> Model {
 }
 
 fn efficientnet() -> Model {
-    network(&["bn1", "blocks.0.0.bn1", "blocks.1.0.bn1", "blocks.1.0.bn2", "blocks.1.0.bn3", "bn2"])
+    network(&[
+        "bn1",
+        "blocks.0.0.bn1",
+        "blocks.1.0.bn1",
+        "blocks.1.0.bn2",
+        "blocks.1.0.bn3",
+        "blocks.2.0.bn1",
+        "blocks.2.0.bn2",
+        "bn2",
+    ])
 }
 
 fn planned(model: &Model, options: &[&str]) -> Run {

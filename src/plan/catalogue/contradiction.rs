@@ -5,7 +5,7 @@
 //! made of the children of the original (`0.4.0.bn1` for `layer1.0.bn1`), or spelt a little differently: none of this is
 //! one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::networks::{Group, Listed, groups};
 use crate::network::{Inventory, names};
@@ -93,12 +93,14 @@ impl Called {
     fn find(&self, group: &Group) -> Vec<Found> {
         let as_is = merged(group.norms.iter().map(|(path, share)| (plain(path), *share)));
         let counted = merged(group.norms.iter().map(|(path, share)| (children_counted(path), *share)));
+        let part = merged(group.norms.iter().filter_map(|(path, share)| Some((plain(part_of(path)?), *share))));
         let whole = self.below_prefixes(&counted).into_iter().filter(|found| found.names == counted.len());
-        self.below_prefixes(&as_is).into_iter().chain(whole).collect()
+        let others = self.below_prefixes(&as_is).into_iter().chain(self.below_prefixes(&part));
+        others.chain(whole).collect()
     }
 
-    fn below_prefixes(&self, ends: &HashMap<String, u32>) -> Vec<Found> {
-        let mut below: HashMap<&str, Found> = HashMap::new();
+    fn below_prefixes(&self, ends: &BTreeMap<String, u32>) -> Vec<Found> {
+        let mut below: BTreeMap<&str, Found> = BTreeMap::new();
         for (end, share) in ends {
             let prefixes = self.ends.get(end).map_or(&[][..], Vec::as_slice);
             for prefix in prefixes {
@@ -144,9 +146,17 @@ fn largest(group: &Group) -> Vec<String> {
     paths.into_iter().map(|(_, path)| path.clone()).take(SHOWN).collect()
 }
 
+/// The path in a part that is saved by itself: without the words before the first numbered module, if that says more than a
+/// number.
+fn part_of(path: &str) -> Option<&str> {
+    let numbered = path.find('#')?;
+    let part = &path[path[..numbered].rfind('.')? + 1..];
+    part.starts_with(char::is_alphabetic).then_some(part).filter(|part| part.contains('.'))
+}
+
 /// Shares of names that come to the same.
-fn merged(ends: impl Iterator<Item = (String, u32)>) -> HashMap<String, u32> {
-    let mut merged = HashMap::new();
+fn merged(ends: impl Iterator<Item = (String, u32)>) -> BTreeMap<String, u32> {
+    let mut merged = BTreeMap::new();
     ends.for_each(|(end, share)| *merged.entry(end).or_default() += share);
     merged
 }
