@@ -13,7 +13,7 @@ use bnfold_gpu::model::{Settings, fold_model};
 use bnfold_gpu::network::Inventory;
 use bnfold_gpu::network::channels::{Axis, ChannelMap};
 use bnfold_gpu::output::Replace;
-use bnfold_gpu::plan::{EpsSettings, plan_by_names};
+use bnfold_gpu::plan::plan_by_names;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// A weight of a ResNet's last stage, a depthwise one, and a Keras one.
@@ -67,7 +67,7 @@ fn planner(criterion: &mut Criterion) {
         let tensors = table(blocks);
         group.throughput(Throughput::Elements(tensors.len() as u64));
         group.bench_function(format!("{} tensors", tensors.len()), |bencher| {
-            bencher.iter(|| plan_by_names(&Inventory::new(black_box(&tensors), &[]), &EpsSettings::default()));
+            bencher.iter(|| plan_by_names(&Inventory::new(black_box(&tensors), &[])));
         });
     }
 }

@@ -7,11 +7,12 @@
 
 mod system;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::fold::FoldProblem;
 use crate::output::OutputProblem;
+use crate::plan::ArchitectureProblem;
 use crate::store::UrlProblem;
 use crate::text::{counted, shown};
 use crate::warning::Warning;
@@ -163,6 +164,40 @@ pub enum Error {
         /// The type it was to take.
         dtype: &'static str,
     },
+    /// An architecture that is stated and is none, or not the checkpoint's.
+    #[error("{}architecture {}: {problem}", of(path.as_deref()), shown(name))]
+    Architecture {
+        /// The checkpoint; `None` if it is wrong for any.
+        path: Option<PathBuf>,
+        /// What was stated.
+        name: String,
+        /// Why it cannot be followed, and what may be meant.
+        problem: ArchitectureProblem,
+    },
+    /// An eps is stated for norms that are not there: likely a slip, which would leave another eps in force.
+    #[error("{}: eps for {}: matches none of {}{}", path.display(), shown(glob), counted(*norms, "norm"), such_as(example.as_deref()))]
+    EpsForNone {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The glob.
+        glob: String,
+        /// The norms that there are.
+        norms: usize,
+        /// One of them.
+        example: Option<String>,
+    },
+    /// Something is stated for models or norms, and of all models none is meant or has such norms.
+    #[error("{what} for {}: matches none of {}{}", shown(glob), counted(*models, "model"), such_as(example.as_deref()))]
+    StatedForNone {
+        /// What is stated: `eps`, `architecture`.
+        what: &'static str,
+        /// The glob.
+        glob: String,
+        /// The models that there are.
+        models: usize,
+        /// What a glob could match.
+        example: Option<String>,
+    },
     /// A plan file is not JSON of the right form, or does not fit the checkpoint.
     #[error("{}:{line}: {problem}", path.display())]
     PlanFile {
@@ -301,4 +336,20 @@ pub enum Error {
     /// The user pressed Ctrl-C or the like; kept apart so that nothing is reported as broken.
     #[error("interrupted; the model under way was not written")]
     Interrupted,
+}
+
+impl Error {
+    /// Whether what the caller stated is wrong, and not a model.
+    pub(crate) fn is_misstated(&self) -> bool {
+        matches!(self, Error::Architecture { .. } | Error::EpsForNone { .. } | Error::StatedForNone { .. })
+    }
+}
+
+/// A path in front of what is said of it.
+fn of(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |path| format!("{}: ", path.display()))
+}
+
+fn such_as(example: Option<&str>) -> String {
+    example.map_or_else(String::new, |example| format!(", for example {}", shown(example)))
 }

@@ -98,4 +98,6 @@ pub use fold::FoldProblem;
 #[doc(inline)]
 pub use output::OutputProblem;
 #[doc(inline)]
+pub use plan::ArchitectureProblem;
+#[doc(inline)]
 pub use store::UrlProblem;

@@ -63,6 +63,8 @@ pub enum Warning {
         assumed: f64,
         /// What another value would change.
         stake: Stake,
+        /// The architecture that the checkpoint is named after, where its norms are called as that one's are.
+        suggested: Option<String>,
     },
     /// An eps is stated that no known network has.
     #[error(
@@ -122,22 +124,6 @@ pub enum Warning {
         planned: f64,
         /// The eps that was stated for it beside the plan.
         stated: f64,
-    },
-    /// The catalogue cannot say which architecture is meant.
-    #[error("architecture {}: {}; it is not used", shown(name), shown(problem))]
-    ArchitectureUnused {
-        /// What was stated.
-        name: String,
-        /// Why it is of no use, and what would be.
-        problem: String,
-    },
-    /// An architecture that may be misspelt, or newer than the catalogue.
-    #[error("architecture {}: the catalogue does not know this name{}", shown(name), is_meant(nearest.as_deref()))]
-    ArchitectureUnheardOf {
-        /// `LIBRARY/NAME`.
-        name: String,
-        /// A known name that is spelt almost alike.
-        nearest: Option<String>,
     },
     /// Two sources name two architectures.
     #[error(
@@ -240,8 +226,6 @@ impl Warning {
         "eps-contradicted",
         "eps-for-none",
         "eps-overruled",
-        "architecture-unused",
-        "architecture-unheard-of",
         "architecture-disputed",
         "catalogue-misfit",
         "config-ignored",
@@ -292,8 +276,6 @@ impl Warning {
             Warning::EvidenceLeft { .. } => "evidence-left",
             Warning::EpsForNone { .. } => "eps-for-none",
             Warning::EpsOverruled { .. } => "eps-overruled",
-            Warning::ArchitectureUnused { .. } => "architecture-unused",
-            Warning::ArchitectureUnheardOf { .. } => "architecture-unheard-of",
             Warning::ArchitectureDisputed { .. } => "architecture-disputed",
             Warning::CatalogueMisfit { .. } => "catalogue-misfit",
             Warning::ConfigIgnored { .. } => "config-ignored",
@@ -325,10 +307,6 @@ fn times(factor: f64) -> String {
 
 fn such_as(example: Option<&str>) -> String {
     example.map_or_else(String::new, |example| format!(", for example {}", shown(example)))
-}
-
-fn is_meant(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |near| format!("; is {near} meant?"))
 }
 
 fn but_for(eps: Option<f64>) -> String {

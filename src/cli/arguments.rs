@@ -16,7 +16,7 @@ use shared::{REPORTS, WHAT_IS_FOLDED};
 
 use super::values::{Format, location, max_ulp};
 pub(crate) use fold::FoldArguments;
-pub(crate) use machine::{BenchArguments, DevicesArguments};
+pub(crate) use machine::{ArchsArguments, BenchArguments, DevicesArguments};
 pub(crate) use shared::{DenialArguments, InputArguments, PlanningArguments, SelectionArguments, Verbosity};
 
 /// Fuse BatchNorm into the convolutions and linear layers before it (Conv-BN folding), right in .safetensors checkpoints.
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Info(InfoArguments),
     /// List graphics adapters, their limits, and which one is picked
     Devices(DevicesArguments),
+    /// List the architectures that --arch takes, and their eps
+    Archs(ArchsArguments),
     /// Measure how fast this machine folds, beside how fast it copies
     Bench(BenchArguments),
     /// Print a completion script for a shell

@@ -30,8 +30,14 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let output = output.as_ref();
     slips::check_words(&inputs)?;
     destination::check_output(&inputs, output)?;
-    let Found { sources, sidecars, failures, .. } = find(arguments, &inputs, output)?;
     let is_zoo = settings::is_zoo(&inputs);
+    let options = options(arguments, is_zoo, &cancelled);
+    options.check_names()?;
+    let Found { sources, sidecars, failures, .. } = find(arguments, &inputs, output)?;
+    // One of several machines may have none of the models that a glob is for.
+    if arguments.zoo.shard.is_none() {
+        options.check(sources.iter())?;
+    }
     let tasks = settings::tasks(sources, &inputs, output)?;
     let folder = output.map(|output| sidecar_folder(output, is_zoo));
     let copies = folder.iter().flat_map(|folder| sidecars.iter().map(|sidecar| folder.join(&sidecar.place)));
@@ -40,7 +46,6 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let progress = Progress::new(&tasks, is_zoo, arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
-    let options = options(arguments, is_zoo, &cancelled);
     let engines = Engines::new(|| settings::engines(&options.device, bytes, &arguments.verbosity));
     let run = Run {
         tasks: &tasks,

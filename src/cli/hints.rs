@@ -5,14 +5,17 @@
 
 use std::borrow::Cow;
 
+use bnfold_gpu::ArchitectureProblem::{OtherNames, TooMany};
 use bnfold_gpu::output::OutputProblem;
 use bnfold_gpu::report::ModelReport;
 use bnfold_gpu::store::UrlProblem;
+use bnfold_gpu::text::shown;
 use bnfold_gpu::{Error, FoldProblem, VerifyProblem, Warning};
 
 const KEEP: &str =
     "`bnfold-gpu plan --format json` writes a plan: change this norm's action to \"keep\" and pass it with --plan";
 const REPLACE: &str = "pass --force to replace it, or another --output";
+const FOR_NORMS: &str = "--eps-for takes names as `bnfold-gpu plan -v` lists them";
 const ELSEWHERE: &str = "pass another --output";
 
 /// An error in words, with what to type.
@@ -68,6 +71,13 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::Overflow { .. } => "--dtype chooses the type, --allow-non-finite accepts infinities".into(),
         Error::OutputExists { .. } => REPLACE.into(),
         Error::Output { problem, .. } => return output_hint(problem).map(Cow::Borrowed),
+        Error::Architecture { problem: OtherNames { .. } | TooMany { .. }, .. } => {
+            "pass another --arch, or state eps with --eps".into()
+        }
+        Error::Architecture { .. } => "`bnfold-gpu archs` lists what --arch takes".into(),
+        Error::EpsForNone { .. } => FOR_NORMS.into(),
+        Error::StatedForNone { what: "eps", .. } => FOR_NORMS.into(),
+        Error::StatedForNone { .. } => "--arch-for takes globs over file names, folders' names and paths".into(),
         Error::Part { .. } => "pass that index as --input, or its folder".into(),
         Error::SharedShard { .. } => "leave one out with --exclude, or fold it to another --output".into(),
         Error::NameTaken { .. } => KEEP.into(),
@@ -79,7 +89,15 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
 }
 
 /// Which option helps against what a warning is about, if one does.
-fn advice(warning: &Warning) -> Option<&'static str> {
+fn advice(warning: &Warning) -> Option<Cow<'static, str>> {
+    if let Warning::EpsAssumed { suggested: Some(name), .. } = warning {
+        return Some(format!("the file's name suggests --arch {}", shown(name)).into());
+    }
+    advice_for_all(warning).map(Cow::Borrowed)
+}
+
+/// The same where it depends on nothing but what the warning is about.
+fn advice_for_all(warning: &Warning) -> Option<&'static str> {
     Some(match warning {
         Warning::StyleChosen { .. } => "--style strip is followed if it is given",
         warning if warning.is_note() => return None,
@@ -88,9 +106,8 @@ fn advice(warning: &Warning) -> Option<&'static str> {
         Warning::EpsContradicted { .. } => "state eps with --eps if it is wrong",
         Warning::StatisticsShared { .. } => "fold a file that holds one of the two sets",
         Warning::EvidenceLeft { .. } => "--evidence full reads them",
-        Warning::EpsForNone { .. } => "--eps-for takes names as `bnfold-gpu plan -v` lists them",
+        Warning::EpsForNone { .. } => FOR_NORMS,
         Warning::EpsOverruled { .. } => "without \"eps\" in these lines --eps and --eps-for are followed",
-        Warning::ArchitectureUnused { .. } => "pass another --arch",
         Warning::ArchitectureDisputed { config_eps: Some(_), .. } => "with --eps neither is asked",
         Warning::ArchitectureDisputed { config_eps: None, .. } => "without --arch config.json is followed",
         Warning::ModelClass { .. } => "use --style drop-in for it",

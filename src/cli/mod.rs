@@ -2,6 +2,7 @@
 //!
 //! In: the command line. Out: calls into the library, text on stdout (data) and stderr (everything else), a [`Status`].
 
+mod archs;
 pub(crate) mod arguments;
 mod bench;
 pub(crate) mod console;
@@ -50,6 +51,7 @@ impl Status {
         }
         match error.downcast_ref::<Error>() {
             Some(Error::Interrupted) => Status::Interrupted,
+            Some(Error::Architecture { .. } | Error::EpsForNone { .. } | Error::StatedForNone { .. }) => Status::Usage,
             _ => Status::Failed,
         }
     }
@@ -75,6 +77,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Info(arguments)) => info::run(&arguments),
         Some(Command::Devices(arguments)) => devices::run(&arguments),
+        Some(Command::Archs(arguments)) => archs::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Man(arguments)) => generate::man(&arguments),

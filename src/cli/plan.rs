@@ -4,7 +4,6 @@ use bnfold_gpu::checkpoint::Checkpoint;
 use bnfold_gpu::model::Model;
 use bnfold_gpu::plan::Planned;
 use bnfold_gpu::report::plan_table::PlanTable;
-use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{Found, Source};
 use bnfold_gpu::{Job, Options};
 
@@ -26,8 +25,9 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
         console::error(&hints::described(error));
         status = Status::Failed;
     }
+    options(arguments).check(sources.iter())?;
     if let Some(norm) = &arguments.explain {
-        return explained(norm, sources.iter().map(|source| &source.input), arguments);
+        return explained(norm, &sources, arguments);
     }
     let mut grouped = Grouped::new(quiet, !is_one && !arguments.verbosity.verbose);
     for source in &sources {
@@ -42,6 +42,8 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
                 }
                 plans.push(planned.plan);
             }
+            // Of a single model there is nothing else to do.
+            Err(error) if is_one => return Err(error.into()),
             Err(error) => {
                 console::error(&hints::described(&error));
                 status = Status::Failed;
@@ -65,14 +67,14 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
 }
 
 /// How a norm came to be folded or kept, in every checkpoint that has it.
-fn explained<'a>(
-    norm: &str,
-    inputs: impl Iterator<Item = &'a Location>,
-    arguments: &PlanArguments,
-) -> anyhow::Result<Status> {
+fn explained(norm: &str, sources: &[Source], arguments: &PlanArguments) -> anyhow::Result<Status> {
     let mut found = Vec::new();
-    for input in inputs {
-        let explanation = Job::with(input, options(arguments)).explain(norm)?;
+    for source in sources {
+        let input = &source.input;
+        let mut options = options(arguments);
+        options.arch = options.arch_of(input, &source.place).map(str::to_owned);
+        options.arch_for.clear();
+        let explanation = Job::with(input, options).explain(norm)?;
         found.extend(explanation.map(|explanation| format!("{input}: {explanation}\n")));
     }
     if found.is_empty() {

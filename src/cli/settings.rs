@@ -40,6 +40,7 @@ pub(crate) fn planning(planning: &PlanningArguments, plan: Option<&Path>) -> Opt
     options.eps = planning.eps;
     options.eps_for.clone_from(&planning.eps_for);
     options.arch.clone_from(&planning.arch);
+    options.arch_for.clone_from(&planning.arch_for);
     options.plan = plan.map(PlanSource::from);
     options
 }

@@ -5,6 +5,7 @@ use bnfold_gpu::checkpoint::Float;
 use bnfold_gpu::fold::Style;
 use bnfold_gpu::plan::EvidenceLevel;
 use bnfold_gpu::store::Location;
+use bnfold_gpu::zoo::Filter;
 use clap::ValueEnum;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use globset::Glob;
@@ -135,6 +136,14 @@ pub(super) fn eps_for(text: &str) -> Result<(Glob, f64), String> {
     Ok((Glob::new(glob).map_err(|error| error.to_string())?, eps(value)?))
 }
 
+pub(super) fn arch_for(text: &str) -> Result<(Glob, String), String> {
+    let (glob, name) = text.rsplit_once('=').filter(|(_, name)| !name.is_empty()).unwrap_or_default();
+    if glob.is_empty() {
+        return Err("expected GLOB=LIBRARY/NAME, for example 'effnet*=timm/tf_efficientnet_b0'".to_owned());
+    }
+    Ok((Filter::pattern(glob)?, name.to_owned()))
+}
+
 /// With a NaN nothing would be accepted, whatever it is; with a negative number nothing but an error.
 pub(super) fn max_ulp(text: &str) -> Result<f64, String> {
     let ulp = text.parse::<f64>().ok().filter(|ulp| ulp.is_finite() && *ulp >= 0.0);
@@ -151,6 +160,9 @@ mod tests {
         assert!(eps("-1e-5").is_err() && eps("nan").is_err() && eps("inf").is_err() && eps("x").is_err());
         let (glob, value) = eps_for("a=b.*=1e-3").unwrap();
         assert_eq!((glob.glob(), value), ("a=b.*", 1e-3));
+        let (glob, name) = arch_for("a=b/*=timm/resnet18").unwrap();
+        assert_eq!((glob.glob(), name.as_str()), ("a=b/*", "timm/resnet18"));
+        assert!(arch_for("timm/resnet18").is_err() && arch_for("=x").is_err() && arch_for("x=").is_err());
         assert!(eps_for("1e-3").is_err() && eps_for("[=1").is_err() && eps_for("=1").is_err());
     }
 }

@@ -51,6 +51,9 @@ builder_methods! {$
     eps_for(names: globset::Glob, eps: f64), options => options.eps_for.push((names, eps));
     /// Names the architecture, as its library calls it: `timm/tf_efficientnet_b0`.
     arch(name: impl Into<String>), options => options.arch = Some(name.into());
+    /// Names the architecture of models whose path, file name or folder matches a glob; may be repeated, the first that
+    /// matches wins.
+    arch_for(models: globset::Glob, name: impl Into<String>), options => options.arch_for.push((models, name.into()));
     /// Says how far values may speak for or against a pair.
     evidence(level: crate::plan::EvidenceLevel), options => options.evidence = level;
     /// Follows this plan, or the plan in this file, instead of planning.

@@ -7,6 +7,7 @@
 mod builder;
 mod config;
 mod device;
+mod misstated;
 mod options;
 mod plan_file;
 mod zoo;

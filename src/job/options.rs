@@ -3,7 +3,7 @@
 //! In: the caller's wishes, field by field or as a chain of methods. Out: [`Options`], and what the stages take: settings
 //! of one model, with the `config.json` beside it, and options of the folding itself.
 
-use crate::store::Location;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,6 +11,7 @@ use globset::Glob;
 
 use super::Device;
 use super::config::{ModelClass, config_beside};
+use super::misstated::is_meant;
 use crate::checkpoint::Float;
 use crate::error::Result;
 use crate::fold::{FoldOptions, Style};
@@ -18,6 +19,7 @@ use crate::model::{Denied, PlanSource, Recording, Settings};
 use crate::output::Replace;
 use crate::parallel;
 use crate::plan::{EpsSettings, EvidenceLevel, PlanSettings};
+use crate::store::Location;
 use crate::zoo::Source;
 
 /// How models are folded; the default is the command's.
@@ -37,6 +39,9 @@ pub struct Options {
     pub eps_for: Vec<(Glob, f64)>,
     /// The architecture, as its library calls it: `timm/tf_efficientnet_b0`.
     pub arch: Option<String>,
+    /// The architecture of models whose path, file name or folder matches a glob; the first that matches wins, and goes
+    /// before [`Options::arch`].
+    pub arch_for: Vec<(Glob, String)>,
     /// How far values may speak for or against a pair.
     pub evidence: EvidenceLevel,
     /// A plan to follow instead of planning.
@@ -76,6 +81,7 @@ impl Default for Options {
             eps: None,
             eps_for: Vec::new(),
             arch: None,
+            arch_for: Vec::new(),
             evidence: EvidenceLevel::default(),
             plan: None,
             one_of_several: false,
@@ -95,6 +101,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The architecture that is stated for the model at `input`, which is found at `place` below a folder.
+    #[doc(hidden)]
+    pub fn arch_of(&self, input: &Location, place: &Path) -> Option<&str> {
+        let mut globs = self.arch_for.iter();
+        let meant = globs.find(|(glob, _)| is_meant(&glob.compile_matcher(), input, place));
+        meant.map(|(_, name)| name).or(self.arch.as_ref()).map(String::as_str)
+    }
+
     /// How the model at `input` is planned and written. `result`, where it goes or is, is no other checkpoint that a
     /// `config.json` beside `input` could be about.
     ///
@@ -109,7 +123,7 @@ impl Options {
         let eps = EpsSettings {
             for_norms: self.eps_for.clone(),
             all: self.eps,
-            arch: self.arch.clone(),
+            arch: self.arch_of(input, Path::new("")).map(str::to_owned),
             config: beside.config,
         };
         Ok(Settings {
@@ -144,6 +158,7 @@ impl Options {
     pub fn settings_of(&self, source: &Source, result: Option<&Location>) -> Result<Settings<'_>> {
         let mut settings = self.settings(&source.input, result)?;
         settings.planning.below.clone_from(&source.below);
+        settings.planning.eps.arch = self.arch_of(&source.input, &source.place).map(str::to_owned);
         Ok(settings)
     }
 

@@ -62,9 +62,10 @@ impl Zoo {
     ///
     /// # Errors
     ///
-    /// What ended the run before all models were done: it was cancelled, or there is no such device. That a model failed
-    /// is its outcome.
+    /// What ended the run before all models were done: it was cancelled, or there is no such device; what is stated is no
+    /// architecture, or is for models or norms of which there are none. That a model failed is its outcome.
     pub fn run(&self, observer: &dyn Observer) -> Result<()> {
+        self.options.check(self.tasks.iter().map(|task| &task.source))?;
         let bytes = self.tasks.iter().map(|task| task.source.bytes).sum();
         let engines = Engines::new(|| Ok(self.options.device.open(bytes)?.engines));
         let run = Run {

@@ -1,13 +1,17 @@
 //! 2 PLAN: which architecture a checkpoint holds, and what its `config.json` says about eps.
 //!
-//! In: `--arch` and the `config.json` beside the checkpoint. Out: an entry of the catalogue, an eps that the
-//! configuration states itself, warnings about what is not known or does not agree.
+//! In: `--arch`, the `config.json` beside the checkpoint, and what its norms are called. Out: an entry of the catalogue, an
+//! eps that the configuration states itself, warnings about what does not agree; or what is wrong with the architecture
+//! that was stated.
+
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::catalogue::{Catalogue, Known, nearest};
+use super::catalogue::{ArchitectureProblem, Catalogue, Known};
 use super::eps::is_eps;
-use crate::network::EpsSource;
+use crate::error::Error;
+use crate::network::{EpsSource, Inventory};
 use crate::text::shown;
 use crate::warning::Warning;
 
@@ -22,32 +26,69 @@ const EPS_FIELDS: &[(&str, &[&str])] = &[
     ("norm_eps", &["patchtst", "patchtsmixer"]),
 ];
 
-/// Finds the architecture; what the user says goes before what the configuration says. The warnings are about what is not
-/// known or does not agree.
-pub(super) fn find(arch: Option<&str>, config: Option<&Value>) -> (Option<Known>, Vec<Warning>) {
+/// An architecture that was stated and cannot be followed.
+#[derive(Debug)]
+pub(super) struct Misstated {
+    name: String,
+    problem: ArchitectureProblem,
+}
+
+impl Misstated {
+    /// The error for the checkpoint at `path`.
+    pub(super) fn of(self, path: &Path) -> Error {
+        Error::Architecture { path: Some(path.to_owned()), name: self.name, problem: self.problem }
+    }
+}
+
+/// Checks that the catalogue knows an architecture that is stated for whatever checkpoint.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    let known = stated(name).map(drop);
+    known.map_err(|problem| Error::Architecture { path: None, name: name.to_owned(), problem })
+}
+
+/// What the catalogue knows under a name that the user states: one entry a library that has it.
+fn stated(name: &str) -> Result<Vec<Known>, ArchitectureProblem> {
+    let known = Catalogue::built_in().look_up_all(name)?;
+    match known.iter().find(|known| known.unheard_of) {
+        Some(unheard_of) => Err(unheard_of.misspelt()),
+        None => Ok(known),
+    }
+}
+
+/// Finds the architecture; what the user says goes before what the configuration says, and must fit the checkpoint. The
+/// warnings are about what does not agree.
+pub(super) fn find(
+    arch: Option<&str>,
+    config: Option<&Value>,
+    inventory: &Inventory,
+) -> Result<(Option<Known>, Vec<Warning>), Misstated> {
     let configured = config.and_then(of_config);
-    let Some(arch) = arch else { return (configured, Vec::new()) };
+    let Some(arch) = arch else { return Ok((configured, Vec::new())) };
     // A bare name says nothing about the library, and the configuration may.
     if configured.as_ref().is_some_and(|known| known.name.split_once('/').is_some_and(|(_, name)| name == arch)) {
-        return (configured, Vec::new());
+        return Ok((configured, Vec::new()));
     }
-    let known = match Catalogue::built_in().look_up(arch) {
-        Ok(known) => known,
-        Err(problem) => {
-            return (configured, vec![Warning::ArchitectureUnused { name: arch.to_owned(), problem }]);
-        }
-    };
+    let fitting = stated(arch).and_then(|all| fitting(all, inventory));
+    let known = fitting.map_err(|problem| Misstated { name: arch.to_owned(), problem })?;
     let mut warnings = Vec::new();
-    if known.unheard_of {
-        let nearest = nearest(&known.name);
-        warnings.push(Warning::ArchitectureUnheardOf { name: known.name.clone(), nearest });
-    }
     if let Some(other) = configured.filter(|other| other.name != known.name) {
         let config_eps = config.and_then(stated_eps).map(|(eps, _)| eps);
         let (stated, configured) = (known.name.clone(), other.name);
         warnings.push(Warning::ArchitectureDisputed { stated, configured, config_eps });
     }
-    (Some(known), warnings)
+    Ok((Some(known), warnings))
+}
+
+/// The first of `all` that the names of the checkpoint's norms do not contradict; what contradicts the first, if all are.
+fn fitting(all: Vec<Known>, inventory: &Inventory) -> Result<Known, ArchitectureProblem> {
+    let mut problem = None;
+    for known in all {
+        match known.contradicted_by(inventory) {
+            None => return Ok(known),
+            found => problem = problem.or(found),
+        }
+    }
+    Err(problem.unwrap_or(ArchitectureProblem::Nobodys { name: String::new(), nearest: None }))
 }
 
 /// The architecture that a `config.json` names. One whose parts are of architectures with different eps is not known:
@@ -153,7 +194,7 @@ mod tests {
     fn the_user_goes_before_the_configuration() {
         let config = json!({"architecture": "efficientnet_b5"});
         let find = |arch| {
-            let (known, warnings) = find(arch, Some(&config));
+            let (known, warnings) = find(arch, Some(&config), &Inventory::default()).unwrap();
             let warnings = warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
             (known.map(|known| known.name).unwrap_or_default(), warnings.join("\n"))
         };
@@ -163,8 +204,5 @@ mod tests {
         let (name, warning) = find(Some("torchvision/efficientnet_b5"));
         assert_eq!(name, "torchvision/efficientnet_b5");
         assert!(warning.contains("config.json says timm/efficientnet_b5"), "{warning}");
-        let (name, warning) = find(Some("nobody/knows"));
-        assert_eq!(name, "timm/efficientnet_b5", "an unknown name changes nothing");
-        assert!(warning.contains("architecture nobody/knows: the catalogue has no library"), "{warning}");
     }
 }

@@ -6,10 +6,9 @@
 use std::fmt;
 
 use super::board::{Board, Finding, Hypothesis, Question, Standing};
-use super::eps::EpsLookup;
 use super::measure::Agreement;
 use super::reason::Objection;
-use super::{Action, Judged, Layer, PlanSettings, Reason, judge, written};
+use super::{Action, Judged, Layer, PlanSettings, Reason, judge, look_up, written};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::network::{Inventory, NormId, Op, WeightId};
@@ -47,7 +46,7 @@ pub fn explain(checkpoint: &Checkpoint, settings: &PlanSettings, norm: &str) -> 
     let Some(id) = network.norms.iter().position(|known| known.name == norm).map(NormId::new) else {
         return Ok(None);
     };
-    let eps = EpsLookup::new(&settings.eps, &network);
+    let eps = look_up(settings, &network, checkpoint)?;
     let Judged { board, .. } = judge(checkpoint, &network, &eps, settings, Some(id))?;
     let steps = board
         .history()

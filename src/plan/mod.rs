@@ -40,6 +40,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::network::EpsSource;
+pub(crate) use architecture::check_name as check_architecture;
+pub use catalogue::{Architecture, ArchitecturePart, ArchitectureProblem, architectures, nearest_architecture};
 pub use document::{Action, FoldLine, Layer, Plan, Reason, VERSION};
 pub use eps::EpsSettings;
 pub use explain::{Explanation, Step, explain};
@@ -119,7 +121,7 @@ impl Default for PlanSettings {
 /// Plans a checkpoint: with the plan file's lines if there is one, with the planner's own judgement otherwise.
 pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path>) -> Result<Planned> {
     let network = Inventory::of(checkpoint);
-    let eps = EpsLookup::new(&settings.eps, &network);
+    let eps = look_up(settings, &network, checkpoint)?;
     if let Some(path) = file {
         let meant = Meant::For(Model {
             input: checkpoint.path(),
@@ -144,10 +146,27 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
     Ok(Planned { plan, folds, warnings })
 }
 
+/// What is known about eps, if what the user states can be followed.
+fn look_up(settings: &PlanSettings, network: &Inventory, checkpoint: &Checkpoint) -> Result<EpsLookup> {
+    let path = checkpoint.path();
+    let eps = EpsLookup::new(&settings.eps, network).map_err(|misstated| misstated.of(path))?;
+    // Of several models some may have no such norms.
+    let idle = eps.warnings.iter().find_map(|warning| match warning {
+        Warning::EpsForNone { glob, norms, example } if !settings.is_one_of_several => Some(Error::EpsForNone {
+            path: path.to_owned(),
+            glob: glob.clone(),
+            norms: *norms,
+            example: example.clone(),
+        }),
+        _ => None,
+    });
+    idle.map_or(Ok(eps), Err)
+}
+
 /// Follows `plan`, made by the planner or by hand: its lines are held against the checkpoint as those of a plan file are.
 pub fn follow(plan: &Plan, checkpoint: &Checkpoint, settings: &PlanSettings) -> Result<Planned> {
     let network = Inventory::of(checkpoint);
-    let eps = EpsLookup::new(&settings.eps, &network);
+    let eps = look_up(settings, &network, checkpoint)?;
     take_back(plan.clone(), &network, &eps, checkpoint, |misfit, plan| misfit.of(plan, checkpoint))
 }
 
@@ -171,9 +190,9 @@ fn take_back(
     Ok(Planned { plan, folds, warnings })
 }
 
-/// The layers of a plan that names and shapes alone give, with `eps` as far as it is known.
-pub fn plan_by_names(network: &Inventory, eps: &EpsSettings) -> Vec<Layer> {
-    let eps = EpsLookup::new(eps, network);
+/// The layers of a plan that names and shapes alone give; nobody states an eps.
+pub fn plan_by_names(network: &Inventory) -> Vec<Layer> {
+    let eps = EpsLookup::unstated(network);
     let (mut board, _) = by_names(network, &eps, Rulebook::default(), None);
     measure::without_values(&mut board);
     written::layers(&board, &eps)

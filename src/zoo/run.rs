@@ -35,7 +35,8 @@ pub struct Run<'a> {
     pub tasks: &'a [Task],
     /// Models at a time.
     pub jobs: usize,
-    /// Put a [`Record`] into every result, and pass over results that carry theirs already.
+    /// There may be several models: put a [`Record`] into every result, pass over results that carry theirs already, and
+    /// go on after a model that is not what it was said to be.
     pub resume: bool,
     /// What computes.
     pub engines: &'a Engines<'a>,
@@ -82,6 +83,8 @@ impl Run<'_> {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
             .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }));
         match outcome {
+            // Of a single model there is nothing else to do.
+            Err(error) if error.is_misstated() && !self.resume => Err(error),
             Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => Err(error),
             Err(error) => {
                 Ok(Outcome::Failed(FailureReport { input: input.path().to_owned(), error: (self.describe)(&error) }))

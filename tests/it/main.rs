@@ -9,6 +9,8 @@
 
 // Folded layers compute what layers and norms did.
 mod arithmetic;
+// Architectures that a user states: right, or refused.
+mod archs;
 // The benchmark: its JSON, and what it leaves behind.
 mod bench;
 // A real browser without a window.

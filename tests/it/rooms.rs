@@ -12,6 +12,7 @@ const NESTED: &[(&str, &str)] = &[
     ("error", "checkpoint"),
     ("error", "fold"),
     ("error", "output"),
+    ("error", "plan"),
 ];
 
 fn root() -> &'static Path {

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use bnfold_gpu::checkpoint::{Dtype, Metadata, Tensor};
 use bnfold_gpu::network::Inventory;
-use bnfold_gpu::plan::{Action, EpsSettings, Layer, plan_by_names};
+use bnfold_gpu::plan::{Action, Layer, plan_by_names};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ impl Network {
         let (tensors, metadata) = self.saved();
         let inventory = Inventory::new(&tensors, &[&metadata]);
         let mut score = Score::default();
-        for Layer { norm, action } in plan_by_names(&inventory, &EpsSettings::default()) {
+        for Layer { norm, action } in plan_by_names(&inventory) {
             let truth = self.norms.get(&norm);
             match (action, truth) {
                 (_, Some(Some(truth))) if truth == "?" => {}
@@ -119,7 +119,7 @@ fn pairs_do_not_depend_on_what_stands_before_a_name() {
         let metadata = metadata.iter().map(|(alias, kept)| (moved(alias), moved(kept))).collect();
         let prefixed = Inventory::new(&tensors, &[&metadata]);
         let folds = |inventory: &Inventory| {
-            let layers = plan_by_names(inventory, &EpsSettings::default()).into_iter();
+            let layers = plan_by_names(inventory).into_iter();
             let folds = layers.filter_map(|layer| match layer.action {
                 Action::Fold(line) => Some((layer.norm, line.weight)),
                 Action::Keep(_) => None,

@@ -1,6 +1,6 @@
-//! The command line as typed: the commands that are about this machine.
+//! The command line as typed: the commands that are about this machine and this program, and no checkpoint.
 //!
-//! In: words. Out: what `devices` and `bench` are to do.
+//! In: words. Out: what `archs`, `devices` and `bench` are to do.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,11 +8,22 @@ use std::path::PathBuf;
 use bnfold_gpu::Device;
 use bnfold_gpu::store::Location;
 use clap::Args;
+use globset::Glob;
 
 use crate::cli::values::{BenchDtypeArgument, Format, ShapeArgument, location};
 
 #[derive(Debug, Args)]
 pub(crate) struct DevicesArguments {
+    /// What is printed on stdout
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ArchsArguments {
+    /// Only those that match, by LIBRARY/NAME or by NAME alone
+    #[arg(value_name = "GLOB", value_parser = Glob::new)]
+    pub(crate) glob: Option<Glob>,
     /// What is printed on stdout
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,

@@ -8,7 +8,7 @@ use bnfold_gpu::zoo::Filter;
 use clap::Args;
 use globset::Glob;
 
-use crate::cli::values::{EvidenceArgument, eps, eps_for, location};
+use crate::cli::values::{EvidenceArgument, arch_for, eps, eps_for, location};
 
 /// Headings of the help, in the order in which they stand there.
 pub(super) const INPUT_AND_OUTPUT: &str = "Input and output";
@@ -61,6 +61,10 @@ pub(crate) struct PlanningArguments {
     /// Architecture, as its library calls it, for example timm/tf_efficientnet_b0; tells eps where it is known
     #[arg(long, value_name = "LIBRARY/NAME")]
     pub(crate) arch: Option<String>,
+    /// Architecture of the models whose path below the input, file name or folder matches a glob; the first match wins, and
+    /// goes before --arch; may be repeated
+    #[arg(long, value_parser = arch_for, value_name = "GLOB=LIBRARY/NAME")]
+    pub(crate) arch_for: Vec<(Glob, String)>,
     /// How far values may speak for or against a pair. auto: running statistics, and a sample of the weights. full: all
     /// weights are read, and norms that names leave open are paired by values alone. none: names and shapes only
     #[arg(long, value_enum, default_value = "auto")]

@@ -45,6 +45,11 @@ impl NameGlob {
         self.0.is_match(name) || self.0.is_match(stem)
     }
 
+    /// Whether it matches the very text.
+    pub(super) fn matches_whole(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
     /// The glob as the catalogue has it.
     pub(super) fn text(&self) -> &str {
         self.0.glob.glob()

@@ -2,8 +2,9 @@
 //!
 //! In: its library and its family. Out: the eps of every norm, with what says so; whether it agrees with another.
 
-use super::{Family, Library, Unless};
-use crate::network::EpsSource;
+use super::contradiction::{Called, Contradiction};
+use super::{ArchitectureProblem, Family, Library, Unless};
+use crate::network::{EpsSource, Inventory};
 
 /// The entry that speaks for one architecture.
 #[derive(Debug, Clone)]
@@ -48,6 +49,38 @@ impl Known {
             None => EpsSource::Catalogue { about, cite },
         };
         Entry { eps: self.eps, source, fixed: false }
+    }
+
+    /// Its name without the library.
+    pub(in crate::plan) fn bare(&self) -> &str {
+        self.name.split_once('/').map_or("", |(_, bare)| bare)
+    }
+
+    /// Whether it is known what its norms are called.
+    pub(in crate::plan) fn is_listed(&self) -> bool {
+        self.listed().is_some_and(|listed| listed.group.is_some_and(|group| !group.norms.is_empty()))
+    }
+
+    /// Whether its name is known, and what its norms are called, and the checkpoint's are called so.
+    pub(super) fn is_borne_out_by(&self, inventory: &Inventory) -> bool {
+        !self.unheard_of && self.is_listed() && self.contradicted_by(inventory).is_none()
+    }
+
+    /// That no list has its name, and which name may be meant.
+    pub(in crate::plan) fn misspelt(&self) -> ArchitectureProblem {
+        let (name, library) = (self.bare().to_owned(), self.of_library.name.clone());
+        let nearest = self.of_library.nearest(&name).map(|(_, near)| near);
+        ArchitectureProblem::NoName { name, library, nearest }
+    }
+
+    /// Why the checkpoint cannot be of this architecture, by what its norms are called.
+    pub(in crate::plan) fn contradicted_by(&self, inventory: &Inventory) -> Option<ArchitectureProblem> {
+        let called = Called::of(inventory, &self.of_library.dialect);
+        let Contradiction { called, expected, too_many, candidates } = called.contradicts(self.listed()?)?;
+        Some(match too_many {
+            Some((found, most)) => ArchitectureProblem::TooMany { found, most, candidates },
+            None => ArchitectureProblem::OtherNames { called, expected, candidates },
+        })
     }
 
     /// Whether both stand for the same eps, norm by norm, where no configuration states one.

@@ -1,41 +1,138 @@
-//! 2 PLAN, catalogue: the names that are known, so that others can be called unheard of.
+//! 2 PLAN, catalogue: the names that are known, so that others can be refused.
 //!
-//! In: `names.json`, built into the program, and a name. Out: whether the list has it, and which of its names is likely
-//! meant.
+//! In: `names.json` and `networks.json`, built into the program, and a name. Out: whether a library has it, which of its
+//! names is likely meant, and what is listed of its norms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The list of names.
+use super::networks::{self, Listed};
+use super::{Catalogue, Known, Library, NameGlob};
+
+/// `names.json`: names whose eps was looked at.
 #[derive(Deserialize)]
-struct Listed {
+struct Facts {
     names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     mixed: BTreeMap<String, IgnoredAny>,
+    fields: BTreeMap<String, IgnoredAny>,
+    unless: BTreeMap<String, IgnoredAny>,
 }
 
-static LISTED: LazyLock<Listed> =
-    LazyLock::new(|| serde_json::from_str(include_str!("names.json")).expect("every test reads the list"));
-
-/// The names of a library that the list has.
-fn listed(library: &str) -> impl Iterator<Item = &'static str> + use<> {
-    let lines = LISTED.names.get(library).into_iter().flat_map(BTreeMap::values).flatten();
-    lines.flat_map(|line| line.split(' '))
+/// Names that are put together of two: `MODEL__PART`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Composed {
+    /// What stands between the two.
+    between: String,
+    /// Under which name `networks.json` lists the models, and the parts.
+    models: String,
+    parts: String,
+    /// What a part's name begins with if it is a whole network of another library, and that library.
+    foreign: (String, String),
 }
 
-/// Whether the list of names has this one, apart from a tag, variant or size behind `.`, `+`, `@` or `-`.
-pub(super) fn is_listed(library: &str, name: &str) -> bool {
-    let plain = |name: &str| name.split(['.', '+', '@', '-']).next().unwrap_or_default().to_owned();
-    listed(library).any(|listed| listed == name || plain(listed) == plain(name))
-        || LISTED.mixed.contains_key(&format!("{library}/{name}"))
+/// By library: all names of `names.json`.
+static FACTS: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
+    let Facts { names, mixed, fields, unless } =
+        serde_json::from_str(include_str!("names.json")).expect("every test reads the list");
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (library, lines) in names {
+        let names = lines.values().flatten().flat_map(|line| line.split(' ')).map(str::to_owned);
+        all.entry(library).or_default().extend(names);
+    }
+    for name in mixed.into_keys().chain(unless.into_keys()) {
+        if let Some((library, name)) = name.split_once('/') {
+            all.entry(library.to_owned()).or_default().insert(name.to_owned());
+        }
+    }
+    all.entry("transformers".to_owned()).or_default().extend(fields.into_keys());
+    all
+});
+
+impl Library {
+    /// Whether there is an architecture of this name, perhaps with a tag behind `.`, or a variant's ending.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.lists(name) || stem(name).is_some_and(|stem| self.lists(stem)) || self.composes(name)
+    }
+
+    fn lists(&self, name: &str) -> bool {
+        self.base(name).is_some()
+    }
+
+    /// The listed name that this one is, or is a variant of.
+    fn base<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let is_listed = |name: &str| {
+            networks::listed(&self.name, name).is_some()
+                || FACTS.get(&self.name).is_some_and(|names| names.contains(name))
+        };
+        let is_variant = |ending: &str| self.variants.iter().any(|glob: &NameGlob| glob.matches_whole(ending));
+        let cuts = name.char_indices().map(|(at, _)| at).rev().filter(|at| *at > 0);
+        let mut cuts = [name.len()].into_iter().chain(cuts.filter(|_| !self.variants.is_empty()));
+        let at = cuts.find(|at| is_listed(&name[..*at]) && (*at == name.len() || is_variant(&name[*at..])))?;
+        Some(&name[..at])
+    }
+
+    fn composes(&self, name: &str) -> bool {
+        let Some((composed, model, _)) = self.parts_of(name) else { return false };
+        networks::listed(&composed.models, model).is_some() && self.part(name).is_some()
+    }
+
+    fn parts_of<'n>(&self, name: &'n str) -> Option<(&Composed, &'n str, &'n str)> {
+        let composed = self.composed.as_ref()?;
+        let (model, part) = name.split_once(composed.between.as_str())?;
+        Some((composed, model, part))
+    }
+
+    /// What is listed of the part that a composed name ends in.
+    fn part(&self, name: &str) -> Option<Listed> {
+        let (Composed { parts, foreign: (begin, library), .. }, _, part) = self.parts_of(name)?;
+        let own = networks::listed(parts, part);
+        own.or_else(|| {
+            let name = part.strip_prefix(begin.as_str())?;
+            networks::listed(library, name).or_else(|| networks::listed(library, stem(name)?))
+        })
+    }
+
+    /// The known name that a misspelt one is most like, as `LIBRARY/NAME`, and how far the two are apart; `None` if none is
+    /// much like it.
+    pub(super) fn nearest(&self, name: &str) -> Option<(usize, String)> {
+        let facts = FACTS.get(&self.name).into_iter().flatten().map(String::as_str);
+        let all = networks::names(&self.name).chain(facts).collect::<BTreeSet<_>>();
+        let close = all.into_iter().map(|listed| (strsim::damerau_levenshtein(listed, name), listed));
+        let (distance, near) = close.min()?;
+        (3 * distance <= name.chars().count()).then(|| (distance, format!("{}/{near}", self.name)))
+    }
 }
 
-/// The known name that a misspelt one, `LIBRARY/NAME`, is most like; `None` if none is much like it.
-pub(in crate::plan) fn nearest(name: &str) -> Option<String> {
-    let (library, bare) = name.split_once('/')?;
-    let close = listed(library).map(|listed| (strsim::damerau_levenshtein(listed, bare), listed));
-    let (distance, near) = close.min()?;
-    (4 * distance <= bare.chars().count()).then(|| format!("{library}/{near}"))
+impl Known {
+    /// What is listed of its norms.
+    pub(super) fn listed(&self) -> Option<Listed> {
+        let (library, name) = (self.of_library, self.bare());
+        let base = library.base(name).or_else(|| library.base(stem(name)?));
+        // A variant may have any number of norms.
+        let own = base.and_then(|base| networks::listed(&library.name, base));
+        let own = own.map(|own| Listed { most: own.most.filter(|_| base == Some(name) || base == stem(name)), ..own });
+        // Of a part that has no norms nothing follows for the model around it.
+        let part = library.part(name).filter(|part| part.group.is_some_and(|group| !group.norms.is_empty()));
+        own.or(part)
+    }
+}
+
+/// A name without its tag.
+fn stem(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(stem, _)| stem).filter(|stem| !stem.is_empty())
+}
+
+impl Catalogue {
+    /// All names that are known, as `LIBRARY/NAME`, but for those that are put together and variants.
+    pub(super) fn names(&'static self) -> impl Iterator<Item = String> {
+        self.libraries.iter().flat_map(|library| {
+            let facts = FACTS.get(&library.name).into_iter().flatten().map(String::as_str);
+            let all = networks::names(&library.name).chain(facts).collect::<BTreeSet<_>>();
+            all.into_iter().map(|name| format!("{}/{name}", library.name))
+        })
+    }
 }

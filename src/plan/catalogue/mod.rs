@@ -4,11 +4,18 @@
 //! through it the eps of every norm; the rules that speak for its pairs. What there is to know is in the data; nothing
 //! here knows a library by name.
 
+mod contradiction;
+#[cfg(test)]
+mod coverage;
 mod globs;
 mod known;
+mod list;
 mod listed;
+mod networks;
+mod problem;
 mod recognise;
 mod rules;
+mod suggest;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +25,11 @@ use serde::Deserialize;
 
 use globs::{NameGlob, PathGlob};
 pub(super) use known::{Entry, Known};
-use listed::is_listed;
-pub(super) use listed::nearest;
+pub use list::{Architecture, ArchitecturePart, architectures, nearest_architecture};
+pub use problem::ArchitectureProblem;
 pub(super) use recognise::{Recognised, recognise};
 pub(super) use rules::{KnownPairs, PairLine, Path, of_architecture, of_family};
+pub(super) use suggest::suggested;
 
 /// Everything that is known about architectures.
 #[derive(Debug, Deserialize)]
@@ -47,6 +55,14 @@ struct Library {
     also: Vec<String>,
     /// eps of its architectures that no family covers; without it they are unknown.
     eps: Option<f64>,
+    /// Name of the dialect that its checkpoints follow.
+    #[serde(default = "recognise::pytorch")]
+    dialect: String,
+    /// Globs over what may follow a name.
+    #[serde(default)]
+    variants: Vec<NameGlob>,
+    /// Names that are put together.
+    composed: Option<listed::Composed>,
     source: String,
 }
 
@@ -90,49 +106,60 @@ impl Catalogue {
         &BUILT_IN
     }
 
-    /// The entry for an architecture: `LIBRARY/NAME`, or `NAME` where only one library's families have it or all agree.
-    /// An error is a sentence for the user.
-    pub(super) fn look_up(&'static self, name: &str) -> Result<Known, String> {
+    /// The entry for an architecture: `LIBRARY/NAME`, or `NAME` where only one library has it or all agree.
+    pub(super) fn look_up(&'static self, name: &str) -> Result<Known, ArchitectureProblem> {
         let Some((library, bare)) = name.split_once('/') else { return self.look_up_bare(name) };
         let spelled = library.to_lowercase().replace('-', "_");
         let named = |library: &&Library| library.name == spelled || library.also.contains(&spelled);
         let Some(library) = self.libraries.iter().find(named) else {
-            let known = self.libraries.iter().map(|library| library.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(format!("the catalogue has no library `{library}` (it has {known})"));
+            let known = self.libraries.iter().map(|library| library.name.clone()).collect();
+            return Err(ArchitectureProblem::NoLibrary { library: library.to_owned(), known });
         };
+        self.of_library(library, bare)
+    }
+
+    fn of_library(&'static self, library: &'static Library, bare: &str) -> Result<Known, ArchitectureProblem> {
         let mut families = self.families.iter().filter(|family| family.of_library == library.name);
         let family = families.find_map(|family| Some((family, family.glob(bare)?)));
         match family.map(|(family, _)| family.eps).or(library.eps).filter(|_| !bare.is_empty()) {
             Some(eps) => {
-                let unheard_of = family.is_none() && !is_listed(&library.name, bare);
+                let unheard_of = !library.has(bare);
                 Ok(Known { name: format!("{}/{bare}", library.name), of_library: library, family, eps, unheard_of })
             }
-            None => Err(format!("the catalogue has no architecture `{bare}` of {}", library.name)),
+            None => {
+                let nearest = library.nearest(bare).map(|(_, near)| near);
+                Err(ArchitectureProblem::NoName { name: bare.to_owned(), library: library.name.clone(), nearest })
+            }
         }
     }
 
-    fn look_up_bare(&'static self, name: &str) -> Result<Known, String> {
-        let libraries = self.libraries.iter().filter(|library| {
-            let mut families = self.families.iter().filter(|family| family.of_library == library.name);
-            families.any(|family| family.glob(name).is_some())
-                || library.eps.is_some() && is_listed(&library.name, name)
-        });
-        let found = libraries.map(|library| self.look_up(&format!("{}/{name}", library.name)));
-        let found = found.collect::<Result<Vec<_>, _>>()?;
-        match found.as_slice() {
-            [] => Err(format!("the catalogue does not know whose architecture `{name}` is; write LIBRARY/{name}")),
-            [only] => Ok(only.clone()),
-            // Pairs are named by one library's module names: of several, none is taken.
-            several
-                if several.iter().all(|other| other.agrees_with(&several[0]) && of_architecture(other).is_none()) =>
-            {
-                Ok(several[0].clone())
-            }
-            several => {
-                let names = several.iter().map(|known| known.name.as_str()).collect::<Vec<_>>().join(" or ");
-                Err(format!("`{name}` means another thing in another library; write {names}"))
+    /// The entries for a name without its library, one a library that has it, if all agree.
+    pub(super) fn look_up_all(&'static self, name: &str) -> Result<Vec<Known>, ArchitectureProblem> {
+        if name.contains('/') {
+            return self.look_up(name).map(|known| vec![known]);
+        }
+        let libraries = self.libraries.iter().filter(|library| library.has(name));
+        let found = libraries.map(|library| self.of_library(library, name)).collect::<Result<Vec<_>, _>>()?;
+        // Pairs are named by one library's module names: of several, none is taken.
+        let agree = |first: &Known| {
+            found.iter().all(|other| other.agrees_with(first) && (found.len() == 1 || of_architecture(other).is_none()))
+        };
+        match found.first() {
+            Some(first) if agree(first) => Ok(found),
+            Some(_) => Err(ArchitectureProblem::Ambiguous {
+                name: name.to_owned(),
+                meanings: found.into_iter().map(|known| known.name).collect(),
+            }),
+            None => {
+                let near = self.libraries.iter().filter_map(|library| library.nearest(name));
+                let near = near.min_by_key(|(distance, _)| *distance);
+                Err(ArchitectureProblem::Nobodys { name: name.to_owned(), nearest: near.map(|(_, near)| near) })
             }
         }
+    }
+
+    fn look_up_bare(&'static self, name: &str) -> Result<Known, ArchitectureProblem> {
+        self.look_up_all(name).map(|mut found| found.swap_remove(0))
     }
 }
 

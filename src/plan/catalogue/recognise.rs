@@ -36,7 +36,7 @@ pub(super) struct Pattern {
     pub(super) why: String,
 }
 
-fn pytorch() -> String {
+pub(super) fn pytorch() -> String {
     "pytorch".to_owned()
 }
 

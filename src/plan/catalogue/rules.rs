@@ -120,7 +120,7 @@ impl KnownPairs {
 
 /// The rules for an architecture that was named.
 pub(in crate::plan) fn of_architecture(known: &Known) -> Option<KnownPairs> {
-    let bare = known.name.split_once('/').map_or("", |(_, bare)| bare);
+    let bare = known.bare();
     let mut rules = Catalogue::built_in().rules.iter().filter(|rule| rule.of_library == known.of_library.name);
     rules.find_map(|rule| {
         let glob = rule.names.iter().find(|glob| glob.is_match(bare))?;

@@ -196,10 +196,11 @@ fn a_name_without_library_is_right_or_refused() {
         right += 1;
     }
     assert!(right > 1200 && refused > 5, "{right} right, {refused} refused");
-    let problem = |name: &str| Catalogue::built_in().look_up(name).unwrap_err();
+    let problem = |name: &str| Catalogue::built_in().look_up(name).unwrap_err().to_string();
     assert!(problem("efficientnet_b5").contains("write timm/efficientnet_b5 or torchvision/efficientnet_b5"));
     assert!(problem("mobilenet_v2").contains("means another thing in another library"));
-    assert!(problem("resnet5O").contains("write LIBRARY/resnet5O"), "a letter for a digit");
+    assert!(problem("resnet5O").contains("is timm/resnet50 meant?"), "a letter for a digit");
+    assert!(problem("what_i_trained_last").contains("write LIBRARY/what_i_trained_last"));
     assert!(problem("keras/Foo").contains("no architecture `Foo` of keras"));
     assert!(problem("nobody/resnet50").contains("no library `nobody` (it has timm, "));
     ["", "/", "timm/", "/resnet50"].iter().for_each(|name| assert!(!problem(name).is_empty()));

@@ -13,7 +13,7 @@ mod tests;
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
 
-use super::architecture;
+use super::architecture::{self, Misstated};
 use super::catalogue::{Catalogue, Entry, Known, KnownPairs, Recognised, of_architecture, of_family, recognise};
 use crate::network::{EpsSource, Inventory, Norm};
 use crate::warning::Warning;
@@ -52,8 +52,9 @@ pub(super) struct SourcedEps {
 }
 
 impl EpsLookup {
-    pub(super) fn new(settings: &EpsSettings, inventory: &Inventory) -> EpsLookup {
-        let (architecture, warnings) = architecture::find(settings.arch.as_deref(), settings.config.as_ref());
+    pub(super) fn new(settings: &EpsSettings, inventory: &Inventory) -> Result<EpsLookup, Misstated> {
+        let (architecture, warnings) =
+            architecture::find(settings.arch.as_deref(), settings.config.as_ref(), inventory)?;
         let mut lookup = EpsLookup {
             for_norms: settings.for_norms.iter().map(|(glob, eps)| (glob.compile_matcher(), *eps)).collect(),
             all: settings.all,
@@ -64,7 +65,19 @@ impl EpsLookup {
         };
         let more = lookup.unmatched(inventory).into_iter().chain(lookup.contradicted(inventory)).collect::<Vec<_>>();
         lookup.warnings.extend(more);
-        lookup
+        Ok(lookup)
+    }
+
+    /// The same where nobody states anything.
+    pub(super) fn unstated(inventory: &Inventory) -> EpsLookup {
+        EpsLookup {
+            for_norms: Vec::new(),
+            all: None,
+            field: None,
+            architecture: None,
+            recognised: recognise(Catalogue::built_in(), inventory),
+            warnings: Vec::new(),
+        }
     }
 
     /// Globs of [`EpsSettings::for_norms`] that no norm's name matches.

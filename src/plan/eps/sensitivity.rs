@@ -9,8 +9,9 @@ use std::collections::HashSet;
 use super::EpsLookup;
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
-use crate::network::Fold;
+use crate::network::{Fold, Inventory};
 use crate::plan::Plan;
+use crate::plan::catalogue::suggested;
 use crate::warning::{Stake, Warning};
 
 /// Norms with one assumed eps.
@@ -45,7 +46,9 @@ pub(in crate::plan) fn at_stake(
             Some(found) => found.add(factor, norm, rounding),
         }
     }
-    Ok(found.into_iter().map(Warning::from).collect())
+    let is_open = !found.is_empty() && lookup.architecture().is_none();
+    let suggested = is_open.then(|| suggested(checkpoint.path(), &Inventory::of(checkpoint))).flatten();
+    Ok(found.into_iter().map(|assumed| assumed.warning(suggested.clone())).collect())
 }
 
 impl Assumed {
@@ -79,10 +82,10 @@ fn factor(var: &[f64], eps: f64, other: f64) -> f64 {
     ratios.map(|ratio| ratio.max(1.0 / ratio)).fold(1.0, f64::max)
 }
 
-impl From<Assumed> for Warning {
-    fn from(assumed: Assumed) -> Warning {
-        let Assumed { eps, norms, mut stake, rounding } = assumed;
+impl Assumed {
+    fn warning(self, suggested: Option<String>) -> Warning {
+        let Assumed { eps, norms, mut stake, rounding } = self;
         stake.is_below_rounding = stake.product - 1.0 <= rounding;
-        Warning::EpsAssumed { norms, assumed: eps, stake }
+        Warning::EpsAssumed { norms, assumed: eps, stake, suggested }
     }
 }

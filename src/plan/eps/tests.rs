@@ -19,7 +19,7 @@ fn eps<'n>(norms: &[&'n str], config: Value) -> BTreeMap<&'n str, (f64, &'static
     let inventory = Inventory::new(&tensors.collect(), &[&Metadata::new()]);
     assert_eq!(inventory.norms.len(), norms.len());
     let settings = EpsSettings { config: Some(config), ..EpsSettings::default() };
-    let lookup = EpsLookup::new(&settings, &inventory);
+    let lookup = EpsLookup::new(&settings, &inventory).unwrap();
     let eps = |norm: &Norm| {
         let SourcedEps { value, source } = lookup.eps(norm);
         (*norms.iter().find(|name| **name == norm.name).unwrap(), (value, source.code()))

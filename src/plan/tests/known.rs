@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::traced::{Traced, traced};
 use super::{Network, TORCH, torch};
-use crate::network::Op;
+use crate::network::{Inventory, Op};
 use crate::plan::catalogue::{Catalogue, KnownPairs};
 use crate::plan::eps::{EpsLookup, EpsSettings};
 use crate::plan::propose::Names;
@@ -15,14 +15,16 @@ use crate::plan::propose::catalogue::apply;
 use crate::plan::rulebook::Rulebook;
 use crate::plan::{Action, FoldLine, Layer, by_names, written};
 
-fn known_as(arch: &str) -> EpsSettings {
-    EpsSettings { arch: Some(arch.to_owned()), ..EpsSettings::default() }
+/// With the architecture stated, if the catalogue knows it.
+fn known_as(arch: &str, network: &Inventory) -> EpsLookup {
+    let arch = Catalogue::built_in().look_up(arch).is_ok().then(|| arch.to_owned());
+    EpsLookup::new(&EpsSettings { arch, ..EpsSettings::default() }, network).unwrap()
 }
 
 /// Layers with the architecture known, and what does not fit.
 fn plan(network: &Network, arch: &str) -> (Vec<Layer>, Vec<String>) {
     let network = network.inventory();
-    let eps = EpsLookup::new(&known_as(arch), &network);
+    let eps = known_as(arch, &network);
     let (board, misfits) = by_names(&network, &eps, Rulebook::default(), None);
     (written::layers(&board, &eps), misfits.iter().map(|misfit| misfit.sentence(&network)).collect())
 }
@@ -62,7 +64,7 @@ fn every_rule_is_used() {
     let (mut texts, mut used) = (BTreeMap::<String, BTreeSet<String>>::new(), BTreeSet::new());
     for traced in traced() {
         let network = traced.network().inventory();
-        for rules in EpsLookup::new(&known_as(&traced.name), &network).known_pairs() {
+        for rules in known_as(&traced.name, &network).known_pairs() {
             let lines = rules.pairs.iter().map(|line| line.text());
             let kept = rules.keep.iter().map(|path| path.text().to_owned());
             texts.entry(rules.source.clone()).or_default().extend(lines.chain(kept));
@@ -79,7 +81,7 @@ fn every_rule_is_used() {
 /// Which lines of these rules decide anything, if nothing else does.
 fn lines_used(traced: &Traced, rules: &KnownPairs) -> BTreeSet<String> {
     let network = traced.network().inventory();
-    let eps = EpsLookup::new(&EpsSettings::default(), &network);
+    let eps = EpsLookup::unstated(&network);
     let mut board = Names::new(&network, Rulebook::default(), None).board;
     apply(std::slice::from_ref(rules), &mut board);
     let mut used = BTreeSet::new();
@@ -143,7 +145,7 @@ fn a_rule_says_what_shapes_leave_open() {
         torch(&[("stage3.scale_unit.conv2.conv.weight", &[32, 32, 3, 3]), ("stage3.scale_unit.conv2.bn", &[32])]);
     let op = |arch: &str| folds(&plan(&network, arch).0).next().map(|(_, line)| line.op);
     assert_eq!(op("pytorchcv/enet_cityscapes"), Some(Op::ConvTranspose));
-    assert_eq!(op("pytorchcv/resnet18"), Some(Op::Conv));
+    assert_eq!(op("handmade/a_network"), Some(Op::Conv), "nothing is known of it");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! tensors as they stand.
 
 mod blocks;
+mod contradiction;
 mod frameworks;
 mod known;
 mod libraries;
@@ -15,7 +16,7 @@ mod values;
 use std::collections::BTreeMap;
 
 use super::board::{Board, Standing};
-use super::eps::{EpsLookup, EpsSettings};
+use super::eps::EpsLookup;
 use super::rulebook::Rulebook;
 use crate::checkpoint::{Dtype, Metadata, Tensor};
 use crate::network::{Inventory, Op};
@@ -53,7 +54,7 @@ fn verdicts(board: &Board<'_>) -> Verdicts {
 
 /// Nothing is known of the architecture.
 fn no_eps(network: &Inventory) -> EpsLookup {
-    EpsLookup::new(&EpsSettings::default(), network)
+    EpsLookup::unstated(network)
 }
 
 impl Network {

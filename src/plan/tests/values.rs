@@ -11,7 +11,7 @@ use safetensors::tensor::TensorView;
 
 use crate::checkpoint::Checkpoint;
 use crate::network::Inventory;
-use crate::plan::eps::{EpsLookup, EpsSettings};
+use crate::plan::eps::EpsLookup;
 use crate::plan::measure::{EvidenceLevel, measure};
 use crate::plan::rulebook::Rulebook;
 use crate::plan::{Action, Layer, by_names, written};
@@ -29,7 +29,7 @@ impl Case {
     pub(super) fn plan(&self, book: Rulebook) -> Vec<Layer> {
         let checkpoint = Checkpoint::open(self.path.as_path()).unwrap();
         let network = Inventory::of(&checkpoint);
-        let eps = EpsLookup::new(&EpsSettings::default(), &network);
+        let eps = EpsLookup::unstated(&network);
         let (mut board, _) = by_names(&network, &eps, book, None);
         measure(&checkpoint, &mut board, self.level, 1).unwrap();
         written::layers(&board, &eps)
