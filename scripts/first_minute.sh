@@ -43,6 +43,11 @@ try 'bnfold-gpu resnet.safetensors --strict --force'
 try 'bnfold-gpu resnet.safetensors --eps 1e5 --force'
 try 'bnfold-gpu resnet.safetensors --deny typo'
 
+try 'bnfold-gpu info resnet.folded.safetensors'
+try 'bnfold-gpu resnet.safetensors --arch timm/tf_eficientnet_b0 --force'
+try 'bnfold-gpu resnet.safetensors --arch timm/tf_efficientnet_b0 --force'
+try 'bnfold-gpu archs "torchvision/resnet5*"'
+
 model zoo/a/model.safetensors
 model zoo/b/model.safetensors
 try 'bnfold-gpu zoo'

@@ -56,7 +56,7 @@ pub use globset::Glob;
 #[doc(inline)]
 pub use job::{Device, Job, Options, Progress, Zoo};
 #[doc(inline)]
-pub use model::{Denied, PlanSource, RemarkKind};
+pub use model::{PlanSource, RemarkKind};
 #[doc(inline)]
 pub use output::Replace;
 #[doc(inline)]

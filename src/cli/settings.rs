@@ -6,11 +6,12 @@ use std::path::Path;
 use bnfold_gpu::checkpoint::{TORCH_LINE, is_index};
 use bnfold_gpu::fold::Engine;
 use bnfold_gpu::job::Opened;
+use bnfold_gpu::model::Denied;
 use bnfold_gpu::output::FOLDED;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::text::shown;
 use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, same_content};
-use bnfold_gpu::{Denied, Device, Error, Options, PlanSource};
+use bnfold_gpu::{Device, Error, Options, PlanSource};
 use globset::{Glob, GlobSetBuilder};
 
 use super::arguments::{DenialArguments, PlanningArguments, SelectionArguments, Verbosity};

@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
+use bnfold_gpu::Warning;
+use bnfold_gpu::model::Denied;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::warning::LARGEST_EPS;
-use bnfold_gpu::{Denied, Warning};
 use clap::CommandFactory;
 
 use super::arguments::{Cli, PlanningArguments};

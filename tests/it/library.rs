@@ -43,7 +43,7 @@ pub fn fold(
         style: how.style,
         dtype: how.dtype,
         denied: {
-            let mut denied = bnfold_gpu::Denied::default();
+            let mut denied = bnfold_gpu::model::Denied::default();
             denied.deny("kept".parse().unwrap());
             denied
         },

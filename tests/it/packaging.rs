@@ -138,7 +138,7 @@ fn the_crate_is_found_by_its_words_and_holds_no_tests() {
     assert_eq!(others.collect::<Vec<_>>(), Vec::<&&str>::new());
     let size = |file: &&str| std::fs::metadata(root().join(file)).map_or(0, |found| found.len());
     let total = files.iter().map(size).sum::<u64>();
-    assert!(total < 2_000_000, "{total} bytes: something large has got into the crate");
+    assert!(total < 2_500_000, "{total} bytes: something large has got into the crate");
 }
 
 /// Packs this program.
