@@ -9,13 +9,13 @@ mod remarks;
 mod report;
 mod settings;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::{Engine, FoldOptions, FoldedLayer, ShiftStats, Storage, check_shifts, compute_shifts, fold_layers};
-use crate::output::{Destination, Figures, Files, Layout, Record};
+use crate::output::{Destination, Figures, Files, Layout};
 use crate::plan::{Planned, follow, plan};
 use crate::report::{ModelReport, Verification};
 use crate::store::Location;
@@ -23,7 +23,7 @@ pub use denied::{Denied, RemarkKind};
 pub use record::record;
 pub use settings::{PlanSource, Recording, Settings};
 
-use record::{hash_source, without_source};
+use record::sampled_record;
 
 /// Folds the checkpoint at `input` into `output`: [`Model::plan`] and [`Model::fold_into`] in one call.
 pub fn fold_model(
@@ -103,35 +103,21 @@ impl<'a> Model<'a> {
     ) -> Result<Finished<'m>> {
         let output = output.into();
         self.check()?;
-        // Nobody waits for a hash of what is not folded in the end.
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let hash = || hash_source(&self.checkpoint, &|| is_over.load(Ordering::Relaxed) || options.is_cancelled());
-            let hashing = self.is_hashed_while_folding().then(|| scope.spawn(hash));
-            let folded = self.fold_files(&output, engine, options);
-            is_over.store(folded.is_err(), Ordering::Relaxed);
-            let (mut finished, layout) = folded?;
-            let source = hashing.map(|hashing| hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            finished.complete(layout, source.transpose()?)?;
-            Ok(finished)
-        })
-    }
-
-    /// Whether the original's hash is not known yet, but wanted.
-    fn is_hashed_while_folding(&self) -> bool {
-        self.is_recorded() && self.settings.record.known().is_none() && self.checkpoint.location().as_file().is_some()
+        let (mut finished, layout) = self.fold_files(&output, engine, options)?;
+        finished.complete(layout)?;
+        Ok(finished)
     }
 
     /// Whether the result says where it comes from. Where nothing was done nothing has to be said.
     fn is_recorded(&self) -> bool {
         match self.settings.record {
             Recording::None => false,
-            Recording::WhileFolding => !self.planned.folds.is_empty() || self.settings.dtype.is_some(),
+            Recording::Sampled => !self.planned.folds.is_empty() || self.settings.dtype.is_some(),
             Recording::Known(_) => true,
         }
     }
 
-    /// Everything but what the header says about the work.
+    /// Everything but what the header says about the checks.
     fn fold_files<'m>(
         &'m self,
         output: &Location,
@@ -178,7 +164,7 @@ impl<'a> Model<'a> {
         layout.place(layers);
         if self.is_recorded() {
             let record = self.settings.record.known().cloned();
-            let record = record.map_or_else(|| without_source(&self.checkpoint, &self.settings, options), Ok)?;
+            let record = record.map_or_else(|| sampled_record(&self.checkpoint, &self.settings, options), Ok)?;
             let figures = Figures::of(&self.planned.plan, self.settings.style);
             // The largest errors are known in the end: here they take their room.
             let figures = if options.verify { figures.with_room() } else { figures };
@@ -214,21 +200,15 @@ pub struct Finished<'m> {
 }
 
 impl Finished<'_> {
-    /// Says in the headers what is known only now: the hash of the original, the largest errors.
-    fn complete(&mut self, mut layout: Layout, source: Option<String>) -> Result<()> {
+    /// Says in the headers what is known only now: the largest errors.
+    fn complete(&mut self, mut layout: Layout) -> Result<()> {
         let Finished { model, files, report, .. } = self;
+        let Some(Verification { worst_ulp, worst_shift_ulp, .. }) = report.verification else { return Ok(()) };
         if !model.is_recorded() {
             return Ok(());
         }
-        for shard in &mut layout.shards {
-            if let Some(source) = &source {
-                Record::complete(&mut shard.metadata, source);
-            }
-            if let Some(Verification { worst_ulp, worst_shift_ulp, .. }) = report.verification {
-                let figures = Figures::of(&model.planned.plan, model.settings.style);
-                figures.found(worst_ulp, worst_shift_ulp).put_into(&mut shard.metadata);
-            }
-        }
+        let figures = Figures::of(&model.planned.plan, model.settings.style).found(worst_ulp, worst_shift_ulp);
+        layout.shards.iter_mut().for_each(|shard| figures.put_into(&mut shard.metadata));
         files.complete_headers(&layout)
     }
 

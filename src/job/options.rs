@@ -145,7 +145,7 @@ impl Options {
             replace: self.replace,
             sync: self.sync,
             make_folder: false,
-            record: if self.record { Recording::WhileFolding } else { Recording::None },
+            record: if self.record { Recording::Sampled } else { Recording::None },
         })
     }
 

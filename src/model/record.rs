@@ -3,7 +3,7 @@
 //! In: a checkpoint and everything that bears on its result. Out: its [`Record`]. It holds no time and, but for plans over
 //! several models, no path: the same bytes, folded in the same way, give the same record anywhere.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -11,35 +11,63 @@ use super::{PlanSource, Settings};
 use crate::checkpoint::{Checkpoint, InputFile};
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
-use crate::output::Record;
+use crate::output::{Record, SAMPLED};
 use crate::plan::{EpsSettings, PlanSettings};
+
+/// Pieces of a sample, and their bytes: 4 MiB, whatever the model.
+const PIECES: u64 = 64;
+const PIECE: usize = 1 << 16;
 
 /// Bytes hashed at a time.
 const CHUNK: usize = 1 << 20;
 
 /// The record of the result of `checkpoint`, which is read from end to end.
 pub fn record(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldOptions<'_>) -> Result<Record> {
-    let is_over = || options.cancelled.load(Ordering::Relaxed);
-    Ok(Record { source: hash_source(checkpoint, &is_over)?, ..without_source(checkpoint, settings, options)? })
+    of_source(hash_source(checkpoint, options.cancelled)?, checkpoint, settings, options)
 }
 
-/// The same before the checkpoint was read, with room for its hash. What lies in an object store is not read twice: there the
-/// room stays empty.
-pub(super) fn without_source(
+/// The same without reading it from end to end: the hash is of a sample, and says so.
+pub(super) fn sampled_record(
     checkpoint: &Checkpoint,
     settings: &Settings<'_>,
     options: FoldOptions<'_>,
 ) -> Result<Record> {
-    let is_local = checkpoint.location().as_file().is_some();
-    Ok(Record {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        options: hash_options(checkpoint, settings, options)?,
-        source: "0".repeat(if is_local { 2 * blake3::OUT_LEN } else { 0 }),
-    })
+    of_source(format!("{SAMPLED}{}", hash_sample(checkpoint)?), checkpoint, settings, options)
 }
 
-/// BLAKE3 of all files of a checkpoint, or an interruption once it `is_over`.
-pub(super) fn hash_source(checkpoint: &Checkpoint, is_over: &dyn Fn() -> bool) -> Result<String> {
+fn of_source(
+    source: String,
+    checkpoint: &Checkpoint,
+    settings: &Settings<'_>,
+    options: FoldOptions<'_>,
+) -> Result<Record> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Ok(Record { version, source, options: hash_options(checkpoint, settings, options)? })
+}
+
+/// BLAKE3 of every file's length and of pieces of it: its beginning, with the header, its end, and as many evenly between. Of
+/// an object only the first, since every piece is a request.
+fn hash_sample(checkpoint: &Checkpoint) -> Result<String> {
+    let mut all = blake3::Hasher::new();
+    let mut buffer = vec![0; PIECE];
+    for shard in checkpoint.shards() {
+        let bytes = shard.file.bytes();
+        all.update(&bytes.to_le_bytes());
+        let pieces = if shard.file.location().as_file().is_some() { PIECES } else { 1 };
+        let length = usize::try_from(bytes).unwrap_or(PIECE).min(PIECE);
+        let room = bytes - length as u64;
+        let places =
+            (0..pieces).map(|n| if pieces > 1 { u128::from(room) * u128::from(n) / u128::from(pieces - 1) } else { 0 });
+        for place in places.filter_map(|place| u64::try_from(place).ok()) {
+            shard.file.read_at(place, &mut buffer[..length])?;
+            all.update(&buffer[..length]);
+        }
+    }
+    Ok(all.finalize().to_hex().to_string())
+}
+
+/// BLAKE3 of all files of a checkpoint.
+fn hash_source(checkpoint: &Checkpoint, cancelled: &AtomicBool) -> Result<String> {
     let mut all = blake3::Hasher::new();
     let mut buffer = vec![0; CHUNK];
     if checkpoint.index().is_some() {
@@ -49,7 +77,7 @@ pub(super) fn hash_source(checkpoint: &Checkpoint, is_over: &dyn Fn() -> bool) -
         let mut hasher = blake3::Hasher::new();
         let mut at = 0;
         while at < shard.file.bytes() {
-            if is_over() {
+            if cancelled.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             let bytes = usize::try_from(shard.file.bytes() - at).unwrap_or(CHUNK).min(CHUNK);

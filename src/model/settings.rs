@@ -54,8 +54,8 @@ pub enum Recording {
     /// It does not.
     #[default]
     None,
-    /// The original is hashed while it is folded.
-    WhileFolding,
+    /// The original is hashed in part: reading all of it once more would take as long as folding it.
+    Sampled,
     /// The original was hashed before, to see whether there is anything to do.
     Known(Record),
 }

@@ -29,7 +29,7 @@ pub use layout::{Content, Entry, Layout, ShardLayout};
 pub use one_shot::write_whole;
 pub use places::result_files;
 pub use problem::OutputProblem;
-pub use record::{KEY, OtherResult, Record};
+pub use record::{KEY, OtherResult, Record, SAMPLED};
 pub use target::Replace;
 pub use temporary::folder_of;
 

@@ -15,12 +15,15 @@ use crate::text::shown;
 /// The metadata key.
 pub const KEY: &str = "bnfold-gpu";
 
+/// Before a hash that is of a sample. It tells originals apart, but cannot tell that two are the same.
+pub const SAMPLED: &str = "sampled:";
+
 /// Where a result comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Version of this program: another one may plan otherwise.
     pub version: String,
-    /// BLAKE3 of the original, all its files; empty for one that lies in an object store and was folded by itself.
+    /// BLAKE3 of the original, all its files; after [`SAMPLED`] only of a sample, where a model was folded by itself.
     pub source: String,
     /// BLAKE3 of everything else that bears on the result: options, plan file, `config.json`.
     pub options: String,
@@ -43,14 +46,6 @@ impl Record {
         metadata.entry("format".to_owned()).or_insert_with(|| format.to_owned());
     }
 
-    /// Puts the hash of the original where there was room for it.
-    pub(crate) fn complete(metadata: &mut Option<Metadata>, source: &str) {
-        let Some(stored) = metadata.as_mut().and_then(|metadata| metadata.get_mut(KEY)) else { return };
-        if let Ok(record) = serde_json::from_str::<Record>(stored) {
-            *stored = Record { source: source.to_owned(), ..record }.to_metadata();
-        }
-    }
-
     /// The one that a result carries.
     pub fn of_result(result: &Checkpoint) -> Option<Record> {
         serde_json::from_str(result.shards().first()?.metadata.as_ref()?.get(KEY)?).ok()
@@ -69,6 +64,7 @@ impl Record {
         let other = carried.find(|carried| *carried != Some(&expected))?;
         Some(other.and_then(|other| serde_json::from_str(other).ok()).map_or(OtherResult::Unknown, |other: Record| {
             OtherResult::Of {
+                by_itself: other.source.starts_with(SAMPLED),
                 source: other.source != self.source,
                 options: other.options != self.options,
                 version: (other.version != self.version).then_some(other.version),
@@ -84,6 +80,8 @@ pub enum OtherResult {
     Unknown,
     /// A result of this program.
     Of {
+        /// Made by a run over this model alone, which does not hash all of its original.
+        by_itself: bool,
         /// Of an original of other bytes.
         source: bool,
         /// By other options, another plan file or another `config.json`: the record has one hash of all these.
@@ -95,7 +93,7 @@ pub enum OtherResult {
 
 impl std::fmt::Display for OtherResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let OtherResult::Of { source, options, version } = self else {
+        let OtherResult::Of { by_itself: false, source, options, version } = self else {
             return f.write_str("it carries no record of a run over several models");
         };
         let version = version.as_ref().map(|version| format!("the version ({})", shown(version)));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::checkpoint::Checkpoint;
 use crate::fold::Style;
 use crate::network::Inventory;
-use crate::output::{Figures, Record};
+use crate::output::{Figures, Record, SAMPLED};
 use crate::text::{bytes, counted, shown};
 
 /// What the headers of a checkpoint say.
@@ -92,9 +92,13 @@ impl Display for Info {
         for (dtype, Tensors { count, bytes: size }) in &self.dtypes {
             writeln!(f, "  {:<10} {count} x, {}", shown(dtype), bytes(*size))?;
         }
-        let dialect = self.dialect.map_or_else(String::new, |dialect| format!(", dialect {dialect}"));
-        let norms = counted(self.norms, "batch norm");
-        writeln!(f, "  {norms}, {} that could feed one{dialect}", counted(self.weights, "weight"))?;
+        match self.dialect {
+            None => writeln!(f, "  no batch norm")?,
+            Some(dialect) => {
+                let (norms, weights) = (counted(self.norms, "batch norm"), counted(self.weights, "weight"));
+                writeln!(f, "  {norms}, {weights} that could feed one, dialect {dialect}")?;
+            }
+        }
         for (key, value) in &self.metadata {
             let value = value.chars().take(MOST_SHOWN).collect::<String>();
             writeln!(f, "  metadata {}: {}", shown(key), shown(&value))?;
@@ -112,9 +116,9 @@ const MOST_SHOWN: usize = 100;
 impl Display for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Made { record: Record { version, source, options }, figures } = self;
-        let source = if source.is_empty() { "not hashed" } else { source };
         writeln!(f, "  folded by bnfold-gpu {}", shown(version))?;
-        writeln!(f, "    original, BLAKE3: {}", shown(source))?;
+        let (source, of) = source.strip_prefix(SAMPLED).map_or((source.as_str(), ""), |hash| (hash, " of a sample"));
+        writeln!(f, "    original, BLAKE3{of}: {}", shown(source))?;
         writeln!(f, "    options, BLAKE3: {}", shown(options))?;
         let Some(Figures { style, folded, kept, eps, worst_ulp, worst_shift_ulp }) = figures else { return Ok(()) };
         let style = match style {

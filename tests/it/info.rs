@@ -36,22 +36,35 @@ fn a_result_says_how_it_was_made() {
     fold(&input, &[&"--eps", &"1e-3", &"--style", &"drop-in"]).expect(0);
     let result = folder.path("m.folded.safetensors");
     let made = info(&result)["made"].clone();
-    let hash = blake3_of_one_file(&std::fs::read(&input).unwrap());
-    assert_eq!((&made["version"], &made["source"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(hash)));
+    assert_eq!(made["version"], env!("CARGO_PKG_VERSION"));
+    let sampled = made["source"].as_str().unwrap();
+    assert!(sampled.starts_with("sampled:") && sampled.len() == 8 + 64, "{sampled}");
     let figures = &made["figures"];
     assert_eq!((&figures["style"], &figures["folded"], &figures["kept"]), (&json!("drop-in"), &json!(1), &json!(0)));
     assert_eq!(figures["eps"], json!([{"eps": 1e-3, "source": "eps", "norms": 1}]));
     let human = bnfold(&[&"info", &result]).expect(0).stdout;
-    for words in ["folded by bnfold-gpu ", &hash, "1 of 1 norm folded, style drop-in", "eps 1e-3 (eps) for 1 norm"] {
+    for words in [
+        "folded by bnfold-gpu ",
+        "BLAKE3 of a sample: ",
+        "1 of 1 norm folded, style drop-in",
+        "eps 1e-3 (eps) for 1 norm",
+    ] {
         assert!(human.contains(words), "no {words} in {human}");
     }
-    // A zoo hashes before it folds, and comes to the same.
+    // Every byte of a small file is in the sample.
+    let other = folder.file("o.safetensors", &Model::conv_bn_with("conv.weight", 9.0));
+    fold(&other, &[&"--eps", &"1e-3", &"--style", &"drop-in"]).expect(0);
+    let other = info(&folder.path("o.folded.safetensors"))["made"].clone();
+    assert!(other["source"] != made["source"] && other["options"] == made["options"], "{other}");
+    // A run over a zoo has to know whether there is anything to do, and hashes all of it.
     let out = folder.path("out");
     let zoo: &[&dyn AsRef<std::ffi::OsStr>] = &[&"--output", &out, &"--eps", &"1e-3", &"--style", &"drop-in"];
     std::fs::create_dir(folder.path("zoo")).unwrap();
     std::fs::copy(&input, folder.path("zoo/m.safetensors")).unwrap();
     bnfold(&[&[&folder.path("zoo") as &dyn AsRef<_>], zoo].concat()).expect(0);
-    assert!(std::fs::read(folder.path("out/m.safetensors")).unwrap() == std::fs::read(&result).unwrap());
+    let whole = info(&folder.path("out/m.safetensors"))["made"].clone();
+    assert_eq!(whole["source"], blake3_of_one_file(&std::fs::read(&input).unwrap()));
+    assert_eq!(whole["figures"], *figures);
     // Not if it is not wanted, and not where nothing was done.
     fold(&input, &[&"--eps", &"1e-3", &"--no-record", &"--force"]).expect(0);
     assert_eq!((&info(&result)["made"], &info(&result)["metadata"]), (&Value::Null, &json!({})));
