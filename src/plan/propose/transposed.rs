@@ -73,9 +73,17 @@ const DOWN: &[&str] = &[
 pub(in crate::plan) struct KnownKinds<'n> {
     /// Kernels of weights that are transposed convolutions' for certain.
     pub(in crate::plan) kernels: BTreeSet<&'n [u64]>,
-    /// By module without places in lists ([`places`]): whether a weight fits its norm as a transposed convolution only, and whether one does as
-    /// an ordinary one only.
-    templates: BTreeMap<String, (bool, bool)>,
+    /// By module without places in lists ([`places`]): whether a weight fits its norm as a transposed convolution only, and the
+    /// kernels of those that do as an ordinary one only.
+    templates: BTreeMap<String, Kin<'n>>,
+}
+
+/// What is known of weights of one name.
+#[derive(Debug, Default)]
+struct Kin<'n> {
+    is_transposed: bool,
+    /// A unit's pointwise convolutions, which narrow and widen, say nothing about the layer with a kernel between them.
+    ordinary: BTreeSet<Option<&'n [u64]>>,
 }
 
 impl<'n> KnownKinds<'n> {
@@ -88,19 +96,25 @@ impl<'n> KnownKinds<'n> {
     pub(in crate::plan) fn learn(&mut self, weight: &'n Weight, channels: u64) {
         let producers = weight.producers(channels);
         let can = |wanted: Op| producers.iter().any(|(op, map)| *op == wanted && map.groups == 1);
-        let shown = match (can(Op::ConvTranspose), can(Op::Conv)) {
-            (true, false) => (true, false),
-            (false, true) if weight.shape.len() > 2 => (false, true),
-            _ => return,
-        };
-        let known = self.templates.entry(places(&weight.module)).or_default();
-        *known = (known.0 || shown.0, known.1 || shown.1);
+        let is_transposed = can(Op::ConvTranspose);
+        if is_transposed == can(Op::Conv) || !is_transposed && weight.shape.len() <= 2 {
+            return;
+        }
+        let kin = self.templates.entry(places(&weight.module)).or_default();
+        if is_transposed {
+            kin.is_transposed = true;
+        } else {
+            kin.ordinary.insert(weight.kernel());
+        }
     }
 
-    /// What weights of the same names are, where they all are the same: `Some(true)` if transposed.
+    /// What weights of the same names are, where they all are the same: `Some(true)` if transposed, `Some(false)` if ordinary
+    /// with the same kernel.
     fn by_kin(&self, weight: &Weight) -> Option<bool> {
-        match self.templates.get(&places(&weight.module))? {
-            (transposed, ordinary) if transposed != ordinary => Some(*transposed),
+        let Kin { is_transposed, ordinary } = self.templates.get(&places(&weight.module))?;
+        match (is_transposed, ordinary.is_empty()) {
+            (true, true) => Some(true),
+            (false, false) => ordinary.contains(&weight.kernel()).then_some(false),
             _ => None,
         }
     }

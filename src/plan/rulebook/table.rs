@@ -248,7 +248,8 @@ rules! {
         "decoders repeat their layers at several widths"
         "pytorchcv/linknet_cityscapes";
     KinTransposed "kin-transposed"
-        "a square weight is what weights of its names in other blocks are, if shapes tell of some and these agree"
+        "a square weight is what weights of its names in other blocks are, if shapes tell of some and these agree; an ordinary \
+         convolution only if some of them have its kernel"
         "one piece of code makes them all"
         "Point cloud detectors: a square layer among transposed ones";
     WayUp "way-up"

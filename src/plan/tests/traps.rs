@@ -53,6 +53,26 @@ fn a_square_layer_of_a_unit_that_narrows_may_be_transposed() {
     assert!(unit(128, 64).verdicts()["unit.conv2.bn"].1.contains("a transposed one"));
 }
 
+/// The pointwise convolutions of a unit say nothing about what stands between them: in the decoders of LinkNet a transposed
+/// convolution with a kernel of 4.
+#[test]
+fn neighbours_of_another_kernel_do_not_tell_what_a_square_layer_is() {
+    let unit = |kernel: u64| {
+        torch(&[
+            ("0.0.0.weight", &[8, 32, 1, 1]),
+            ("0.0.1", &[8]),
+            ("0.1.0.weight", &[8, 8, kernel, kernel]),
+            ("0.1.1", &[8]),
+            ("0.2.0.weight", &[32, 8, 1, 1]),
+            ("0.2.1", &[32]),
+        ])
+    };
+    let around = [("0.0.1", "0.0.0.weight"), ("0.2.1", "0.2.0.weight")];
+    unit(4).folds(&around);
+    unit(2).folds(&around);
+    unit(3).folds(&[around[0], ("0.1.1", "0.1.0.weight"), around[1]]);
+}
+
 #[test]
 fn identity_branches_have_no_layer() {
     let network = torch(&[
