@@ -144,7 +144,7 @@ impl PairArguments {
 pub(crate) struct VerifyArguments {
     #[command(flatten)]
     pub(crate) pair: PairArguments,
-    /// The plan it was folded by, if it is not what the planner would do
+    /// The plan that the file was folded with, if the planner would not make the same
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]

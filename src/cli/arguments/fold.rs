@@ -28,7 +28,7 @@ pub(crate) struct FoldArguments {
     /// [default: drop-in where a config.json beside the checkpoint is transformers', strip elsewhere]
     #[arg(long, help_heading = INPUT_AND_OUTPUT, value_enum)]
     pub(crate) style: Option<StyleArgument>,
-    /// Float type of the output; a change of type is the CPU's work
+    /// Float type of the output; conversions run on the CPU
     #[arg(long, help_heading = INPUT_AND_OUTPUT, value_enum, default_value = "keep")]
     pub(crate) dtype: DtypeArgument,
     /// Replace outputs that exist
@@ -53,8 +53,8 @@ pub(crate) struct FoldArguments {
     /// Write results that are not finite instead of refusing them
     #[arg(long, help_heading = CHECKS)]
     pub(crate) allow_non_finite: bool,
-    /// What computes: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU where that is not
-    /// slower than the CPU, which it is for small models
+    /// Where to fold: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU unless that is
+    /// slower than the CPU, as it is for small models
     #[arg(long, help_heading = "Devices", default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: Device,
     /// Write a page for a browser: every model, layer and remark, with plots; an earlier report is replaced
@@ -85,7 +85,7 @@ pub(crate) struct ZooArguments {
     /// Also copy what lies beside the weights (configurations, tokenizers), so that the output loads like the input
     #[arg(long, requires = "output")]
     pub(crate) copy_sidecars: bool,
-    /// Models under way at a time [default: one a core, 8 at most]
+    /// Models to process at a time [default: one per core, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
     /// Only part I of N (I from 0) of the models, by a hash of their names: for job arrays

@@ -40,10 +40,10 @@ impl InputArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Folders and many models")]
 pub(crate) struct SelectionArguments {
-    /// Of folders, only checkpoints whose name, path below the folder or folder matches; may be repeated
+    /// From folders, take only checkpoints whose name, folder or path below the input folder matches; may be repeated
     #[arg(long, value_name = "GLOB", value_parser = Filter::pattern)]
     pub(crate) include: Vec<Glob>,
-    /// Of folders, no file whose name, path below the folder or folder matches; may be repeated
+    /// From folders, take no file whose name, folder or path below the input folder matches; may be repeated
     #[arg(long, value_name = "GLOB", value_parser = Filter::pattern)]
     pub(crate) exclude: Vec<Glob>,
 }
@@ -65,8 +65,8 @@ pub(crate) struct PlanningArguments {
     /// goes before --arch; may be repeated
     #[arg(long, value_parser = arch_for, value_name = "GLOB=LIBRARY/NAME")]
     pub(crate) arch_for: Vec<(Glob, String)>,
-    /// How far values may speak for or against a pair. auto: running statistics, and a sample of the weights. full: all
-    /// weights are read, and norms that names leave open are paired by values alone. none: names and shapes only
+    /// How far values may confirm or refute a pair, or settle one that names do not. auto: running statistics, and weights
+    /// within a budget that grows with the file. full: all weights. none: names and shapes only
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) evidence: EvidenceArgument,
 }
@@ -91,7 +91,7 @@ pub(crate) struct DenialArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = REPORTS)]
 pub(crate) struct Verbosity {
-    /// On stderr only errors, warnings of what may change results, and of several models how many failed
+    /// Print on stderr only errors, warnings about what may change results and, for several models, how many failed
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// More detail
