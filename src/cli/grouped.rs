@@ -1,7 +1,7 @@
 //! Warnings that many models of a zoo share.
 //!
-//! In: the warnings of every model, as they come. Out: the first few of a kind in full, the rest as one line with a count at
-//! the end, so that what is said once is not drowned by what is said a thousand times.
+//! In: the warnings of every model, as they come. Out: the first few of a kind in full, the rest as one line with a count
+//! at the end, so that what is said once is not drowned by what is said a thousand times.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,8 @@ impl Grouped {
         for (code, Rest { is_note, models, named }) in std::mem::take(&mut self.rest) {
             let more = if models > named.len() { ", ..." } else { "" };
             let named = named.join(", ");
-            say(is_note, &format!("the same ({code}) of {}: {named}{more}; -v tells all", more_models(models)));
+            let models = counted(models, "more model");
+            say(is_note, &format!("the same for {models} ({code}): {named}{more}; -v prints all"));
         }
     }
 }
@@ -68,10 +69,6 @@ impl Rest {
             self.named.push(input.to_owned());
         }
     }
-}
-
-fn more_models(models: usize) -> String {
-    format!("{} more", counted(models, "model"))
 }
 
 fn say(is_note: bool, text: &str) {

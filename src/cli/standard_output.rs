@@ -1,7 +1,7 @@
 //! `--output -`: the folded file on standard output.
 //!
-//! In: a command line that names one checkpoint. Out: a place for its result in a temporary folder, and its bytes on stdout once
-//! it is whole: what fails on the way prints nothing. What is otherwise said on stdout goes to stderr.
+//! In: a command line that names one checkpoint. Out: a place for its result in a temporary folder, and its bytes on
+//! stdout once it is whole: what fails on the way prints nothing. What is otherwise said on stdout goes to stderr.
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -29,6 +29,8 @@ impl StandardOutput {
             Some("the result goes to standard output, where --format json prints too; leave one out")
         } else if arguments.zoo.copy_sidecars {
             Some("--copy-sidecars has no folder to copy to beside standard output")
+        } else if arguments.zoo.shard.is_some() {
+            Some("--shard deals out several models, and one goes to standard output; leave one out")
         } else if std::io::stdout().is_terminal() {
             Some("a checkpoint is no text for a terminal; redirect standard output, or pass --output FILE")
         } else {

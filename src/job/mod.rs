@@ -121,9 +121,9 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     ///
-    /// Nothing is left at `output` then. The checkpoint cannot be read; the plan does not fit it; a warning or remark is denied
-    /// ([`Options::deny`], [`Options::strict`], or by default); a value cannot be folded; `output` exists or cannot be written; no such device; the
-    /// run was cancelled.
+    /// Nothing is left at `output` then. The checkpoint cannot be read; the plan does not fit it; a warning or remark is
+    /// denied ([`Options::deny`], [`Options::strict`], or by default); a value cannot be folded; `output` exists or cannot
+    /// be written; no such device; the run was cancelled.
     pub fn write(&self, output: impl Into<Location>) -> Result<ModelReport> {
         let output = output.into();
         let checkpoint = Checkpoint::open(&self.input)?;

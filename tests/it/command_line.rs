@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::fixture::{Folder, Model, bnfold, command, fold, plan};
+use crate::fixture::{Folder, Model, Run, bnfold, command, fold, plan};
 
 #[test]
 fn a_command_line_that_cannot_be_followed_ends_with_2_and_says_why() {
@@ -39,6 +39,23 @@ fn a_command_line_that_cannot_be_followed_ends_with_2_and_says_why() {
     for (arguments, words) in cases {
         let arguments = arguments.iter().map(|argument| argument as &dyn AsRef<_>).collect::<Vec<_>>();
         bnfold(&arguments).error(2, &[words]);
+    }
+}
+
+#[test]
+fn what_is_not_one_file_does_not_go_to_standard_output() {
+    let folder = Folder::new();
+    let input = folder.file("m.safetensors", &Model::conv_bn());
+    let cases: &[(&[&str], &str)] = &[
+        (&["m.safetensors"], "--output -: one file fits on standard output"),
+        (&["--format", "json"], "--output -: the result goes to standard output, where --format json prints too"),
+        (&["--copy-sidecars"], "--output -: --copy-sidecars has no folder to copy to"),
+        (&["--shard", "1/2"], "--output -: --shard deals out several models"),
+    ];
+    for (more, words) in cases {
+        let mut program = command(&[&input, &"--output", &"-"]);
+        let run = Run::of(program.args(*more).current_dir(folder.path(""))).error(2, &[words]);
+        assert_eq!(run.stdout, "", "{more:?}");
     }
 }
 

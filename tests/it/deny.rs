@@ -200,10 +200,10 @@ fn warnings_that_many_models_share_are_counted() {
     let few = run(&[]);
     assert_eq!(few.lines().count(), 4, "{few}");
     assert!(
-        few.contains("warning: the same (assumed-eps) of 5 models more: ") && few.contains("3.safetensors"),
+        few.contains("warning: the same for 5 more models (assumed-eps): ") && few.contains("3.safetensors"),
         "{few}"
     );
-    assert!(few.ends_with(", ...; -v tells all\n"), "{few}");
+    assert!(few.ends_with(", ...; -v prints all\n"), "{few}");
     assert_eq!(run(&["-v"]).lines().count(), 8);
     assert_eq!(run(&["-q"]).lines().count(), 4, "it may change results");
     assert_eq!(run(&["--eps", "1e-5"]), "");
