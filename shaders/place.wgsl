@@ -1,5 +1,5 @@
-// 3 FOLD, GPU: which channel an element of a weight belongs to, for kernels that walk over batches of weights. Stands before
-// `scale.wgsl`, since WGSL has no include; has no entry point of its own.
+// 3 FOLD, GPU: which channel an element of a weight belongs to, for kernels that walk over batches of weights. Stands
+// before `scale.wgsl`, since WGSL has no include; has no entry point of its own.
 //
 //     channel(i) = (i / (inner * row * repeats)) * row + (i / inner) % row
 //

@@ -128,7 +128,8 @@ fn narrow_f16(value: f32) -> u32 {
     let quotient = significand >> shift;
     let remainder = significand & ((1u << shift) - 1u);
     let half = 1u << (shift - 1u);
-    let up = remainder > half || (remainder == half && (quotient & 1u) == 1u);
+    // Neither && nor ||: they are nested branches in what some drivers get to compile, and have failed there.
+    let up = (remainder > half) | ((remainder == half) & ((quotient & 1u) == 1u));
     return sign | (quotient + select(0u, 1u, up));
 }
 

@@ -3,7 +3,8 @@
 //     shift[c] = moved[c] + beta[c]        moved[c] = (bias[c] - mean[c]) * scale[c], computed in f64 and rounded once
 //
 // WGSL lets an implementation contract or reorder anything longer than one operation. A single addition is the longest
-// expression that gives every device the CPU's bits, and it rounds twice in all: at most 1.5 ulp of the larger addend.
+// expression that gives the CPU's bits wherever a device rounds to the nearest (the host checks), and it rounds twice in
+// all: at most 1.5 ulp of the larger addend.
 //
 // binding  0 moved     one f32 per channel, all layers of the model one after the other
 //          1 beta      the same

@@ -61,7 +61,7 @@ pub enum BenchDevice {
     None(String),
     /// This adapter.
     #[cfg(feature = "gpu")]
-    Adapter(Box<crate::fold::gpu::GpuEngine>),
+    Adapter(std::sync::Arc<crate::fold::gpu::GpuEngine>),
 }
 
 /// Fails if `folder` has no room for `needed` bytes; where the system does not tell, the writing itself will.

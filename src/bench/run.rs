@@ -156,7 +156,7 @@ impl Bench<'_> {
             (Step::Readback, probe.readback),
         ];
         for (step, time) in steps {
-            self.taken.add(step, crate::fold::gpu::BATCH_BYTES as u64, time.as_secs_f64());
+            self.taken.add(step, probe.bytes as u64, time.as_secs_f64());
         }
         Ok(())
     }

@@ -9,6 +9,22 @@ use half::{bf16, f16};
 
 /// An element type that is multiplied in f32.
 pub(crate) trait Element: bytemuck::Pod {
+    /// An integer of its size.
+    #[cfg(feature = "gpu")]
+    type Bits: Copy
+        + PartialEq
+        + std::ops::BitXor<Output = Self::Bits>
+        + std::ops::BitOr<Output = Self::Bits>
+        + std::ops::BitOrAssign;
+
+    /// No bit set.
+    #[cfg(feature = "gpu")]
+    const NO_BITS: Self::Bits;
+
+    /// Its bits.
+    #[cfg(feature = "gpu")]
+    fn bits(self) -> Self::Bits;
+
     /// The f32 of the same value.
     fn widen(self) -> f32;
 
@@ -27,6 +43,17 @@ pub(crate) trait Element: bytemuck::Pod {
 }
 
 impl Element for f32 {
+    #[cfg(feature = "gpu")]
+    type Bits = u32;
+    #[cfg(feature = "gpu")]
+    const NO_BITS: u32 = 0;
+
+    #[cfg(feature = "gpu")]
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.to_bits()
+    }
+
     #[inline(always)]
     fn widen(self) -> f32 {
         self
@@ -44,6 +71,17 @@ impl Element for f32 {
 }
 
 impl Element for f16 {
+    #[cfg(feature = "gpu")]
+    type Bits = u16;
+    #[cfg(feature = "gpu")]
+    const NO_BITS: u16 = 0;
+
+    #[cfg(feature = "gpu")]
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        self.to_bits()
+    }
+
     #[inline(always)]
     fn widen(self) -> f32 {
         widen_f16(self)
@@ -56,6 +94,17 @@ impl Element for f16 {
 }
 
 impl Element for bf16 {
+    #[cfg(feature = "gpu")]
+    type Bits = u16;
+    #[cfg(feature = "gpu")]
+    const NO_BITS: u16 = 0;
+
+    #[cfg(feature = "gpu")]
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        self.to_bits()
+    }
+
     /// It is the upper half of an f32.
     #[inline(always)]
     fn widen(self) -> f32 {

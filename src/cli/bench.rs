@@ -62,15 +62,15 @@ fn one_file(input: &Location) -> Result<&Path, UsageError> {
 /// What to measure beside the CPU: hardware where there is some, software only if it is asked for.
 #[cfg(feature = "gpu")]
 fn device(device: &Device) -> anyhow::Result<BenchDevice> {
-    use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
+    use bnfold_gpu::fold::gpu::{Adapters, EngineOptions, Wanted};
     let (wanted, asked_for) = match device {
         Device::Cpu => return Ok(BenchDevice::None("--device cpu".to_owned())),
         Device::Auto => (Wanted::Hardware, false),
         Device::Gpu => (Wanted::Any, true),
         Device::Numbers(numbers) => (Wanted::Number(one(numbers)?), true),
     };
-    match GpuEngine::open(&wanted) {
-        Ok(gpu) => Ok(BenchDevice::Adapter(Box::new(gpu))),
+    match Adapters::find().open(&wanted, EngineOptions { timed: true }) {
+        Ok(gpu) => Ok(BenchDevice::Adapter(gpu.into())),
         Err(error) if asked_for => Err(error.into()),
         Err(Error::NoAdapter { reason, .. }) => Ok(BenchDevice::None(format!("no hardware GPU ({reason})"))),
         Err(error) => Ok(BenchDevice::None(error.to_string())),

@@ -6,7 +6,7 @@ use super::{Status, console};
 
 #[cfg(feature = "gpu")]
 pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
-    use bnfold_gpu::fold::gpu::{AdapterSummary, Wanted, adapters, pick};
+    use bnfold_gpu::fold::gpu::{AdapterSummary, Adapters, Wanted};
     use bnfold_gpu::text::bytes;
 
     #[derive(serde::Serialize)]
@@ -17,9 +17,9 @@ pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
         /// The adapter's number; `null` if `--device gpu` fails.
         gpu: Option<usize>,
     }
-    let adapters = adapters();
-    let auto = pick(&adapters, &Wanted::Hardware).ok();
-    let gpu = pick(&adapters, &Wanted::Any).ok();
+    let found = Adapters::find();
+    let number = |wanted| found.pick(&wanted).ok().map(|adapter| adapter.number);
+    let (adapters, auto, gpu) = (found.summaries(), number(Wanted::Hardware), number(Wanted::Any));
     if arguments.format == Format::Json {
         console::json(&Devices { adapters, auto, gpu }, true)?;
         return Ok(Status::Done);
@@ -28,8 +28,7 @@ pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
     for adapter in &adapters {
         let AdapterSummary { number, name, kind, backend, driver, .. } = adapter;
         let (buffer, binding) = (bytes(adapter.max_buffer_bytes), bytes(adapter.max_binding_bytes));
-        let unusable =
-            if adapter.usable { "" } else { "; cannot be used: lacks compute shaders or the default limits" };
+        let unusable = if adapter.usable { "" } else { "; cannot be used: lacks compute shaders or what they need" };
         text += &format!("gpu:{number}  {name} ({kind}, {backend}, driver {driver})\n");
         text += &format!(
             "       buffers up to {buffer}, bindings up to {binding}, {} workgroups a dimension{unusable}\n",

@@ -32,6 +32,25 @@ pub fn scale(map: ChannelMap, scales: &Scales, first: u64, stored: Elements<'_>,
     }
 }
 
+/// Whether `folded` has the very bits that [`scale`] gives, as it would be asked to for the same type. The products stay in
+/// registers. `false` where [`scale`] would not multiply in f32: then nothing was compared.
+///
+/// # Panics
+///
+/// As [`scale`].
+#[cfg(feature = "gpu")]
+pub(super) fn agrees(map: ChannelMap, scales: &Scales, first: u64, stored: Elements<'_>, folded: Elements<'_>) -> bool {
+    assert_eq!(folded.count(), stored.count(), "one result per element");
+    let kernel = Kernel { map, scales, first };
+    match (stored.float, folded.float) {
+        (from, to) if scales.subnormal || from != to => false,
+        (Float::F32, _) => kernel.agrees::<f32>(stored.bytes, folded.bytes),
+        (Float::F16, _) => kernel.agrees::<f16>(stored.bytes, folded.bytes),
+        (Float::Bf16, _) => kernel.agrees::<bf16>(stored.bytes, folded.bytes),
+        (Float::F64, _) => false,
+    }
+}
+
 /// Where elements lie and what their channels are multiplied by.
 #[derive(Clone, Copy)]
 struct Kernel<'a> {
@@ -45,6 +64,13 @@ impl Kernel<'_> {
     fn multiply<T: Element>(&self, stored: &[u8], folded: &mut [u8]) {
         let (stored, folded) = (cast_slice::<u8, T>(stored), cast_slice_mut::<u8, T>(folded));
         pulp::Arch::new().dispatch(Multiply { kernel: *self, stored, folded });
+    }
+
+    /// Whether every `folded[i]` has the bits of `narrow(widen(stored[i]) * scale)`.
+    #[cfg(feature = "gpu")]
+    fn agrees<T: Element>(&self, stored: &[u8], folded: &[u8]) -> bool {
+        let (stored, folded) = (cast_slice::<u8, T>(stored), cast_slice::<u8, T>(folded));
+        pulp::Arch::new().dispatch(Compare { kernel: *self, stored, folded, differ: T::NO_BITS }) == T::NO_BITS
     }
 
     /// Element by element: f64, changes of type, and channels whose scale is subnormal in f32 and would lose its digits
@@ -98,6 +124,46 @@ impl<T: Element> Take<f32> for Multiply<'_, T> {
                 }
             }
         }
+    }
+}
+
+/// A comparison with the multiplication's results, compiled like it.
+#[cfg(feature = "gpu")]
+struct Compare<'a, T: Element> {
+    kernel: Kernel<'a>,
+    stored: &'a [T],
+    folded: &'a [T],
+    /// All bits that differ anywhere.
+    differ: T::Bits,
+}
+
+#[cfg(feature = "gpu")]
+impl<T: Element> pulp::NullaryFnOnce for Compare<'_, T> {
+    type Output = T::Bits;
+
+    #[inline(always)]
+    fn call(mut self) -> T::Bits {
+        let Kernel { map, scales, first } = self.kernel;
+        walk(map.runs(first, self.stored.len()), map.run_len(), &scales.f32, &mut self);
+        self.differ
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl<T: Element> Take<f32> for Compare<'_, T> {
+    #[inline(always)]
+    fn take(&mut self, elements: Range<usize>, factors: Factors<'_, f32>) {
+        let pairs = self.folded[elements.clone()].iter().zip(&self.stored[elements]);
+        let differ = |folded: T, stored: T, scale: f32| folded.bits() ^ T::narrow(stored.widen() * scale).bits();
+        self.differ |= match factors {
+            Factors::All(scale) => {
+                pairs.fold(T::NO_BITS, |all, (&folded, &stored)| all | differ(folded, stored, scale))
+            }
+            Factors::Each(scales) => {
+                let each = pairs.zip(scales);
+                each.fold(T::NO_BITS, |all, ((&folded, &stored), &scale)| all | differ(folded, stored, scale))
+            }
+        };
     }
 }
 

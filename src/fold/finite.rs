@@ -1,4 +1,4 @@
-//! 3 FOLD: infinities, NaNs and other numbers that call for a closer look.
+//! 3 FOLD: infinities and NaNs.
 //!
 //! In: elements of one type, aligned. Out: whether and where there are any.
 
@@ -26,19 +26,6 @@ fn none_reaches<T: Copy>(elements: &[T], magnitude: impl Fn(T) -> u32, limit: u3
 /// Number of infinities and NaNs.
 pub(super) fn count_non_finite(float: Float, bytes: &[u8]) -> u64 {
     bytes.chunks_exact(float.bytes()).filter(|element| !float.widen(element).is_finite()).count() as u64
-}
-
-/// Whether any element has an exponent of all zeros or all ones.
-#[cfg(feature = "gpu")]
-pub(super) fn has_extreme(float: Float, bytes: &[u8]) -> bool {
-    let extreme = |bits: u32, mask: u32| bits & mask == 0 || bits & mask == mask;
-    let half = |mask: u16| cast_slice::<u8, u16>(bytes).iter().any(|&bits| extreme(bits.into(), mask.into()));
-    match float {
-        Float::F32 => cast_slice::<u8, u32>(bytes).iter().any(|&bits| extreme(bits, 0x7f80_0000)),
-        Float::F16 => half(0x7c00),
-        Float::Bf16 => half(0x7f80),
-        Float::F64 => true,
-    }
 }
 
 #[cfg(test)]

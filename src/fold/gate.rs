@@ -143,27 +143,28 @@ impl<'a> Gate<'a> {
 
 #[cfg(feature = "gpu")]
 impl Gate<'_> {
-    /// A piece that the GPU folded. Where its bits are not the CPU's, the CPU's are taken: a GPU may flush subnormals, and
-    /// a NaN has no fixed bits. `false` if some difference has no such excuse, and the GPU must not be trusted.
+    /// A piece that the GPU folded: its bytes are what is handed on, once the CPU has found every one of them the same. Where
+    /// they are not, the CPU's are taken: a GPU may flush subnormals, and a NaN has no fixed bits. `false` if some
+    /// difference has no such excuse, and the GPU must not be trusted.
     ///
-    /// Without verification (`--no-verify`) only pieces with a suspicious element (zero, subnormal, infinite, NaN: all
-    /// that a flush or a dispatch that never ran can leave) are computed again.
+    /// Without verification too: only the comparison with f64 is left out. A device can be wrong in more ways than any sign
+    /// of it could tell, and this costs a pass in registers.
     pub(super) fn gpu_piece(&self, worker: &mut Worker, piece: &Piece, stored: &[u8], folded: &[u8]) -> Result<bool> {
         let job = &self.jobs[piece.job];
-        let (_, twin, stats) = worker.buffers(0, folded.len());
-        if !self.options.verify && !finite::has_extreme(job.to, folded) {
-            self.piece(piece, stored, folded, stats)?;
+        let started = Instant::now();
+        let elements = |bytes| Elements { float: job.to, bytes };
+        if cpu::agrees(job.fold.map, &job.scales, piece.first, elements(stored), elements(folded)) {
+            worker.stats.verify += started.elapsed();
+            worker.stats.elements_on_gpu += piece.elements as u64;
+            self.piece(piece, stored, folded, &mut worker.stats)?;
             return Ok(true);
         }
-        let started = Instant::now();
-        let elements = Elements { float: job.fold.float, bytes: stored };
+        let (_, twin, stats) = worker.buffers(0, folded.len());
         let room = ElementsMut { float: job.to, bytes: twin };
-        cpu::scale(job.fold.map, &job.scales, piece.first, elements, room);
-        let (differ, excused) = match twin == folded {
-            true => (0, true),
-            false => differences(job, piece, stored, folded, twin),
-        };
+        cpu::scale(job.fold.map, &job.scales, piece.first, elements(stored), room);
+        let (differ, excused) = differences(job, piece, stored, folded, twin);
         stats.differ += differ;
+        stats.elements_on_gpu += if excused { piece.elements as u64 } else { 0 };
         stats.verify += started.elapsed();
         self.piece(piece, stored, twin, stats)?;
         Ok(excused)

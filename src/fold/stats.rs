@@ -30,7 +30,8 @@ pub struct FoldStats {
     pub read: Duration,
     /// Time spent multiplying, on either device, transfers included.
     pub compute: Duration,
-    /// Time that the GPU's kernels took by its own clock; `None` on the CPU, and where an adapter has no clock.
+    /// Time that the GPU's kernels took by its own clock; `None` on the CPU, where an adapter has no clock, and where nobody
+    /// looks at it (only benchmarks do).
     pub kernel: Option<Duration>,
     /// Time spent comparing.
     pub verify: Duration,
@@ -51,10 +52,18 @@ impl FoldStats {
         self.non_finite += other.non_finite;
         self.read += other.read;
         self.compute += other.compute;
-        self.kernel = self.kernel.or(other.kernel);
+        self.add_kernel(other.kernel);
         self.verify += other.verify;
         self.write += other.write;
         self.warnings.extend(other.warnings);
+    }
+
+    /// Adds what the adapter's clock told, if it told anything.
+    pub(super) fn add_kernel(&mut self, time: Option<Duration>) {
+        self.kernel = match (self.kernel, time) {
+            (Some(sum), Some(time)) => Some(sum + time),
+            (sum, time) => sum.or(time),
+        };
     }
 
     /// Turns the sum of the threads' times into a time on the clock.

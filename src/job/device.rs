@@ -47,11 +47,8 @@ impl Device {
         match self {
             Device::Cpu => Ok(Opened::asked_for(Vec::new())),
             Device::Auto => Ok(quicker(bytes)),
-            Device::Gpu => Ok(Opened::asked_for(vec![gpu(None)?])),
-            Device::Numbers(numbers) => {
-                let engines = numbers.iter().map(|&number| gpu(Some(number)));
-                Ok(Opened::asked_for(engines.collect::<Result<_>>()?))
-            }
+            Device::Gpu => Ok(Opened::asked_for(gpus(None)?)),
+            Device::Numbers(numbers) => Ok(Opened::asked_for(gpus(Some(numbers))?)),
         }
     }
 }
@@ -84,20 +81,20 @@ fn numbers(text: &str) -> Option<Vec<usize>> {
 #[cfg(feature = "gpu")]
 fn quicker(bytes: u64) -> Opened {
     use crate::fold::choice::{Choice, choose};
-    use crate::fold::gpu::{GpuEngine, Wanted, adapters, pick};
+    use crate::fold::gpu::{Adapters, EngineOptions, Wanted};
+    let mut adapters = Adapters::default();
     let best = || {
-        let mut adapters = adapters();
-        match pick(&adapters, &Wanted::Hardware) {
-            Ok(number) => Ok(adapters.swap_remove(number)),
-            Err(Error::NoAdapter { reason, .. }) => Err(reason),
-            Err(error) => Err(error.to_string()),
-        }
+        adapters = Adapters::find();
+        adapters.pick(&Wanted::Hardware).map_err(|error| match error {
+            Error::NoAdapter { reason, .. } => reason,
+            error => error.to_string(),
+        })
     };
     let opened = |engines, note: Option<String>, warning| Opened { engines, note, warning };
     match choose(bytes, best) {
         Choice::Cpu { reason } => opened(Vec::new(), Some(format!("folding on the CPU: {reason}")), None),
-        Choice::Gpu { number, reason } => match GpuEngine::open(&Wanted::Number(number)) {
-            Ok(gpu) => opened(vec![Engine::Gpu(Box::new(gpu))], Some(format!("folding on the GPU: {reason}")), None),
+        Choice::Gpu { number, reason } => match adapters.open(&Wanted::Number(number), EngineOptions::default()) {
+            Ok(gpu) => opened(vec![Engine::Gpu(gpu.into())], Some(format!("folding on the GPU: {reason}")), None),
             Err(error) => opened(Vec::new(), None, Some(Warning::GpuUnavailable { reason: error.to_string() })),
         },
     }
@@ -109,16 +106,21 @@ fn quicker(_: u64) -> Opened {
     Opened { engines: Vec::new(), note: Some(note), warning: None }
 }
 
+/// The adapters of these numbers, or the best one.
 #[cfg(feature = "gpu")]
-fn gpu(number: Option<usize>) -> Result<Engine> {
-    use crate::fold::gpu::{GpuEngine, Wanted};
-    let wanted = number.map_or(Wanted::Any, Wanted::Number);
-    Ok(Engine::Gpu(Box::new(GpuEngine::open(&wanted)?)))
+fn gpus(numbers: Option<&[usize]>) -> Result<Vec<Engine>> {
+    use crate::fold::gpu::{Adapters, EngineOptions, Wanted};
+    let adapters = Adapters::find();
+    let open = |wanted| Ok(Engine::Gpu(adapters.open(&wanted, EngineOptions::default())?.into()));
+    match numbers {
+        None => Ok(vec![open(Wanted::Any)?]),
+        Some(numbers) => numbers.iter().map(|&number| open(Wanted::Number(number))).collect(),
+    }
 }
 
 #[cfg(not(feature = "gpu"))]
-fn gpu(number: Option<usize>) -> Result<Engine> {
-    let wanted = number.map_or("gpu".to_owned(), |number| format!("gpu:{number}"));
+fn gpus(numbers: Option<&[usize]>) -> Result<Vec<Engine>> {
+    let wanted = numbers.and_then(<[usize]>::first).map_or("gpu".to_owned(), |number| format!("gpu:{number}"));
     Err(Error::NoAdapter { wanted, reason: "this program was built without the feature `gpu`".to_owned() })
 }
 

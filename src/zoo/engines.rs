@@ -1,13 +1,17 @@
 //! ZOO: the engines of a run, shared by all its models.
 //!
 //! In: how engines are opened. Out: an [`Engine`] on loan, for as long as a model's weights take. Devices are opened once,
-//! when the first model needs them; a GPU that failed is not lent again, and when none is left the CPU does the rest.
+//! when the first model needs them, and each is lent to [`LOANS`] models at a time; a GPU that failed is not lent again, and
+//! when none is left the CPU does the rest.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::fold::Engine;
+
+/// Models that a device has at a time: while the last batches of one come back, the first of the next are on their way.
+const LOANS: usize = 2;
 
 /// Opens the devices of a run; an empty vector stands for the CPU path.
 type Open<'a> = dyn Fn() -> Result<Vec<Engine>> + Send + Sync + 'a;
@@ -32,15 +36,18 @@ impl<'a> Engines<'a> {
         Engines { open: Box::new(open), state: Mutex::default(), returned: Condvar::new() }
     }
 
-    /// An engine; waits for one if all are at work. Without devices it is the CPU path, of which there is always another.
+    /// An engine; waits for one if all loans are out. Without devices it is the CPU path, of which there is always another.
     pub fn lend(&self) -> Result<Lent<'_, 'a>> {
         let mut state = self.state();
         if !state.opened {
-            state.idle = (self.open)()?;
-            state.idle.retain(|engine| !matches!(engine, Engine::Cpu));
+            let devices =
+                (self.open)()?.into_iter().filter(|engine| !matches!(engine, Engine::Cpu)).collect::<Vec<_>>();
+            // Every device once, then every device again: a second model gets the second one.
+            state.idle = std::iter::repeat_n(devices, LOANS).flatten().collect();
             state.opened = true;
         }
         loop {
+            state.idle.retain(Engine::is_usable);
             if let Some(engine) = state.idle.pop() {
                 state.lent += 1;
                 return Ok(Lent { engine, engines: self, is_device: true });

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bnfold_gpu::Warning;
 use bnfold_gpu::checkpoint::{Checkpoint, Float};
-use bnfold_gpu::fold::gpu::{BATCH_BYTES, GpuEngine, Wanted};
+use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
 use bnfold_gpu::fold::{Engine, FoldOptions, FoldStats, Scales, WeightJob, affine::Affine};
 use bnfold_gpu::model::{PlanSource, Settings, fold_model};
 use bnfold_gpu::plan::{PlanSettings, Planned};
@@ -97,7 +97,7 @@ fn says_so(warnings: &[Warning], lost: &str) {
 #[test]
 fn a_device_that_lives_gives_the_same_bytes_without_a_warning() {
     let case = Case::new();
-    let mut engine = Engine::Gpu(Box::new(open()));
+    let mut engine = Engine::Gpu(open().into());
     let report = case.run(&case.folder.path("gpu"), &mut engine, &|_| {});
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
     assert_eq!(report.device, "gpu");
@@ -110,7 +110,7 @@ fn a_device_lost_at_any_moment_is_replaced_by_the_cpu() {
     let case = Case::new();
     let expected = case.expected();
     // Bytes after which the device goes: none, the first batch, in the middle, with the last batches under way.
-    let last = case.bytes() - 2 * BATCH_BYTES as u64;
+    let last = case.bytes() - (4 << 20);
     for after in [0, 1, last / 2, last] {
         let gpu = open();
         let adapter = gpu.adapter().name.clone();
@@ -126,7 +126,7 @@ fn a_device_lost_at_any_moment_is_replaced_by_the_cpu() {
             }
         };
         let output = case.folder.path(&format!("lost after {after}"));
-        let mut engine = Engine::Gpu(Box::new(gpu));
+        let mut engine = Engine::Gpu(gpu.into());
         let report = case.run(&output, &mut engine, &progress);
         assert!(lost.into_inner(), "test is broken: only {} bytes were done", done.into_inner());
         assert!(std::fs::read(&output).unwrap() == expected, "lost after {after} bytes: other bytes");
@@ -182,7 +182,7 @@ fn a_device_lost_in_the_sink_loses_no_piece_and_repeats_none() {
         let gpu = open();
         let adapter = gpu.adapter().name.clone();
         let lose = gpu.loser();
-        let (stats, folded) = weights(&case, &mut Engine::Gpu(Box::new(gpu)), &|job| {
+        let (stats, folded) = weights(&case, &mut Engine::Gpu(gpu.into()), &|job| {
             if job == at {
                 lose()
             }
@@ -202,7 +202,7 @@ fn a_device_lost_before_the_shifts_leaves_them_to_the_cpu() {
     let adapter = gpu.adapter().name.clone();
     let (moved, beta) = ([1.5, -2.0, 1e-40], [2.0, 0.25, 0.0]);
     let lose = gpu.loser();
-    let (mut engine, mut warnings) = (Engine::Gpu(Box::new(gpu)), Vec::new());
+    let (mut engine, mut warnings) = (Engine::Gpu(gpu.into()), Vec::new());
     for lost in [false, true] {
         if lost {
             lose();

@@ -90,8 +90,8 @@ fn sizes_and_limits_in_prose_are_those_of_the_code() {
     let [opening, rate, loss] = ["OPENING", "FILE", "MOST_LOSS"].map(|name| constant("choice.rs", name));
     let worthwhile = format!("{:.1} GB", opening * rate / loss / 1e9);
     let ulp = constant("verify/mod.rs", "DEFAULT_MAX_ULP");
-    let batch = format!("{} MiB", bytes("gpu/batch.rs", "BATCH_BYTES", 20));
-    assert_eq!(constant("gpu/mod.rs", "SLOTS"), 3.0, "docs/architecture.md and docs/performance.md say three");
+    let [batch, bus] = ["BATCH_BYTES", "BUS_BATCH_BYTES"].map(|name| format!("{} MiB", bytes("gpu/mod.rs", name, 20)));
+    let slots = constant("gpu/mod.rs", "SLOTS");
     let piece = format!("{} KiB", bytes("fold/mod.rs", "PIECE_BYTES", 10));
     let [block, blocks] = [bytes("blocks.rs", "BLOCK", 20), constant("blocks.rs", "CAPACITY")];
     assert_eq!(constant(".rs", "MOST_JOBS"), 8.0, "docs/zoo.md says eight");
@@ -111,14 +111,17 @@ fn sizes_and_limits_in_prose_are_those_of_the_code() {
             format!("a fifth of the file or {open:.0} MB more"),
             format!("{rows} rows of every square one"),
             format!("from {worthwhile} on"),
-            format!("Three batches of {batch}"),
+            format!("Batches of {batch} where host and adapter share memory, else of up to {bus}, {slots} under way"),
             format!("a buffer of {piece} per thread"),
         ],
     );
     states(
         "docs/architecture.md",
         &[
-            format!("batches of {batch}, three under way"),
+            format!(
+                "{slots} under way on a GPU: of {batch} where host and adapter share memory, of up to {bus} over a bus"
+            ),
+            format!("reads pieces of {piece}"),
             format!("pieces of {} KiB", bytes("row_sums.rs", "PIECE_BYTES", 10)),
             format!("{} sums side by side", constant("row_sums.rs", "LANES")),
             format!("blocks of {block} MiB"),

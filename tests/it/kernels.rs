@@ -5,7 +5,7 @@
 //! f32 holds as a subnormal to a zero (WGSL 15.7.2); neither excuses anything else.
 
 use bnfold_gpu::checkpoint::Float;
-use bnfold_gpu::fold::gpu::{BATCH_BYTES, Batch, GpuEngine, Wanted};
+use bnfold_gpu::fold::gpu::{BATCH_BYTES, GpuEngine, Wanted};
 use bnfold_gpu::fold::{Elements, ElementsMut, Engine, Piece, Scales, WeightJob, cpu};
 use bnfold_gpu::network::channels::{Axis, ChannelMap};
 use bnfold_gpu::network::dialect::DIALECTS;
@@ -52,7 +52,7 @@ fn open() -> GpuEngine {
 }
 
 /// What the GPU makes of the parts, in one batch.
-fn on_gpu(gpu: &mut GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
+fn on_gpu(gpu: &GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
     let folds = parts.iter().map(|part| fold_of(float, part)).collect::<Vec<_>>();
     let job = |(fold, part): (_, &Part)| WeightJob {
         fold,
@@ -61,14 +61,10 @@ fn on_gpu(gpu: &mut GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
         to: float,
     };
     let jobs = folds.iter().zip(parts).map(job).collect::<Vec<_>>();
-    let mut batch = Batch::new(float, vec![0; BATCH_BYTES / 8]);
-    for (job, part) in parts.iter().enumerate() {
-        let piece = Piece { job, first: part.first, elements: part.stored.len() / float.bytes() };
-        batch.add(piece).expect("test is broken: the batch is too long").copy_from_slice(&part.stored);
-    }
-    assert!(gpu.submit(batch, &jobs).is_ok(), "the batch was refused");
-    let (batch, folded) = gpu.collect().expect("the batch comes back").expect("there is one");
-    batch.places().map(|(_, range)| folded[range].to_vec()).collect()
+    let piece =
+        |(job, part): (usize, &Part)| Piece { job, first: part.first, elements: part.stored.len() / float.bytes() };
+    let pieces = parts.iter().enumerate().map(|part| (piece(part), &part.1.stored[..])).collect::<Vec<_>>();
+    gpu.fold_batch(&pieces, &jobs).expect("the batch comes back")
 }
 
 /// A fold that has what a batch needs: names and shapes do not matter to it.
@@ -106,7 +102,7 @@ fn fold_of(float: Float, part: &Part) -> Fold {
 
 /// Compares the GPU's bytes with the CPU's; returns how many elements it flushed.
 #[track_caller]
-fn compare(gpu: &mut GpuEngine, float: Float, parts: &[Part], what: &str) -> usize {
+fn compare(gpu: &GpuEngine, float: Float, parts: &[Part], what: &str) -> usize {
     let mut flushed = 0;
     for (number, (part, got)) in parts.iter().zip(on_gpu(gpu, float, parts)).enumerate() {
         let expected = part.on_cpu(float);
@@ -140,12 +136,12 @@ const SIZES: [u64; 17] = [1, 2, 3, 63, 64, 65, 255, 256, 257, 511, 1023, 1024, 1
 
 #[test]
 fn every_size_is_folded_to_its_last_element() {
-    let (mut gpu, mut numbers) = (open(), Numbers::new(1));
+    let (gpu, mut numbers) = (open(), Numbers::new(1));
     for float in HALVES_AND_F32 {
         // One channel, and a channel an element; all sizes of a type together in a batch.
         let shapes = SIZES.iter().flat_map(|&n| [([1, n], 1), ([n, 1], n)]);
         let parts = shapes.map(|(shape, channels)| Part::whole(&mut numbers, float, Axis::First, &shape, channels));
-        assert_eq!(compare(&mut gpu, float, &parts.collect::<Vec<_>>(), "sizes"), 0);
+        assert_eq!(compare(&gpu, float, &parts.collect::<Vec<_>>(), "sizes"), 0);
     }
 }
 
@@ -163,7 +159,7 @@ fn every_layout_is_folded_wherever_a_piece_begins() {
         (Axis::SecondLast, &[5, 17, 13, 4, 3], 4),
     ];
     assert!(Axis::ALL.iter().all(|axis| layouts.iter().any(|(found, ..)| found == axis)), "test is broken");
-    let (mut gpu, mut numbers) = (open(), Numbers::new(2));
+    let (gpu, mut numbers) = (open(), Numbers::new(2));
     for float in HALVES_AND_F32 {
         for &(axis, shape, channels) in layouts {
             let whole = Part::whole(&mut numbers, float, axis, shape, channels);
@@ -173,7 +169,7 @@ fn every_layout_is_folded_wherever_a_piece_begins() {
             let mut parts = (0..elements.min(70)).map(cut).collect::<Vec<_>>();
             parts.push(whole.cut(float, elements / 3, elements - elements / 3));
             parts.push(whole);
-            assert_eq!(compare(&mut gpu, float, &parts, &format!("{axis:?} {shape:?}")), 0);
+            assert_eq!(compare(&gpu, float, &parts, &format!("{axis:?} {shape:?}")), 0);
         }
     }
 }
@@ -181,11 +177,11 @@ fn every_layout_is_folded_wherever_a_piece_begins() {
 /// 70,000 channels: more than a dispatch may have workgroups in one dimension.
 #[test]
 fn more_channels_than_workgroups_are_folded() {
-    let (mut gpu, mut numbers) = (open(), Numbers::new(3));
+    let (gpu, mut numbers) = (open(), Numbers::new(3));
     for float in HALVES_AND_F32 {
         for (axis, shape) in [(Axis::First, [70_000, 3]), (Axis::Last, [3, 70_000])] {
             let part = Part::whole(&mut numbers, float, axis, &shape, 70_000);
-            assert_eq!(compare(&mut gpu, float, &[part], "70,000 channels"), 0);
+            assert_eq!(compare(&gpu, float, &[part], "70,000 channels"), 0);
         }
     }
     let (moved, beta) = (numbers.many(70_000, -4.0, 4.0), numbers.many(70_000, -4.0, 4.0));
@@ -197,7 +193,7 @@ fn more_channels_than_workgroups_are_folded() {
 
 #[test]
 fn shifts_of_every_size_are_the_twins_bits() {
-    let (mut gpu, mut numbers) = (open(), Numbers::new(4));
+    let (gpu, mut numbers) = (open(), Numbers::new(4));
     for channels in SIZES {
         let mut some = || numbers.many(channels as usize, -9.0, 9.0).into_iter().map(|x| x as f32).collect::<Vec<_>>();
         let (moved, beta) = (some(), some());
@@ -215,7 +211,7 @@ fn shifts_with_subnormals_are_the_cpus_bits() {
     let twin = cpu::shift(&moved, &beta);
     let tiny = [&moved, &beta, &twin].map(|values| values.iter().filter(|x| x.is_subnormal()).count());
     assert!(tiny.iter().all(|&count| count > 50), "test is broken: {tiny:?} subnormals");
-    let (mut engine, mut warnings) = (Engine::Gpu(Box::new(open())), Vec::new());
+    let (mut engine, mut warnings) = (Engine::Gpu(open().into()), Vec::new());
     let shifted = engine.shift(&moved, &beta, &mut warnings);
     let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&shifted.values), bits(&twin));
@@ -223,31 +219,31 @@ fn shifts_with_subnormals_are_the_cpus_bits() {
     assert_eq!((warnings, engine.device()), (Vec::new(), "gpu"));
 }
 
-/// A batch that is full to its last byte, and results that stay apart when several batches are under way.
 #[test]
-fn full_batches_are_folded_and_come_back_in_order() {
-    let (mut gpu, mut numbers) = (open(), Numbers::new(5));
+fn a_batch_is_folded_to_its_last_byte() {
+    let (gpu, mut numbers) = (open(), Numbers::new(5));
     for float in HALVES_AND_F32 {
         let elements = (BATCH_BYTES / float.bytes()) as u64;
         let full = Part::whole(&mut numbers, float, Axis::First, &[64, elements / 64], 64);
         assert_eq!(full.stored.len(), BATCH_BYTES, "test is broken");
-        assert_eq!(compare(&mut gpu, float, std::slice::from_ref(&full), "a full batch"), 0);
+        assert_eq!(compare(&gpu, float, std::slice::from_ref(&full), "a full batch"), 0);
     }
+}
+
+/// Several models are folded on a device at the same time.
+#[test]
+fn batches_that_are_under_way_together_stay_apart() {
+    let (gpu, mut numbers) = (open(), Numbers::new(5));
     let parts = [3, 900, 5000].map(|n| Part::whole(&mut numbers, Float::F32, Axis::First, &[n, 2], n));
-    for part in &parts {
-        let fold = fold_of(Float::F32, part);
-        let scales = Scales::new(part.scales.iter().copied().map(f64::from).collect());
-        let jobs = [WeightJob { fold: &fold, scales, reference: Vec::new(), to: Float::F32 }];
-        let mut batch = Batch::new(Float::F32, vec![0; BATCH_BYTES / 8]);
-        let piece = Piece { job: 0, first: 0, elements: part.stored.len() / 4 };
-        batch.add(piece).expect("an empty batch has room").copy_from_slice(&part.stored);
-        assert!(gpu.has_room() && gpu.submit(batch, &jobs).is_ok(), "a slot for each");
-    }
-    for part in &parts {
-        let (_, folded) = gpu.collect().unwrap().expect("one result a batch");
-        assert_eq!(folded[..part.stored.len()], part.on_cpu(Float::F32), "{} bytes", part.stored.len());
-    }
-    assert!(gpu.collect().unwrap().is_none(), "and no more");
+    std::thread::scope(|scope| {
+        for part in &parts {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    compare(&gpu, Float::F32, std::slice::from_ref(part), "one of three threads");
+                }
+            });
+        }
+    });
 }
 
 /// Scales around everything that rounding and the exponent range decide. None of them is subnormal.
@@ -271,7 +267,7 @@ fn all_patterns(scales: &[f32]) -> Vec<Part> {
 
 #[test]
 fn every_half_times_many_scales_is_what_the_half_crate_rounds() {
-    let mut gpu = open();
+    let gpu = open();
     let product = |float: Float, bits: u16, scale: f32| match float {
         Float::F16 => half::f16::from_f32(half::f16::from_bits(bits).to_f32() * scale).to_bits(),
         _ => half::bf16::from_f32(half::bf16::from_bits(bits).to_f32() * scale).to_bits(),
@@ -292,7 +288,7 @@ fn every_half_times_many_scales_is_what_the_half_crate_rounds() {
                     );
                 }
             }
-            flushed += compare(&mut gpu, float, &parts, "all patterns");
+            flushed += compare(&gpu, float, &parts, "all patterns");
         }
         // The widened f16 and every product that does not vanish are normal in f32: nothing can be flushed.
         assert!(float == Float::Bf16 || flushed == 0, "{flushed} f16 results were flushed");
@@ -332,5 +328,5 @@ fn every_exponent_of_f32_is_the_twins_bits() {
     let stored = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<_>>();
     let map = ChannelMap::new(Axis::First, &[1, bits.len() as u64], 1).unwrap();
     let part = |scale| Part { first: 0, stored: stored.clone(), map, scales: vec![scale] };
-    compare(&mut open(), Float::F32, &scales().into_iter().map(part).collect::<Vec<_>>(), "every exponent");
+    compare(&open(), Float::F32, &scales().into_iter().map(part).collect::<Vec<_>>(), "every exponent");
 }

@@ -67,7 +67,7 @@ pub fn fold(
 #[cfg(feature = "gpu")]
 pub fn gpu() -> Engine {
     use bnfold_gpu::fold::gpu::{GpuEngine, Wanted};
-    Engine::Gpu(Box::new(GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one")))
+    Engine::Gpu(GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one").into())
 }
 
 /// All engines this build has.

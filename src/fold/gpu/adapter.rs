@@ -1,11 +1,15 @@
 //! 3 FOLD, GPU: the adapters that there are, and which one is meant.
 //!
-//! In: the drivers' answers, and what is wanted. Out: summaries for reports, and the number of the adapter to open.
+//! In: the drivers' answers, and what is wanted. Out: [`Adapters`]: summaries for reports, and the one that is opened. Asking
+//! the drivers takes longer than a small model, so it is done once a run.
 
 use std::panic::catch_unwind;
 
 use serde::Serialize;
 
+use super::device::Device;
+use super::slot::Regions;
+use super::{BUS_BATCH_BYTES, EngineOptions, GpuEngine, TILE_BYTES};
 use crate::error::{Error, Result};
 use crate::text::counted;
 
@@ -16,7 +20,7 @@ pub enum Wanted {
     Hardware,
     /// The best adapter, a software one if there is no other.
     Any,
-    /// The one of that number in [`adapters`].
+    /// The one of that number in [`Adapters`].
     Number(usize),
 }
 
@@ -74,7 +78,7 @@ impl AdapterSummary {
             max_buffer_bytes: limits.max_buffer_size,
             max_binding_bytes: limits.max_storage_buffer_binding_size,
             max_workgroups: limits.max_compute_workgroups_per_dimension,
-            usable: wgpu::Limits::default().check_limits(&limits)
+            usable: suffices(&limits)
                 && adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS),
             shares_memory: unified && adapter.features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS),
         }
@@ -94,13 +98,68 @@ impl AdapterSummary {
     }
 }
 
-/// All adapters, in the driver's order: the numbers of `--device gpu:N`.
-pub fn adapters() -> Vec<AdapterSummary> {
-    open_adapters().iter().map(|(_, summary)| summary.clone()).collect()
+/// Whether a device with these limits runs the kernels; all of them are within the limits that WebGPU promises everywhere.
+fn suffices(limits: &wgpu::Limits) -> bool {
+    let (upload, tiles) = (Regions::new(BUS_BATCH_BYTES).bytes() as u64, BUS_BATCH_BYTES / TILE_BYTES);
+    limits.max_buffer_size >= upload
+        && limits.max_storage_buffer_binding_size >= BUS_BATCH_BYTES as u64
+        && limits.max_storage_buffers_per_shader_stage >= 5
+        && limits.min_storage_buffer_offset_alignment <= 256
+        && limits.max_compute_workgroups_per_dimension as usize >= tiles
+        && limits.max_compute_invocations_per_workgroup >= 256
+        && limits.max_compute_workgroup_size_x >= 256
+}
+
+/// The adapters of this machine, as its drivers told them.
+#[derive(Default)]
+pub struct Adapters(Vec<(wgpu::Adapter, AdapterSummary)>);
+
+impl Adapters {
+    /// Asks the drivers.
+    pub fn find() -> Adapters {
+        let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+        // A broken driver may panic while it is asked for its adapters; then there is none.
+        let found = catch_unwind(|| {
+            let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+            descriptor.backends = backends;
+            let instance = wgpu::Instance::new(descriptor);
+            pollster::block_on(instance.enumerate_adapters(backends))
+        });
+        let summary = |(number, adapter): (usize, wgpu::Adapter)| {
+            let summary = AdapterSummary::new(number, &adapter);
+            (adapter, summary)
+        };
+        Adapters(found.unwrap_or_default().into_iter().enumerate().map(summary).collect())
+    }
+
+    /// All of them, in the drivers' order: the numbers of `--device gpu:N`.
+    pub fn summaries(&self) -> Vec<AdapterSummary> {
+        self.0.iter().map(|(_, summary)| summary.clone()).collect()
+    }
+
+    /// The one that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it lacks something.
+    pub fn pick(&self, wanted: &Wanted) -> Result<AdapterSummary> {
+        let summaries = self.summaries();
+        pick(&summaries, wanted).map(|number| summaries[number].clone())
+    }
+
+    /// Opens the one that is wanted, with all that an engine needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Adapters::pick`]; or the device cannot be opened.
+    pub fn open(&self, wanted: &Wanted, options: EngineOptions) -> Result<GpuEngine> {
+        let (adapter, summary) = &self.0[pick(&self.summaries(), wanted)?];
+        GpuEngine::new(Device::open(adapter, summary, options)?, options)
+    }
 }
 
 /// The number of the adapter that `wanted` means, among `adapters`.
-pub fn pick(adapters: &[AdapterSummary], wanted: &Wanted) -> Result<usize> {
+fn pick(adapters: &[AdapterSummary], wanted: &Wanted) -> Result<usize> {
     let refuse = |reason: String| Err(Error::NoAdapter { wanted: wanted.to_string(), reason });
     let candidates = adapters.iter().filter(|adapter| adapter.usable);
     let best = match wanted {
@@ -109,7 +168,7 @@ pub fn pick(adapters: &[AdapterSummary], wanted: &Wanted) -> Result<usize> {
                 return refuse(format!("{} found, numbered from 0", counted(adapters.len(), "adapter")));
             };
             if !adapter.usable {
-                return refuse(format!("`{}` lacks compute shaders or the default limits", adapter.name));
+                return refuse(format!("`{}` lacks compute shaders or what they need", adapter.name));
             }
             Some(adapter)
         }
@@ -125,25 +184,6 @@ pub fn pick(adapters: &[AdapterSummary], wanted: &Wanted) -> Result<usize> {
             refuse(format!("the only adapters are {}", names.join(", ")))
         }
     }
-}
-
-pub(super) fn open_adapters() -> Vec<(wgpu::Adapter, AdapterSummary)> {
-    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    // A broken driver may panic while it is asked for its adapters; then there is none.
-    catch_unwind(|| {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = backends;
-        let instance = wgpu::Instance::new(descriptor);
-        pollster::block_on(instance.enumerate_adapters(backends))
-    })
-    .unwrap_or_default()
-    .into_iter()
-    .enumerate()
-    .map(|(number, adapter)| {
-        let summary = AdapterSummary::new(number, &adapter);
-        (adapter, summary)
-    })
-    .collect()
 }
 
 #[cfg(test)]
@@ -183,6 +223,14 @@ mod tests {
         assert!(pick(&all[..1], &Wanted::Hardware).is_err());
         assert!(pick(&all, &Wanted::Number(3)).unwrap_err().to_string().contains("3 adapters found"));
         assert!(pick(&[], &Wanted::Any).unwrap_err().to_string().contains("no Vulkan"));
+    }
+
+    #[test]
+    fn what_webgpu_promises_everywhere_is_enough() {
+        assert!(suffices(&wgpu::Limits::default()));
+        // A Raspberry Pi has small textures, which nothing here needs; half of the storage buffers would be too few.
+        assert!(suffices(&wgpu::Limits { max_texture_dimension_2d: 4096, ..wgpu::Limits::default() }));
+        assert!(!suffices(&wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::default() }));
     }
 
     #[test]

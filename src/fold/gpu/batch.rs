@@ -1,36 +1,28 @@
 //! 3 FOLD, GPU: many pieces of weights that travel together.
 //!
-//! In: pieces, and the file they are read from. Out: one upload's bytes, every piece on a tile boundary, and the tables
-//! that tell the shader what is where.
+//! In: a queue of pieces. Out: those of one upload, every piece on a tile boundary, and the tables that tell the shader
+//! what is where.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Instant;
 
 use super::kernel::Segment;
 use crate::checkpoint::Float;
-use crate::error::Result;
-use crate::fold::gate::Gate;
-use crate::fold::{FoldStats, Piece, WeightJob};
+use crate::fold::{Piece, WeightJob};
 use crate::network::channels::ChannelMap;
-
-/// Bytes of a batch: enough to hide the cost of a submission on llvmpipe, few enough that host and adapter find them in a cache where
-/// they share one (on llvmpipe batches of 8 MiB take a tenth longer); far below the default limit of 128 MiB a binding.
-pub const BATCH_BYTES: usize = 2 << 20;
 
 /// Every piece begins on a multiple of this: what one workgroup of the shader works on.
 pub const TILE_BYTES: usize = 4096;
 
 /// The most scales that a batch may need.
-pub(super) const MAX_SCALES: usize = 1 << 20;
+pub(super) const MAX_SCALES: usize = 1 << 18;
 
-/// Weights of one element type on their way to the GPU and back.
+/// Pieces of one element type on their way to the GPU and back.
 #[derive(Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     float: Float,
+    /// Each with its first byte in the batch.
     pieces: Vec<(Piece, usize)>,
-    /// Made of `u64`, so that elements of every type are aligned.
-    stored: Vec<u64>,
     bytes: usize,
 }
 
@@ -73,72 +65,46 @@ pub fn can_fold(job: &WeightJob<'_>) -> bool {
 }
 
 impl Batch {
-    /// An empty batch in `memory` of [`BATCH_BYTES`].
-    pub fn new(float: Float, memory: Vec<u64>) -> Batch {
-        Batch { float, pieces: Vec::new(), stored: memory, bytes: 0 }
-    }
-
-    /// The memory it lies in.
-    pub(super) fn into_memory(self) -> Vec<u64> {
-        self.stored
-    }
-
-    /// Adds a piece; returns where its stored elements go, or `None` if it does not fit any more.
-    pub fn add(&mut self, piece: Piece) -> Option<&mut [u8]> {
-        let (begin, bytes) = (self.bytes, piece.elements * self.float.bytes());
-        let place = bytemuck::cast_slice_mut(&mut self.stored).get_mut(begin..begin + bytes)?;
-        self.bytes = (begin + bytes).next_multiple_of(TILE_BYTES);
-        self.pieces.push((piece, begin));
-        Some(place)
-    }
-
-    /// Takes pieces off the queue and reads them into `memory`, until the batch is full or a piece of another type comes.
-    pub(in crate::fold) fn fill(
-        memory: Vec<u64>,
-        queue: &mut VecDeque<Piece>,
-        gate: &Gate<'_>,
-        stats: &mut FoldStats,
-    ) -> Result<Batch> {
-        let jobs = gate.jobs;
+    /// Takes pieces off the queue until `most` bytes are reached or a piece of another type comes.
+    pub(super) fn take(queue: &mut VecDeque<Piece>, jobs: &[WeightJob<'_>], most: usize) -> Batch {
         let float = queue.front().map_or(Float::F32, |piece| jobs[piece.job].fold.float);
-        let mut batch = Batch::new(float, memory);
+        let mut batch = Batch { float, pieces: Vec::new(), bytes: 0 };
         let (mut scales, mut last) = (0, None);
-        let started = Instant::now();
-        while let Some(piece) = queue.front() {
+        while let Some(&piece) = queue.front() {
             let job = &jobs[piece.job];
             if last != Some(piece.job) {
                 scales += job.scales.f32.len();
                 last = Some(piece.job);
             }
-            if job.fold.float != float || scales > MAX_SCALES {
+            let end = batch.bytes + piece.elements * float.bytes();
+            if job.fold.float != float || scales > MAX_SCALES || end > most {
                 break;
             }
-            let Some(stored) = batch.add(*piece) else { break };
-            piece.read(gate.checkpoint, jobs, stored)?;
+            batch.pieces.push((piece, batch.bytes));
+            batch.bytes = end.next_multiple_of(TILE_BYTES);
             queue.pop_front();
         }
-        stats.read += started.elapsed();
-        Ok(batch)
+        batch
+    }
+
+    /// One of a single piece of `bytes` bytes.
+    pub(super) fn of_one_piece(float: Float, bytes: usize) -> Batch {
+        Batch { float, pieces: vec![(Piece { job: 0, first: 0, elements: bytes / float.bytes() }, 0)], bytes }
     }
 
     /// Element type of all its pieces.
-    pub fn float(&self) -> Float {
+    pub(super) fn float(&self) -> Float {
         self.float
     }
 
-    /// The stored elements; a multiple of [`TILE_BYTES`].
-    pub fn stored(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.stored)[..self.bytes]
+    /// Its length, a multiple of [`TILE_BYTES`].
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Every piece, and where its bytes lie.
-    pub fn places(&self) -> impl Iterator<Item = (Piece, Range<usize>)> {
+    pub(super) fn places(&self) -> impl Iterator<Item = (Piece, Range<usize>)> {
         self.pieces.iter().map(|&(piece, begin)| (piece, begin..begin + piece.elements * self.float.bytes()))
-    }
-
-    /// The pieces alone.
-    pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
-        self.pieces.into_iter().map(|(piece, _)| piece)
     }
 
     /// What the shader needs beside the elements.

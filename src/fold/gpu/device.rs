@@ -1,6 +1,6 @@
 //! 3 FOLD, GPU: a device whose every failure is an `Err`.
 //!
-//! In: which adapter is wanted. Out: an open [`Device`]. wgpu panics on errors that nobody catches, and reports a lost
+//! In: an adapter. Out: an open [`Device`]. wgpu panics on errors that nobody catches, and reports a lost
 //! device as success (buffers are created, error scopes stay silent), so all work goes through [`Device::checked`]:
 //! error scopes for what wgpu says, a flag for what it says elsewhere, `catch_unwind` for what it does not foresee.
 
@@ -8,12 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::adapter::{AdapterSummary, Wanted, open_adapters, pick};
+use super::EngineOptions;
+use super::adapter::AdapterSummary;
 use crate::error::{Error, Result};
 use crate::text::panic_message;
 
-/// A dispatch of one batch takes milliseconds; a device that needs longer than this is taken for hung.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+/// A batch takes microseconds on hardware and milliseconds in software; a device that needs longer than this is taken for
+/// hung.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open device.
 pub(super) struct Device {
@@ -25,20 +27,17 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// Opens the wanted adapter with the default limits: what fits into them runs everywhere.
-    pub(super) fn open(wanted: &Wanted) -> Result<Device> {
-        let mut all = open_adapters();
-        let summaries = all.iter().map(|(_, summary)| summary.clone()).collect::<Vec<_>>();
-        let (adapter, summary) = all.swap_remove(pick(&summaries, wanted)?);
+    /// Opens `adapter` with the default limits: what fits into them runs everywhere.
+    pub(super) fn open(adapter: &wgpu::Adapter, summary: &AdapterSummary, options: EngineOptions) -> Result<Device> {
         // Neither is required of an adapter: the one saves copies, the other tells how long kernels take.
-        let wished = match summary.shares_memory {
-            true => wgpu::Features::MAPPABLE_PRIMARY_BUFFERS | wgpu::Features::TIMESTAMP_QUERY,
-            false => wgpu::Features::TIMESTAMP_QUERY,
-        };
-        let required_features = adapter.features() & wished;
+        let mut wished = wgpu::Features::empty();
+        wished.set(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, summary.shares_memory);
+        wished.set(wgpu::Features::TIMESTAMP_QUERY, options.timed);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bnfold-gpu"),
-            required_features,
+            required_features: adapter.features() & wished,
+            // An adapter may have less of what is not needed, such as textures.
+            required_limits: wgpu::Limits::default().or_worse_values_from(&adapter.limits()),
             ..wgpu::DeviceDescriptor::default()
         };
         let (device, queue) =
@@ -58,7 +57,7 @@ impl Device {
         device.set_device_lost_callback(move |reason, message| lost(format!("device lost ({reason:?}): {message}")));
         let uncaptured = note(&failure);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| uncaptured(error.to_string())));
-        Ok(Device { device, queue, summary, failure })
+        Ok(Device { device, queue, summary: summary.clone(), failure })
     }
 
     pub(super) fn summary(&self) -> &AdapterSummary {

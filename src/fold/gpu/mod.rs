@@ -1,99 +1,93 @@
 //! 3 FOLD, GPU: the engine that runs `shaders/` through wgpu.
 //!
-//! In: batches of weights and the scales of their channels. Out: the folded batches, in the order they came. Up to
-//! three batches are under way at once, so that reading, the shader and checking overlap. Every failure of the
-//! device, also a silent one, is an `Err`; the caller then takes all batches back and finishes on the CPU.
+//! In: pieces of weights and the scales of their channels. Out: the folded pieces, through the gate. Several batches are
+//! under way at once, of several models if there are, so that reading, the bus, the shader and checking overlap. Every failure
+//! of the device, also a silent one, is remembered and told; the pieces it concerns come back, and the CPU folds them.
 
 mod adapter;
 mod batch;
 mod device;
+mod flow;
 mod kernel;
 mod pipeline;
 mod probe;
-mod round_trip;
 mod shift;
 mod slot;
 mod timer;
+mod trip;
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-pub use adapter::{AdapterSummary, Wanted, adapters, pick};
-pub use batch::{BATCH_BYTES, Batch, TILE_BYTES, can_fold};
+pub use adapter::{AdapterSummary, Adapters, Wanted};
+pub use batch::{TILE_BYTES, can_fold};
 use kernel::Kernels;
 pub use probe::Probe;
-use round_trip::{RoundTrip, map_for_writing};
-use slot::{Poison, Slot};
+use slot::Slot;
+use trip::Trip;
 
+use self::batch::Batch;
 use super::{Piece, WeightJob};
 use crate::error::{Error, Result};
 use device::Device;
 
 /// Batches under way at once.
-const SLOTS: usize = 3;
+const SLOTS: usize = 4;
 
-/// The GPU engine.
+/// Bytes of a batch where host and adapter share memory, and the least elsewhere: enough to hide the cost of a submission on
+/// llvmpipe, few enough that both find them in a cache (there batches of 8 MiB take a tenth longer).
+pub const BATCH_BYTES: usize = 2 << 20;
+
+/// Bytes of a batch that goes over a bus, which it takes a multiple of what a submission costs; far below the default limit
+/// of 128 MiB a binding.
+const BUS_BATCH_BYTES: usize = 16 << 20;
+
+/// How to use an adapter.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EngineOptions {
+    /// Have the adapter's own clock tell how long kernels take, if it has one.
+    pub timed: bool,
+}
+
+/// The GPU engine; shared by the models that are folded on it at the same time.
 pub struct GpuEngine {
     device: Device,
     kernels: Kernels,
-    poison: Poison,
-    free: Vec<Slot>,
-    under_way: VecDeque<UnderWay>,
-    /// Host memory of batches that are done: fresh pages for every batch would cost more than its kernel.
-    spare: Vec<Vec<u64>>,
-    /// The kernels' time by the adapter's clock; `None` once it failed to tell.
-    kernel_time: Option<Duration>,
+    /// Slots at rest; locked before a flow's state where both are.
+    free: Mutex<Vec<Slot>>,
+    /// Told whenever a slot comes back, and when the state of a flow changes.
+    changed: Condvar,
+    /// How many batches were submitted.
+    batches: AtomicU64,
+    /// Why the device is not to be used any more.
+    failure: OnceLock<String>,
 }
 
-/// A batch's result, aligned for every element type.
-pub struct Folded {
-    words: Vec<u64>,
-    bytes: usize,
-}
-
-impl Folded {
-    /// A copy of `bytes` in `words`, which have room for a batch.
-    fn copy(bytes: &[u8], mut words: Vec<u64>) -> Folded {
-        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        Folded { words, bytes: bytes.len() }
-    }
-}
-
-impl std::ops::Deref for Folded {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.bytes]
-    }
-}
-
-/// A batch that the device did not take.
-pub struct Refused {
-    /// The batch, as it was.
-    pub batch: Batch,
-    /// Why.
-    pub error: Error,
-}
-
+/// A batch on the device.
 struct UnderWay {
     batch: Batch,
     slot: Slot,
-    trip: RoundTrip,
+    trip: Trip,
+    number: u64,
 }
 
 impl GpuEngine {
     /// Opens the wanted adapter and makes the buffers; pipelines are made when they are needed.
     pub fn open(wanted: &Wanted) -> Result<GpuEngine> {
-        let device = Device::open(wanted)?;
+        Adapters::find().open(wanted, EngineOptions::default())
+    }
+
+    fn new(device: Device, options: EngineOptions) -> Result<GpuEngine> {
         let shared = device.summary().shares_memory;
-        let (kernels, poison, free) = device.checked("set-up", |device, queue| {
+        let capacity = if shared { BATCH_BYTES } else { BUS_BATCH_BYTES };
+        let (kernels, free) = device.checked("set-up", |device, queue| {
             let kernels = Kernels::new(device);
-            let poison = Poison::new(device, queue, shared);
-            let free = (0..SLOTS).map(|_| Slot::new(device, queue, &kernels, &poison, shared)).collect();
-            (kernels, poison, free)
+            let slot = |_| Slot::new(device, queue, &kernels, capacity, shared, options.timed);
+            let free = (0..SLOTS).map(slot).collect();
+            (kernels, free)
         })?;
-        let (under_way, spare) = (VecDeque::new(), Vec::new());
-        Ok(GpuEngine { device, kernels, poison, free, under_way, spare, kernel_time: Some(Duration::ZERO) })
+        let (free, changed, failure) = (Mutex::new(free), Condvar::new(), OnceLock::new());
+        Ok(GpuEngine { device, kernels, free, changed, batches: AtomicU64::new(0), failure })
     }
 
     /// Which adapter it runs on.
@@ -101,94 +95,125 @@ impl GpuEngine {
         self.device.summary()
     }
 
-    /// Whether another batch can be submitted before one is collected.
-    pub fn has_room(&self) -> bool {
-        !self.free.is_empty()
+    /// Why the device is not to be used any more, if it failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
-    /// Host memory for a batch of [`BATCH_BYTES`], used before if there is any.
-    pub fn spare(&mut self) -> Vec<u64> {
-        self.spare.pop().unwrap_or_else(|| vec![0; BATCH_BYTES / 8])
+    /// The device is not to be used any more.
+    pub(super) fn fail(&self, reason: &str) {
+        // The first failure is the cause.
+        let _ = self.failure.set(reason.to_owned());
+        self.wake();
     }
 
-    /// Takes the memory of a batch and its result back.
-    pub fn recycle(&mut self, batch: Batch, folded: Folded) {
-        self.spare.extend([batch.into_memory(), folded.words]);
+    /// The most bytes of a batch where there are so many in all: small models are cut smaller, so that there is something to
+    /// overlap.
+    fn batch_bytes(&self, all: usize) -> usize {
+        let capacity = if self.adapter().shares_memory { BATCH_BYTES } else { BUS_BATCH_BYTES };
+        (all / (2 * SLOTS)).next_multiple_of(TILE_BYTES).clamp(BATCH_BYTES, capacity)
     }
 
-    /// The time that the kernels of all batches took since the last call, by the adapter's clock; `None` if it has none.
-    pub fn take_kernel_time(&mut self) -> Option<Duration> {
-        self.kernel_time.replace(Duration::ZERO)
-    }
-
-    /// Uploads a batch and starts its dispatch. A batch that could not be started comes back with the error.
-    pub fn submit(&mut self, batch: Batch, jobs: &[WeightJob<'_>]) -> Result<(), Refused> {
-        let Some(slot) = self.free.pop() else {
-            let reason = "more batches were submitted than there are slots".to_owned();
-            return Err(Refused { batch, error: Error::Gpu { reason } });
-        };
+    /// Reads a batch into `slot`, a piece a call of `read`, and starts it. The outer `Err` is a piece's that cannot be read;
+    /// the batch comes back if the device failed.
+    fn submit(
+        &self,
+        mut slot: Slot,
+        batch: Batch,
+        jobs: &[WeightJob<'_>],
+        read: impl FnMut(Piece, &mut [u8]) -> Result<()>,
+    ) -> Result<Result<UnderWay, Batch>> {
+        let number = self.batches.fetch_add(1, Ordering::Relaxed) + 1;
         let tables = batch.tables(jobs);
-        let started = RoundTrip::start(&self.device, "batch", |recorder| {
-            slot.upload(recorder.queue, batch.stored())?;
-            slot.write_tables(recorder.queue, &tables);
-            slot.record(&mut recorder.encoder, &self.kernels, batch.float(), batch.stored().len());
-            Ok(slot.result().clone())
+        let mut view = match self.upload_view(&slot) {
+            Ok(view) => view,
+            Err(error) => return Ok(Err(self.failed(&error, batch))),
+        };
+        let filled = slot.fill(&mut view, (&batch, &tables, number), read);
+        drop(view);
+        if let Err(error) = filled {
+            self.give_back(slot);
+            return Err(error);
+        }
+        let started = Trip::start_from(&self.device, "batch", Some(slot.upload()), |recorder| {
+            slot.record(&mut recorder.encoder, &self.kernels, &batch, tables.scales.len());
+            slot.result().clone()
         });
-        match started {
-            Ok(trip) => {
-                self.under_way.push_back(UnderWay { batch, slot, trip });
-                Ok(())
-            }
-            Err(error) => Err(Refused { batch, error }),
+        Ok(match started {
+            Ok(trip) => Ok(UnderWay { batch, slot, trip, number }),
+            Err(error) => Err(self.failed(&error, batch)),
+        })
+    }
+
+    /// What the host writes to a slot at rest.
+    fn upload_view(&self, slot: &Slot) -> Result<wgpu::BufferViewMut> {
+        let view = self.device.checked("upload", |_, _| slot.upload().get_mapped_range_mut(..))?;
+        view.map_err(|error| Error::Gpu { reason: format!("a buffer cannot be written: {error}") })
+    }
+
+    /// Remembers that the device failed with a batch, which comes back.
+    fn failed(&self, error: &Error, batch: Batch) -> Batch {
+        self.fail(&error.to_string());
+        batch
+    }
+
+    /// Waits for a batch and returns its result, the elements first; `None` if the device failed.
+    fn collect(&self, UnderWay { slot, trip, number, .. }: &UnderWay) -> Option<wgpu::BufferView> {
+        let result = trip.wait(&self.device).and_then(|result| {
+            slot.check_number(&result, *number)?;
+            Ok(result)
+        });
+        result.map_err(|error| self.fail(&error.to_string())).ok()
+    }
+
+    /// Takes a slot back whose result nobody looks at any more.
+    fn release(&self, slot: Slot) {
+        match self.device.checked("readback", |_, _| slot.result().unmap()) {
+            Ok(()) => self.give_back(slot),
+            Err(error) => self.fail(&error.to_string()),
         }
     }
 
-    /// Waits for the oldest batch; `None` if there is none. Returns it with the folded bytes.
-    pub fn collect(&mut self) -> Result<Option<(Batch, Folded)>> {
-        if self.under_way.is_empty() {
-            return Ok(None);
-        }
-        let words = self.spare();
-        let Some(UnderWay { batch, slot, trip }) = self.under_way.front() else { return Ok(None) };
-        let (folded, kernel_time) = trip.finish(&self.device, |result| {
-            (Folded::copy(&result[..batch.stored().len()], words), slot.kernel_time(result))
-        })?;
-        self.remap(slot)?;
-        self.kernel_time = self.kernel_time.zip(kernel_time).map(|(sum, time)| sum + time);
-        Ok(self.under_way.pop_front().map(|UnderWay { batch, slot, .. }| {
-            self.free.push(slot);
-            (batch, folded)
-        }))
+    /// Takes a slot back that is at rest.
+    fn give_back(&self, slot: Slot) {
+        self.free().push(slot);
+        self.wake();
     }
 
-    /// Where memory is shared: maps the input of a slot that is done, for its next batch.
-    fn remap(&self, slot: &Slot) -> Result<()> {
-        if slot.readback.is_some() { Ok(()) } else { map_for_writing(&self.device, &slot.stored) }
+    /// The slots at rest.
+    fn free(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for all batches under way and throws their results away; `false` if the device failed meanwhile.
-    pub fn drain(&mut self) -> bool {
-        loop {
-            match self.collect() {
-                Ok(None) => return true,
-                Ok(Some(_)) => {}
-                Err(_) => return false,
-            }
-        }
+    /// Waits until something changes.
+    fn wait<'a>(&self, free: MutexGuard<'a, Vec<Slot>>) -> MutexGuard<'a, Vec<Slot>> {
+        self.changed.wait(free).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the device up; returns the pieces that were under way.
-    pub fn abandon(self) -> Vec<Piece> {
-        let GpuEngine { device, kernels, poison, free, under_way, .. } = self;
-        let mut pieces = Vec::new();
-        let mut slots = free;
-        for UnderWay { batch, slot, .. } in under_way {
-            pieces.extend(batch.into_pieces());
-            slots.push(slot);
-        }
-        // Dropping what belongs to a broken device may panic in its driver.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop((slots, poison, kernels, device))));
-        pieces
+    /// Tells all who wait that something changed. The lock keeps anyone from missing it between a look and the waiting.
+    fn wake(&self) {
+        drop(self.free());
+        self.changed.notify_all();
+    }
+
+    /// Folds one batch by itself, of `stored` pieces, and returns the device's bytes as they are: for tests of the shaders.
+    #[doc(hidden)]
+    pub fn fold_batch(&self, pieces: &[(Piece, &[u8])], jobs: &[WeightJob<'_>]) -> Result<Vec<Vec<u8>>> {
+        let busy = || Error::Gpu { reason: "all slots are in use, or the batch is too long".to_owned() };
+        let slot = self.free().pop().ok_or_else(busy)?;
+        let batch = Batch::take(&mut pieces.iter().map(|&(piece, _)| piece).collect(), jobs, slot.capacity());
+        let mut stored = pieces.iter();
+        let submitted = self.submit(slot, batch, jobs, |_, bytes| {
+            bytes.copy_from_slice(stored.next().ok_or_else(busy)?.1);
+            Ok(())
+        });
+        let failed = || Error::Gpu { reason: self.failure().unwrap_or_default().to_owned() };
+        let under_way = submitted?.map_err(|_| failed())?;
+        let result = self.collect(&under_way).ok_or_else(failed)?;
+        let folded = under_way.batch.places().map(|(_, range)| result[range].to_vec()).collect::<Vec<_>>();
+        drop(result);
+        self.release(under_way.slot);
+        if folded.len() == pieces.len() { Ok(folded) } else { Err(busy()) }
     }
 
     /// What destroys the device, as a driver reset would, even while the engine is at work: the test of what happens

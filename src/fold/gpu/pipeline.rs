@@ -1,8 +1,9 @@
 //! 3 FOLD, GPU: what wgpu wants to know before a shader runs: bindings, pipelines, passes.
 //!
 //! In: a shader's source and its entry points, buffers. Out: a dispatch, recorded. A pipeline is made when it is first
-//! needed: drivers take tens of milliseconds for one, and a model needs two of the four.
+//! needed: drivers take tens of milliseconds for one, and a model needs two of them.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::timer::Timer;
@@ -76,16 +77,21 @@ pub(super) fn layout(device: &wgpu::Device, label: &str, read_only: &[bool]) -> 
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
 }
 
-pub(super) fn bind(
+/// A buffer, and the bytes of it that are bound.
+pub(super) type Part<'a> = (&'a wgpu::Buffer, Range<usize>);
+
+pub(super) fn bind<'a>(
     device: &wgpu::Device,
     label: &str,
     layout: &wgpu::BindGroupLayout,
-    buffers: &[&wgpu::Buffer],
+    parts: &[Part<'a>],
 ) -> wgpu::BindGroup {
-    let entries = (0..)
-        .zip(buffers)
-        .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-        .collect::<Vec<_>>();
+    let entry = |(binding, (buffer, range)): (u32, &Part<'a>)| {
+        let size = std::num::NonZero::new(range.len() as u64);
+        let part = wgpu::BufferBinding { buffer, offset: range.start as u64, size };
+        wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(part) }
+    };
+    let entries = (0..).zip(parts).map(entry).collect::<Vec<_>>();
     device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries })
 }
 

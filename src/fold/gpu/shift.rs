@@ -4,18 +4,17 @@
 //! judged by [`crate::fold::Engine::shift`].
 
 use super::kernel::SHIFT_LANES;
-use super::round_trip::{Recorder, RoundTrip};
 use super::slot::buffer;
+use super::trip::{Recorder, Trip};
 use super::{BATCH_BYTES, GpuEngine};
 use crate::error::Result;
 
 impl GpuEngine {
     /// `moved + beta`, one value per channel: twin of [`crate::fold::cpu::shift`]. An `Err` is a failure of the device.
-    pub fn shift(&mut self, moved: &[f32], beta: &[f32]) -> Result<Vec<f32>> {
+    pub fn shift(&self, moved: &[f32], beta: &[f32]) -> Result<Vec<f32>> {
         let mut shifted = Vec::with_capacity(moved.len());
         for (moved, beta) in moved.chunks(BATCH_BYTES / 4).zip(beta.chunks(BATCH_BYTES / 4)) {
-            let trip =
-                RoundTrip::start(&self.device, "shift", |recorder| Ok(self.record_shift(recorder, moved, beta)))?;
+            let trip = Trip::start(&self.device, "shift", |recorder| self.record_shift(recorder, moved, beta))?;
             shifted.extend(trip.finish(&self.device, |bytes| f32s(bytes).collect::<Vec<_>>())?);
         }
         Ok(shifted)
@@ -32,10 +31,9 @@ impl GpuEngine {
             buffer
         };
         let (moved, beta) = (input("moved", moved), input("beta", beta));
-        let shifted = buffer(device, "shifted", bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST);
+        let shifted = buffer(device, "shifted", bytes, Usage::STORAGE | Usage::COPY_SRC);
         let readback = buffer(device, "shift readback", bytes, Usage::MAP_READ | Usage::COPY_DST);
-        let bindings = self.kernels.bind_shift(device, [&moved, &beta, &shifted]);
-        self.poison.fill(encoder, &shifted, bytes as u64);
+        let bindings = self.kernels.bind_shift(device, [&moved, &beta, &shifted], bytes);
         self.kernels.shift(encoder, &bindings, (bytes / 4).div_ceil(SHIFT_LANES));
         encoder.copy_buffer_to_buffer(&shifted, 0, &readback, 0, bytes as u64);
         readback

@@ -1,136 +1,201 @@
 //! 3 FOLD, GPU: the buffers that one batch travels through.
 //!
-//! In: a batch's bytes and tables. Out: the folded bytes, mapped, and how long the kernel took where the adapter has
-//! clocks. Buffers and bind group are made once and used again and again.
+//! In: a batch's elements, as they are read, and its tables. Out: the folded bytes, mapped, with the batch's number behind
+//! them. Buffers and bind group are made once and used again and again; a slot at rest is mapped for the host to write.
+//!
+//! ```text
+//! memory of its own   upload (mapped) ─copy─ input ─kernel─ folded ─copy─ readback (mapped)
+//! shared memory       input (mapped) ─kernel─ folded (mapped)
+//! ```
 
 use std::time::Duration;
 
-use super::batch::{BATCH_BYTES, MAX_SCALES, TILE_BYTES, Tables};
-use super::kernel::{Kernels, POISON, Segment};
+use super::batch::{Batch, MAX_SCALES, TILE_BYTES, Tables};
+use super::kernel::{Kernels, Segment};
 use super::timer::{TIMES_BYTES, Timer};
-use crate::checkpoint::Float;
 use crate::error::{Error, Result};
 
-/// The buffers of one batch, used again and again.
+/// Bytes of a batch's number, and what a region within a buffer begins on a multiple of: no device asks for more.
+const NUMBER_BYTES: usize = 8;
+const ALIGNMENT: usize = 256;
+
+/// Where the parts of an upload begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Regions {
+    /// The batch's number, behind the most elements that there is room for.
+    number: usize,
+    tiles: usize,
+    segments: usize,
+    /// The last, so that no more is copied than there are.
+    scales: usize,
+    end: usize,
+}
+
+impl Regions {
+    /// For batches of at most `capacity` bytes.
+    pub(super) fn new(capacity: usize) -> Regions {
+        let (number, most_tiles) = (capacity, capacity / TILE_BYTES);
+        let tiles = number + ALIGNMENT;
+        let segments = (tiles + most_tiles * size_of::<u32>()).next_multiple_of(ALIGNMENT);
+        let scales = (segments + most_tiles * size_of::<Segment>()).next_multiple_of(ALIGNMENT);
+        Regions { number, tiles, segments, scales, end: scales + MAX_SCALES * size_of::<f32>() }
+    }
+
+    /// Bytes of a whole upload.
+    pub(super) fn bytes(self) -> usize {
+        self.end
+    }
+}
+
+/// The buffers of one batch.
 pub(super) struct Slot {
-    /// Where memory is shared it is mapped whenever the slot is free.
-    pub(super) stored: wgpu::Buffer,
+    regions: Regions,
+    /// What the shader reads.
+    input: wgpu::Buffer,
+    /// What it writes.
     pub(super) folded: wgpu::Buffer,
-    pub(super) scales: wgpu::Buffer,
-    pub(super) segments: wgpu::Buffer,
-    pub(super) tiles: wgpu::Buffer,
-    /// Where the host reads the result; `None` where memory is shared and it reads `folded` itself.
-    pub(super) readback: Option<wgpu::Buffer>,
+    /// Where the host writes and reads; `None` where memory is shared, and these are the two above.
+    staging: Option<Staging>,
     pub(super) bindings: wgpu::BindGroup,
-    poison: Poison,
-    /// `None` where the adapter has no clocks.
-    pub(super) timer: Option<Timer>,
+    timer: Option<Timer>,
+    /// The batch's stored elements on the host, for the check of what comes back. Made of `u64`, so that elements of every
+    /// type are aligned.
+    stored: Vec<u64>,
+}
+
+/// Host memory on the way to an adapter with memory of its own, and back.
+struct Staging {
+    upload: wgpu::Buffer,
+    readback: wgpu::Buffer,
 }
 
 impl Slot {
+    /// For batches of at most `capacity` bytes; with a clock if `timed`.
     pub(super) fn new(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
         kernels: &Kernels,
-        poison: &Poison,
+        capacity: usize,
         shared: bool,
+        timed: bool,
     ) -> Slot {
         use wgpu::BufferUsages as Usage;
-        let input = Usage::STORAGE | Usage::COPY_DST;
-        let tiles = BATCH_BYTES / TILE_BYTES;
-        let stored = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("stored"),
-            size: BATCH_BYTES as u64,
-            usage: if shared { Usage::STORAGE | Usage::MAP_WRITE } else { input },
-            mapped_at_creation: shared,
+        let regions = Regions::new(capacity);
+        let (input, result) = match shared {
+            true => (Usage::MAP_WRITE | Usage::COPY_SRC, Usage::MAP_READ | Usage::COPY_DST),
+            false => (Usage::COPY_DST, Usage::COPY_SRC),
+        };
+        let host = |label, size, usage, mapped| {
+            device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(label),
+                size: size as u64,
+                usage,
+                mapped_at_creation: mapped,
+            })
+        };
+        // Times and number travel at the end of the result: one mapping brings all of it.
+        let result_bytes = capacity + TIMES_BYTES + NUMBER_BYTES;
+        let input = host("input", regions.end, Usage::STORAGE | input, shared);
+        let folded = host("folded", result_bytes, Usage::STORAGE | result, false);
+        let staging = (!shared).then(|| Staging {
+            upload: host("upload", regions.end, Usage::MAP_WRITE | Usage::COPY_SRC, true),
+            readback: host("readback", result_bytes, Usage::MAP_READ | Usage::COPY_DST, false),
         });
-        let result = if shared { Usage::MAP_READ } else { Usage::COPY_SRC };
-        // The kernel's times travel at the end of the result: one mapping brings both.
-        let result_bytes = BATCH_BYTES + TIMES_BYTES;
-        let folded = buffer(device, "folded", result_bytes, input | result);
-        let scales = buffer(device, "scales", MAX_SCALES * 4, input);
-        let segments = buffer(device, "segments", tiles * size_of::<Segment>(), input);
-        let tiles = buffer(device, "tiles", tiles * 4, input);
-        let readback = (!shared).then(|| buffer(device, "readback", result_bytes, Usage::MAP_READ | Usage::COPY_DST));
-        let bindings = kernels.bind_batch(device, [&stored, &folded, &scales, &segments, &tiles]);
-        let (poison, timer) = (poison.clone(), Timer::new(device, queue));
-        Slot { stored, folded, scales, segments, tiles, readback, bindings, poison, timer }
+        let part = |begin: usize, end: usize| (&input, begin..end);
+        let Regions { number, tiles, segments, scales, end } = regions;
+        let bindings = kernels.bind_batch(
+            device,
+            [part(0, number), (&folded, 0..capacity), part(scales, end), part(segments, scales), part(tiles, segments)],
+        );
+        let timer = if timed { Timer::new(device, queue) } else { None };
+        Slot { regions, input, folded, staging, bindings, timer, stored: vec![0; capacity / 8] }
     }
 
-    /// Brings a batch's elements to where the shader reads them.
-    pub(super) fn upload(&self, queue: &wgpu::Queue, stored: &[u8]) -> Result<()> {
-        if self.readback.is_some() {
-            queue.write_buffer(&self.stored, 0, stored);
-            return Ok(());
+    /// The most bytes of a batch.
+    pub(super) fn capacity(&self) -> usize {
+        self.regions.number
+    }
+
+    /// The batch's stored elements.
+    pub(super) fn stored(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.stored)
+    }
+
+    /// What the host writes to.
+    pub(super) fn upload(&self) -> &wgpu::Buffer {
+        self.staging.as_ref().map_or(&self.input, |staging| &staging.upload)
+    }
+
+    /// What the host reads the result from.
+    pub(super) fn result(&self) -> &wgpu::Buffer {
+        self.staging.as_ref().map_or(&self.folded, |staging| &staging.readback)
+    }
+
+    /// Writes a batch into the upload, which is mapped: the pieces, as `read` fills their bytes, the tables and the number.
+    /// Each piece is copied while it is in a cache.
+    pub(super) fn fill(
+        &mut self,
+        view: &mut wgpu::BufferViewMut,
+        (batch, tables, number): (&Batch, &Tables, u64),
+        mut read: impl FnMut(crate::fold::Piece, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        for (piece, range) in batch.places() {
+            let stored = &mut bytemuck::cast_slice_mut::<u64, u8>(&mut self.stored)[range.clone()];
+            read(piece, stored)?;
+            view.slice(range).copy_from_slice(stored);
         }
-        let view = self.stored.get_mapped_range_mut(0..stored.len() as u64);
-        let mut view = view.map_err(|error| Error::Gpu { reason: format!("a buffer cannot be written: {error}") })?;
-        view.copy_from_slice(stored);
-        drop(view);
-        self.stored.unmap();
+        let mut write = |begin: usize, bytes: &[u8]| view.slice(begin..begin + bytes.len()).copy_from_slice(bytes);
+        write(self.regions.number, &number.to_le_bytes());
+        write(self.regions.tiles, bytemuck::cast_slice(&tables.tiles));
+        write(self.regions.segments, bytemuck::cast_slice(&tables.segments));
+        write(self.regions.scales, bytemuck::cast_slice(&tables.scales));
         Ok(())
     }
 
-    /// Brings a batch's tables to where the shader reads them.
-    pub(super) fn write_tables(&self, queue: &wgpu::Queue, tables: &Tables) {
-        queue.write_buffer(&self.scales, 0, bytemuck::cast_slice(&tables.scales));
-        queue.write_buffer(&self.segments, 0, bytemuck::cast_slice(&tables.segments));
-        queue.write_buffer(&self.tiles, 0, bytemuck::cast_slice(&tables.tiles));
-    }
-
-    /// Records a batch of `bytes` bytes, whole tiles: poison, kernel, and where memory is not shared the way back.
-    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, kernels: &Kernels, float: Float, bytes: usize) {
-        self.poison.fill(encoder, &self.folded, bytes as u64);
-        kernels.scale(encoder, float, &self.bindings, bytes / TILE_BYTES, self.timer.as_ref());
-        self.record_readback(encoder, bytes as u64);
+    /// Records a batch: the way in, the kernel, the way back, and last its number, so that a result that carries it is that
+    /// of these commands.
+    pub(super) fn record(&self, encoder: &mut wgpu::CommandEncoder, kernels: &Kernels, batch: &Batch, scales: usize) {
+        self.record_upload(encoder, batch.bytes(), scales);
+        kernels.scale(encoder, batch.float(), &self.bindings, batch.bytes() / TILE_BYTES, self.timer.as_ref());
+        self.record_readback(encoder, batch.bytes());
         if let Some(timer) = &self.timer {
-            timer.resolve(encoder, self.result(), BATCH_BYTES as u64);
+            timer.resolve(encoder, self.result(), self.capacity() as u64);
+        }
+        let (number, behind) = (self.regions.number as u64, (self.capacity() + TIMES_BYTES) as u64);
+        encoder.copy_buffer_to_buffer(self.upload(), number, self.result(), behind, NUMBER_BYTES as u64);
+    }
+
+    /// Records the way of `bytes` bytes of elements, the tables and `scales` scales to where the shader reads them; where
+    /// memory is shared they are there.
+    pub(super) fn record_upload(&self, encoder: &mut wgpu::CommandEncoder, bytes: usize, scales: usize) {
+        if let Some(Staging { upload, .. }) = &self.staging {
+            let Regions { tiles, scales: first_scale, .. } = self.regions;
+            let tables = first_scale + scales * size_of::<f32>() - tiles;
+            encoder.copy_buffer_to_buffer(upload, 0, &self.input, 0, bytes as u64);
+            encoder.copy_buffer_to_buffer(upload, tiles as u64, &self.input, tiles as u64, tables as u64);
         }
     }
 
-    /// Records the way back of `bytes` bytes; where memory is shared there is none.
-    pub(super) fn record_readback(&self, encoder: &mut wgpu::CommandEncoder, bytes: u64) {
-        if let Some(readback) = &self.readback {
-            encoder.copy_buffer_to_buffer(&self.folded, 0, readback, 0, bytes);
+    /// Records the way of `bytes` bytes of results to where the host reads them; where memory is shared they are there.
+    pub(super) fn record_readback(&self, encoder: &mut wgpu::CommandEncoder, bytes: usize) {
+        if let Some(Staging { readback, .. }) = &self.staging {
+            encoder.copy_buffer_to_buffer(&self.folded, 0, readback, 0, bytes as u64);
         }
     }
 
-    /// How long the kernel took, of a whole `result`.
+    /// An `Err` if `result`, all of it, is not that of the batch of this number.
+    pub(super) fn check_number(&self, result: &[u8], number: u64) -> Result<()> {
+        let found = result.get(self.capacity() + TIMES_BYTES..).unwrap_or_default();
+        if found == number.to_le_bytes() {
+            return Ok(());
+        }
+        Err(Error::Gpu { reason: "a batch was said to be done, and its commands never ran".to_owned() })
+    }
+
+    /// How long the kernel took, of a whole `result`; `None` if nobody looked at the clock, or there is none.
     pub(super) fn kernel_time(&self, result: &[u8]) -> Option<Duration> {
-        self.timer.as_ref()?.elapsed(result.get(BATCH_BYTES..)?)
-    }
-
-    /// Where the host reads the result.
-    pub(super) fn result(&self) -> &wgpu::Buffer {
-        self.readback.as_ref().unwrap_or(&self.folded)
-    }
-}
-
-/// What result buffers are filled with before a dispatch: a NaN that no arithmetic gives, so that a dispatch that never ran
-/// cannot pass for a result.
-#[derive(Clone)]
-pub(super) struct Poison(wgpu::Buffer);
-
-/// Bytes of poison where memory is shared: few enough that they stay in a cache while they are copied again and again. A
-/// card of its own takes a batch in one copy.
-const POISON_BYTES: usize = 128 << 10;
-
-impl Poison {
-    pub(super) fn new(device: &wgpu::Device, queue: &wgpu::Queue, shared: bool) -> Poison {
-        let bytes = if shared { POISON_BYTES } else { BATCH_BYTES };
-        let poison = buffer(device, "poison", bytes, wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
-        queue.write_buffer(&poison, 0, &POISON.to_le_bytes().repeat(bytes / 4));
-        Poison(poison)
-    }
-
-    /// Records the filling of the first `bytes` bytes of `target`.
-    pub(super) fn fill(&self, encoder: &mut wgpu::CommandEncoder, target: &wgpu::Buffer, bytes: u64) {
-        let mut begin = 0;
-        while begin < bytes {
-            let some = self.0.size().min(bytes - begin);
-            encoder.copy_buffer_to_buffer(&self.0, 0, target, begin, some);
-            begin += some;
-        }
+        let times = result.get(self.capacity()..self.capacity() + TIMES_BYTES)?;
+        self.timer.as_ref()?.elapsed(times)
     }
 }
 
@@ -141,30 +206,4 @@ pub(super) fn buffer(device: &wgpu::Device, label: &str, bytes: usize, usage: wg
         usage,
         mapped_at_creation: false,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fold::gpu::round_trip::RoundTrip;
-    use crate::fold::gpu::{GpuEngine, Wanted};
-
-    #[test]
-    fn poison_fills_what_is_asked_for_and_no_more() {
-        let engine = GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one");
-        let (filled, all) = (2 * POISON_BYTES + 52, 3 * POISON_BYTES);
-        for shared in [true, false] {
-            let trip = RoundTrip::start(&engine.device, "test", |recorder| {
-                use wgpu::BufferUsages as Usage;
-                let poison = Poison::new(recorder.device, recorder.queue, shared);
-                let target = buffer(recorder.device, "target", all, Usage::MAP_READ | Usage::COPY_DST);
-                poison.fill(&mut recorder.encoder, &target, filled as u64);
-                Ok(target)
-            });
-            let found = trip.unwrap().finish(&engine.device, <[u8]>::to_vec).unwrap();
-            let (front, rest) = found.split_at(filled);
-            assert!(front.chunks_exact(4).all(|word| word == POISON.to_le_bytes()), "shared: {shared}");
-            assert!(rest.len() == all - filled && rest.iter().all(|&byte| byte == 0), "shared: {shared}");
-        }
-    }
 }

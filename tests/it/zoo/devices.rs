@@ -23,7 +23,7 @@ fn zoo_of(count: u8) -> Folder {
 }
 
 fn open() -> Engine {
-    Engine::Gpu(Box::new(GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one")))
+    Engine::Gpu(GpuEngine::open(&Wanted::Any).expect("a graphics adapter, if only a software one").into())
 }
 
 /// Runs the zoo of `folder` into `out` on what `engines` lends.

@@ -27,58 +27,60 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Submitted commands, and the mapping of the buffer that holds their result.
-pub(super) struct RoundTrip {
+/// Submitted commands, and the mappings that come when they are done.
+pub(super) struct Trip {
     submission: wgpu::SubmissionIndex,
     result: Mapping,
+    /// Of what the host writes the next time.
+    upload: Option<Mapping>,
 }
 
-impl RoundTrip {
+impl Trip {
     /// Submits what `record` records and returns at once. `record` also tells which buffer is to be read.
     pub(super) fn start(
         device: &Device,
         label: &str,
-        record: impl FnOnce(&mut Recorder<'_>) -> Result<wgpu::Buffer>,
-    ) -> Result<RoundTrip> {
+        record: impl FnOnce(&mut Recorder<'_>) -> wgpu::Buffer,
+    ) -> Result<Trip> {
+        Trip::start_from(device, label, None, record)
+    }
+
+    /// The same with an `upload`, which is mapped: it is handed to the device, and comes back for the host to write.
+    pub(super) fn start_from(
+        device: &Device,
+        label: &str,
+        upload: Option<&wgpu::Buffer>,
+        record: impl FnOnce(&mut Recorder<'_>) -> wgpu::Buffer,
+    ) -> Result<Trip> {
         device.checked(label, |device, queue| {
+            if let Some(upload) = upload {
+                upload.unmap();
+            }
             let mut recorder = Recorder::new(device, queue, label);
-            let buffer = record(&mut recorder)?;
+            let buffer = record(&mut recorder);
             let submission = recorder.submit();
-            Ok(RoundTrip { submission, result: Mapping::request(buffer, wgpu::MapMode::Read) })
+            let upload = upload.map(|upload| Mapping::request(upload.clone(), wgpu::MapMode::Write));
+            Trip { submission, result: Mapping::request(buffer, wgpu::MapMode::Read), upload }
+        })
+    }
+
+    /// Waits for the result, all of the buffer, which is the caller's to unmap.
+    pub(super) fn wait(&self, device: &Device) -> Result<wgpu::BufferView> {
+        device.wait(&self.submission)?;
+        self.upload.as_ref().map_or(Ok(()), Mapping::wait)?;
+        self.result.wait()?;
+        device.checked("readback", |_, _| {
+            let found = self.result.buffer.get_mapped_range(..);
+            found.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })
         })?
     }
 
     /// Waits for the result, hands all of its buffer to `read`, and unmaps it.
-    pub(super) fn finish<T>(&self, device: &Device, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        device.wait(&self.submission)?;
-        self.result.wait()?;
-        device.checked("readback", |_, _| {
-            let found = self.result.buffer.get_mapped_range(..).map(|view| read(&view));
-            self.result.buffer.unmap();
-            found.map_err(|error| Error::Gpu { reason: format!("the result cannot be read: {error}") })
-        })?
+    pub(super) fn finish<T>(self, device: &Device, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let read = read(&self.wait(device)?);
+        device.checked("readback", |_, _| self.result.buffer.unmap())?;
+        Ok(read)
     }
-}
-
-/// Submits what `record` records and waits until it is done; no result comes back.
-pub(super) fn run(device: &Device, label: &str, record: impl FnOnce(&mut Recorder<'_>) -> Result<()>) -> Result<()> {
-    let submission = device.checked(label, |device, queue| {
-        let mut recorder = Recorder::new(device, queue, label);
-        record(&mut recorder)?;
-        Ok(recorder.submit())
-    })??;
-    device.wait(&submission)
-}
-
-/// Maps a buffer that nothing on the device uses, for the host to write.
-pub(super) fn map_for_writing(device: &Device, buffer: &wgpu::Buffer) -> Result<()> {
-    let mapping = device.checked("mapping", |device, _| {
-        let mapping = Mapping::request(buffer.clone(), wgpu::MapMode::Write);
-        // Nothing uses it any more, so a single poll maps it.
-        let _ = device.poll(wgpu::PollType::Poll);
-        mapping
-    })?;
-    mapping.wait()
 }
 
 /// A buffer that is being mapped.
