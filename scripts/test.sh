@@ -2,9 +2,9 @@
 # Runs every test: unit, property, snapshot, integration and doc tests, on the CPU path and on the GPU path.
 #
 # In: a checkout on a Debian-like machine with Rust. Out: exit status 0 if everything passed. What the tests need and the
-# machine lacks is installed first: a software Vulkan driver (GPU tests are never skipped), Chromium (it opens the HTML
-# report) and Python with pip (two real checkpoints are fetched and converted; an S3 server for tests is installed into
-# target/).
+# machine lacks is installed first: a software Vulkan driver (GPU tests are never skipped), Vulkan's headers (a test builds a
+# layer), Chromium (it opens the HTML report, and brings a validation layer and SwiftShader, a second driver) and Python with
+# pip (two real checkpoints are fetched and converted; an S3 server for tests is installed into target/).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,6 +29,7 @@ has_vulkan() {
 
 has_vulkan || install mesa-vulkan-drivers
 command -v chromium >/dev/null || install chromium
+[ -e /usr/include/vulkan/vk_layer.h ] || install libvulkan-dev
 command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || install python3 python3-pip
 
 # A layer of Mesa prints an error to stderr where this is unset, as on build machines.
@@ -36,6 +37,11 @@ export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
 
 python3 scripts/fetch_models.py --out target/models
 cargo test --locked
+# Everything that folds on a GPU once more on another driver, which flushes subnormals as many cards do.
+swiftshader=/usr/lib/chromium/vk_swiftshader_icd.json
+[ -e "$swiftshader" ] || { echo "error: $swiftshader is missing; Debian's chromium has it" >&2; exit 1; }
+VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader cargo test --locked --test it -- \
+    bench devices device_loss digits exact faults kernels pieces several_models vulkan zoo
 # The pure CPU tool: without the graphics library, and with all tests that need none.
 cargo test --locked --no-default-features --features cli
 # With object stores: an S3 server runs on this machine.

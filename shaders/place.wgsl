@@ -47,21 +47,29 @@ fn place_of(segment: Segment, element: u32) -> Place {
     );
 }
 
-// The channel, in tables of channels, of the element that `place` stands at; moves on to the next one.
-fn next_channel(segment: Segment, place: ptr<function, Place>) -> u32 {
-    let channel = (*place).first_channel + (*place).channel;
-    (*place).within += 1u;
-    if (*place).within == segment.inner {
-        (*place).within = 0u;
-        (*place).channel += 1u;
-        if (*place).channel == segment.row {
-            (*place).channel = 0u;
-            (*place).repeat += 1u;
-            if (*place).repeat == segment.repeats {
-                (*place).repeat = 0u;
-                (*place).first_channel += segment.row;
+// The channel, in tables of channels, of the element that `place` stands at.
+fn channel_at(place: Place) -> u32 {
+    return place.first_channel + place.channel;
+}
+
+// One element further. A place is a value and never a variable: compilers give structs in buffers a layout, and structs in
+// variables the same one, which SPIR-V forbids there (VUID-StandaloneSpirv-None-10684).
+fn step(segment: Segment, place: Place) -> Place {
+    var within = place.within + 1u;
+    var channel = place.channel;
+    var repeat = place.repeat;
+    var first_channel = place.first_channel;
+    if within == segment.inner {
+        within = 0u;
+        channel += 1u;
+        if channel == segment.row {
+            channel = 0u;
+            repeat += 1u;
+            if repeat == segment.repeats {
+                repeat = 0u;
+                first_channel += segment.row;
             }
         }
     }
-    return channel;
+    return Place(within, channel, repeat, first_channel);
 }

@@ -17,23 +17,25 @@
 @group(0) @binding(1) var<storage, read_write> folded: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> scales: array<f32>;
 
-// The scale of the element that `place` stands at; moves on to the next one. Behind a piece's last element the index may
-// run past the layer's scales: WGSL clamps or zeroes such a read, and its result is read by nobody.
-fn next_scale(segment: Segment, place: ptr<function, Place>) -> f32 {
-    return scales[next_channel(segment, place)];
+// The scales of four elements, and where the next one stands. Behind a piece's last element the index may run past the
+// layer's scales: WGSL clamps or zeroes such a read, and its result is read by nobody.
+struct Four {
+    scales: vec4<f32>,
+    next: Place,
 }
 
-fn next_scales(segment: Segment, place: ptr<function, Place>) -> vec4<f32> {
+fn four_scales(segment: Segment, place: Place) -> Four {
     // Most vectors lie within one channel.
-    if (*place).within + 4u < segment.inner {
-        (*place).within += 4u;
-        return vec4<f32>(scales[(*place).first_channel + (*place).channel]);
+    if place.within + 4u < segment.inner {
+        let next = Place(place.within + 4u, place.channel, place.repeat, place.first_channel);
+        return Four(vec4<f32>(scales[channel_at(place)]), next);
     }
-    let x = next_scale(segment, place);
-    let y = next_scale(segment, place);
-    let z = next_scale(segment, place);
-    let w = next_scale(segment, place);
-    return vec4<f32>(x, y, z, w);
+    let y = step(segment, place);
+    let z = step(segment, y);
+    let w = step(segment, z);
+    let channels = vec4<u32>(channel_at(place), channel_at(y), channel_at(z), channel_at(w));
+    let found = vec4<f32>(scales[channels.x], scales[channels.y], scales[channels.z], scales[channels.w]);
+    return Four(found, step(segment, w));
 }
 
 @compute @workgroup_size(LANES)
@@ -42,9 +44,9 @@ fn scale_f32(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let vector = group.x * LANES + lane;
     let element = (vector - segment.first_vector) * 4u;
     if element < segment.elements {
-        var place = place_of(segment, element);
+        let four = four_scales(segment, place_of(segment, element));
         let weights = bitcast<vec4<f32>>(stored[vector]);
-        folded[vector] = bitcast<vec4<u32>>(weights * next_scales(segment, &place));
+        folded[vector] = bitcast<vec4<u32>>(weights * four.scales);
     }
 }
 
@@ -54,10 +56,10 @@ fn scale_f16(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     let vector = group.x * LANES + lane;
     let element = (vector - segment.first_vector) * 8u;
     if element < segment.elements {
-        var place = place_of(segment, element);
         let pairs = stored[vector];
-        let front = next_scales(segment, &place);
-        let back = next_scales(segment, &place);
+        let first = four_scales(segment, place_of(segment, element));
+        let front = first.scales;
+        let back = four_scales(segment, first.next).scales;
         // Elements 0, 2, 4, 6 lie in the low halves, 1, 3, 5, 7 in the high ones.
         let low = vec4<f32>(front.xz, back.xz);
         let high = vec4<f32>(front.yw, back.yw);
@@ -76,10 +78,10 @@ fn scale_bf16(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     let vector = group.x * LANES + lane;
     let element = (vector - segment.first_vector) * 8u;
     if element < segment.elements {
-        var place = place_of(segment, element);
         let pairs = stored[vector];
-        let front = next_scales(segment, &place);
-        let back = next_scales(segment, &place);
+        let first = four_scales(segment, place_of(segment, element));
+        let front = first.scales;
+        let back = four_scales(segment, first.next).scales;
         let low = narrow_bf16(bitcast<vec4<f32>>(pairs << vec4<u32>(16u)) * vec4<f32>(front.xz, back.xz));
         let high = narrow_bf16(bitcast<vec4<f32>>(pairs & vec4<u32>(0xffff0000u)) * vec4<f32>(front.yw, back.yw));
         folded[vector] = low | (high << vec4<u32>(16u));

@@ -51,6 +51,9 @@ mod exact;
 mod failures;
 // What a new user types in the first minute.
 mod first_minute;
+// A graphics device that misbehaves.
+#[cfg(all(feature = "gpu", target_os = "linux"))]
+mod faults;
 // Files for the other modules, and ways to run the program.
 mod fixture;
 // Folded files verified in other people's pipelines.
@@ -108,6 +111,9 @@ mod traced;
 mod urls;
 // `verify` passes what is right and finds what is wrong.
 mod verify_catches;
+// Vulkan layers that tests put between the program and the driver.
+#[cfg(all(feature = "gpu", target_os = "linux"))]
+mod vulkan;
 // Whole folders of models.
 mod zoo;
 // The output file: its name, mode and bytes, and what it may replace.

@@ -170,4 +170,21 @@ mod tests {
         assert_eq!(parse(SHIFT).entry_points[0].workgroup_size, [256, 1, 1]);
         assert_eq!(SHIFT_LANES, 256);
     }
+
+    /// What Metal's and Direct3D's compilers get to see: a change of a shader, or of the translator, is a diff to be read.
+    #[test]
+    fn translations_are_as_reviewed() {
+        for (name, source) in [("scale", SCALE), ("shift", SHIFT)] {
+            let module = parse(source);
+            let (flags, capabilities) = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+            let info = naga::valid::Validator::new(flags, capabilities).validate(&module).unwrap();
+            let options = naga::back::msl::Options { fake_missing_bindings: true, ..Default::default() };
+            let (metal, _) = naga::back::msl::write_string(&module, &info, &options, &Default::default()).unwrap();
+            insta::assert_snapshot!(format!("{name}.metal"), metal);
+            let (mut direct3d, options) = (String::new(), naga::back::hlsl::Options::default());
+            let pipeline = naga::back::hlsl::PipelineOptions::default();
+            naga::back::hlsl::Writer::new(&mut direct3d, &options, &pipeline).write(&module, &info, None).unwrap();
+            insta::assert_snapshot!(format!("{name}.hlsl"), direct3d);
+        }
+    }
 }
