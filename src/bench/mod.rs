@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::checkpoint::Float;
 use crate::error::{Error, Result};
-pub use report::{BenchAdapter, BenchModel, BenchReport, Machine, Measurement, Step};
+pub use report::{BenchAdapter, BenchModel, BenchReport, Machine, Measurement, Shares, Step};
 pub use run::run;
 pub use statistics::Samples;
 pub use synthetic::Shape;
@@ -59,9 +59,9 @@ pub enum BenchInput {
 pub enum BenchDevice {
     /// Nothing, for this reason.
     None(String),
-    /// This adapter.
+    /// This adapter, which took so long to open, from asking the system what there is.
     #[cfg(feature = "gpu")]
-    Adapter(std::sync::Arc<crate::fold::gpu::GpuEngine>),
+    Adapter(std::sync::Arc<crate::fold::gpu::GpuEngine>, Duration),
 }
 
 /// Fails if `folder` has no room for `needed` bytes; where the system does not tell, the writing itself will.

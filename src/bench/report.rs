@@ -25,6 +25,33 @@ pub struct BenchReport {
     pub rounds: usize,
     /// What was measured.
     pub measurements: Vec<Measurement>,
+    /// Who is at work during a fold on the adapter; `null` without one, or if it has no clock.
+    pub shares: Option<Shares>,
+}
+
+/// Who is at work during a fold on the adapter, each as a share of its time, and how much of that is at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Shares {
+    /// The host: planning, reading, comparing, writing; the mean of its threads.
+    pub host: f64,
+    /// The kernels, by the adapter's own clock.
+    pub device: f64,
+    /// How much of the shorter of both is hidden behind the longer one: 0 if they take turns, 1 if it costs nothing.
+    pub overlap: f64,
+}
+
+#[cfg(feature = "gpu")]
+impl Shares {
+    /// Of a fold that took `total` seconds, of them `host` and `device` ones, which may overlap.
+    pub(super) fn of(total: f64, host: f64, device: f64) -> Option<Shares> {
+        let shorter = host.min(device);
+        let shares = Shares {
+            host: host / total,
+            device: device / total,
+            overlap: ((host + device - total) / shorter).clamp(0.0, 1.0),
+        };
+        (total > 0.0 && shorter > 0.0).then_some(shares)
+    }
 }
 
 /// The host.
@@ -56,7 +83,7 @@ pub struct BenchModel {
 }
 
 /// An adapter that was measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BenchAdapter {
     /// Its name.
     pub name: String,
@@ -68,6 +95,8 @@ pub struct BenchAdapter {
     pub driver: String,
     /// Whether it is the CPU under another name.
     pub software: bool,
+    /// From asking the system for adapters to an engine.
+    pub opening_seconds: f64,
 }
 
 /// What is measured.
@@ -128,4 +157,21 @@ pub struct Measurement {
     pub roof: Option<Step>,
     /// Its time divided by the roof's, the median over rounds.
     pub ratio: Option<f64>,
+}
+
+#[cfg(test)]
+#[cfg(feature = "gpu")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlap_is_what_of_the_shorter_part_costs_nothing() {
+        let overlap = |total, host, device| Shares::of(total, host, device).map(|shares| shares.overlap);
+        assert_eq!(overlap(5.0, 3.0, 2.0), Some(0.0), "in turn");
+        assert_eq!(overlap(3.0, 3.0, 2.0), Some(1.0), "at the same time");
+        assert_eq!(overlap(4.0, 3.0, 2.0), Some(0.5));
+        assert_eq!(overlap(9.0, 3.0, 2.0), Some(0.0), "and waiting besides");
+        assert_eq!(Shares::of(4.0, 3.0, 2.0).map(|shares| (shares.host, shares.device)), Some((0.75, 0.5)));
+        assert_eq!((overlap(0.0, 0.0, 0.0), overlap(1.0, 1.0, 0.0)), (None, None));
+    }
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::report::{BenchAdapter, BenchModel, BenchReport, Step};
+use super::report::{BenchAdapter, BenchModel, BenchReport, Shares, Step};
 use super::taken::Taken;
 use super::{BenchDevice, BenchInput, BenchSettings, check_room, machine, synthetic};
 use crate::error::{Error, Result};
@@ -24,13 +24,15 @@ pub fn run(settings: &BenchSettings<'_>, device: BenchDevice) -> Result<BenchRep
     let size = std::fs::metadata(&input).map_err(Error::io("inspect", &input))?.len();
     check_room(folder.path(), size)?;
 
-    let (mut engine, skipped) = match device {
+    let (engine, skipped) = match device {
         BenchDevice::None(reason) => (None, Some(reason)),
         #[cfg(feature = "gpu")]
-        BenchDevice::Adapter(gpu) => (Some(Engine::Gpu(gpu)), None),
+        BenchDevice::Adapter(gpu, opening) => (Some((Engine::Gpu(gpu), opening)), None),
     };
-    let adapter = engine.as_ref().and_then(adapter);
-    let mut bench = Bench { settings, input, output: folder.path().join("output"), taken: Taken::default(), size };
+    let adapter = engine.as_ref().and_then(|(engine, opening)| adapter(engine, *opening));
+    let mut engine = engine.map(|(engine, _): (Engine, Duration)| engine);
+    let output = folder.path().join("output");
+    let mut bench = Bench { settings, input, output, taken: Taken::default(), size, shares: Vec::new() };
     let (rounds, report) = bench.rounds(&mut engine)?;
     Ok(BenchReport {
         version: 1,
@@ -40,6 +42,7 @@ pub fn run(settings: &BenchSettings<'_>, device: BenchDevice) -> Result<BenchRep
         adapter,
         adapter_skipped: skipped,
         rounds,
+        shares: median(bench.shares),
         measurements: bench.taken.measurements(),
     })
 }
@@ -66,7 +69,7 @@ fn describe(model: &BenchInput, bytes: u64, report: &ModelReport) -> BenchModel 
 }
 
 #[cfg(feature = "gpu")]
-fn adapter(engine: &Engine) -> Option<BenchAdapter> {
+fn adapter(engine: &Engine, opening: Duration) -> Option<BenchAdapter> {
     let Engine::Gpu(gpu) = engine else { return None };
     let adapter = gpu.adapter();
     Some(BenchAdapter {
@@ -75,12 +78,19 @@ fn adapter(engine: &Engine) -> Option<BenchAdapter> {
         backend: adapter.backend.clone(),
         driver: adapter.driver.clone(),
         software: adapter.is_software(),
+        opening_seconds: opening.as_secs_f64(),
     })
 }
 
 #[cfg(not(feature = "gpu"))]
-fn adapter(_: &Engine) -> Option<BenchAdapter> {
+fn adapter(_: &Engine, _: Duration) -> Option<BenchAdapter> {
     None
+}
+
+/// The one in the middle, by overlap.
+fn median(mut shares: Vec<Shares>) -> Option<Shares> {
+    shares.sort_by(|a, b| a.overlap.total_cmp(&b.overlap));
+    shares.get(shares.len() / 2).copied()
 }
 
 /// A benchmark under way.
@@ -90,6 +100,8 @@ struct Bench<'a> {
     output: PathBuf,
     size: u64,
     taken: Taken,
+    /// One a round.
+    shares: Vec<Shares>,
 }
 
 impl Bench<'_> {
@@ -98,7 +110,7 @@ impl Bench<'_> {
         let begun = Instant::now();
         let mut report = self.round(engine)?;
         // The first one also pays for pages and pipelines.
-        self.taken = Taken::default();
+        (self.taken, self.shares) = (Taken::default(), Vec::new());
         let mut counted = 0;
         let mut longest = Duration::ZERO;
         while counted < self.settings.rounds.max(1)
@@ -136,8 +148,11 @@ impl Bench<'_> {
     fn gpu(&mut self, engine: &mut Engine) -> Result<()> {
         let report = self.fold(Step::Gpu, engine, true, false)?;
         self.fold(Step::GpuUnverified, engine, false, false)?;
-        if let Some(kernel) = report.seconds.kernel {
+        let seconds = report.seconds;
+        if let Some(kernel) = seconds.kernel {
             self.taken.add(Step::GpuKernels, self.size, kernel);
+            let host = seconds.plan + seconds.copy + seconds.read + seconds.verify + seconds.write + seconds.commit;
+            self.shares.extend(Shares::of(seconds.total, host, kernel));
         }
         // A GPU that fails is left for the CPU, with a warning; a benchmark has nothing to fall back to.
         let Engine::Gpu(gpu) = engine else {

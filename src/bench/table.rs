@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display};
 
-use super::report::{BenchModel, BenchReport, Machine, Measurement, Step};
+use super::report::{BenchModel, BenchReport, Machine, Measurement, Shares, Step};
 use crate::text::{bytes, shown};
 
 impl Display for BenchReport {
@@ -44,7 +44,9 @@ impl Display for BenchReport {
         for measurement in &self.measurements {
             writeln!(f, "{measurement}")?;
         }
-        Ok(())
+        let Some(Shares { host, device, overlap }) = self.shares else { return Ok(()) };
+        let [host, device, overlap] = [host, device, overlap].map(|share| 100.0 * share);
+        writeln!(f, "\na fold on the adapter: host at work {host:.0} %, kernels {device:.0} %, overlap {overlap:.0} %")
     }
 }
 

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bnfold_gpu::bench::{BenchDevice, BenchInput, BenchSettings, run as measure};
+#[cfg(feature = "gpu")]
+use bnfold_gpu::bench::Step;
+use bnfold_gpu::bench::{BenchDevice, BenchInput, BenchReport, BenchSettings, run as measure};
 use bnfold_gpu::checkpoint::is_index;
+#[cfg(feature = "gpu")]
+use bnfold_gpu::job::rates;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::text::shown;
 use bnfold_gpu::{Device, Error};
@@ -15,6 +19,10 @@ use super::arguments::BenchArguments;
 use super::settings::UsageError;
 use super::values::Format;
 use super::{Status, console, interrupt};
+
+/// Bytes of a model whose rates say something about others: in smaller ones what does not grow with them is a large part.
+#[cfg(feature = "gpu")]
+const TELLING_BYTES: u64 = 100_000_000;
 
 pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -37,6 +45,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
         cancelled: &cancelled,
     };
     let report = measure(&settings, device(&arguments.device)?)?;
+    remember(&report)?;
     match arguments.format {
         Format::Json => console::json(&report, true)?,
         Format::Human => console::data(&report.to_string())?,
@@ -59,6 +68,25 @@ fn one_file(input: &Location) -> Result<&Path, UsageError> {
     )))
 }
 
+/// Keeps what was measured of a card, for `--device auto` to go by; of a model that is large enough to tell.
+#[cfg(feature = "gpu")]
+fn remember(report: &BenchReport) -> Result<(), Error> {
+    use bnfold_gpu::fold::choice::Rates;
+    let rate = |step| report.measurements.iter().find(|taken| taken.step == step).map(|taken| taken.bytes_per_second);
+    let hardware = report.adapter.as_ref().filter(|adapter| !adapter.software && report.model.bytes >= TELLING_BYTES);
+    let (Some(adapter), Some((cpu, gpu))) = (hardware, rate(Step::Cpu).zip(rate(Step::Gpu))) else { return Ok(()) };
+    let (adapter, driver, opening) = (adapter.name.clone(), adapter.driver.clone(), adapter.opening_seconds);
+    if let Some(file) = rates::remember(Rates { adapter, driver, opening, cpu, gpu })? {
+        console::note(&format!("--device auto goes by this from now on ({})", file.display()));
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "gpu"))]
+fn remember(_: &BenchReport) -> Result<(), Error> {
+    Ok(())
+}
+
 /// What to measure beside the CPU: hardware where there is some, software only if it is asked for.
 #[cfg(feature = "gpu")]
 fn device(device: &Device) -> anyhow::Result<BenchDevice> {
@@ -69,8 +97,9 @@ fn device(device: &Device) -> anyhow::Result<BenchDevice> {
         Device::Gpu => (Wanted::Any, true),
         Device::Numbers(numbers) => (Wanted::Number(one(numbers)?), true),
     };
+    let started = std::time::Instant::now();
     match Adapters::find().open(&wanted, EngineOptions { timed: true }) {
-        Ok(gpu) => Ok(BenchDevice::Adapter(gpu.into())),
+        Ok(gpu) => Ok(BenchDevice::Adapter(gpu.into(), started.elapsed())),
         Err(error) if asked_for => Err(error.into()),
         Err(Error::NoAdapter { reason, .. }) => Ok(BenchDevice::None(format!("no hardware GPU ({reason})"))),
         Err(error) => Ok(BenchDevice::None(error.to_string())),

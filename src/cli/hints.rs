@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use bnfold_gpu::ArchitectureProblem::{OtherNames, TooMany};
+use bnfold_gpu::job::Note;
 use bnfold_gpu::output::OutputProblem;
 use bnfold_gpu::report::ModelReport;
 use bnfold_gpu::store::UrlProblem;
@@ -29,6 +30,14 @@ pub(crate) fn described(error: &Error) -> String {
 /// The same for whatever ends a run.
 pub(crate) fn described_any(error: &anyhow::Error) -> String {
     error.downcast_ref::<Error>().map_or_else(|| error.to_string(), described)
+}
+
+/// Why a device was taken, with what would change that.
+pub(super) fn noted(note: &Note) -> String {
+    match note {
+        Note::NotMeasured => format!("{note}; `bnfold-gpu bench` measures it"),
+        note => note.to_string(),
+    }
 }
 
 /// A warning in words, with what to type.

@@ -27,7 +27,7 @@ pub(crate) fn engines(device: &Device, bytes: u64, verbosity: &Verbosity) -> Res
     let Opened { engines, note, warning } = device.open(bytes)?;
     // Which it is stands in the report; why is for those who wonder.
     if verbosity.verbose {
-        note.iter().for_each(|text| console::note(text));
+        note.iter().for_each(|note| console::note(&hints::noted(note)));
     }
     if !verbosity.quiet {
         warning.iter().for_each(|warning| console::warning(&hints::warned(warning)));

@@ -1,91 +1,107 @@
 //! 3 FOLD: CPU or GPU, where the user leaves it open.
 //!
-//! In: how much there is to fold, and the best hardware adapter, which is asked for only where it can matter. Out: a
-//! [`Choice`] with its reason in words. The calculation, in seconds for `b` bytes:
+//! In: how much there is to fold, what a benchmark measured on this machine, and the best hardware adapter, which is asked
+//! for only where it can matter. Out: a [`Choice`] with its reason. Nothing is believed of an adapter that was not measured:
+//! folding is one multiplication an element, so both paths wait for the file, and a GPU costs its opening on top.
 //!
 //! ```text
-//! CPU path   b / FILE                                 multiplying and checking hide behind the file
-//! GPU path   OPENING + b / min(FILE, transfer)        so do transfers that are quicker than it
+//! CPU path   b / cpu
+//! GPU path   opening + b / gpu
 //! ```
-//!
-//! Folding is one multiplication an element: both paths wait for the file, and a GPU costs its opening on top. It is
-//! taken where that no longer shows, [`MOST_LOSS`] of the time, and never where its transfers are the slower part.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::gpu::AdapterSummary;
 use crate::text;
 
-/// Seconds from asking the system for adapters to the first dispatch, with the pipelines made for it: 0.04 to 0.1 where it was measured.
-const OPENING: f64 = 0.08;
-
-/// Bytes a second from file to file through the page cache, by the CPU path: 3.4e9 to 5e9 where it was measured.
-const FILE: f64 = 4e9;
-
-/// Bytes a second and direction that a card on 16 lanes of PCI Express 3.0 moves; later generations move more.
-const CARD: f64 = 12e9;
-
-/// Bytes a second that are copied into and out of memory that host and GPU share.
-const SHARED: f64 = 8e9;
-
-/// What an adapter behind a hypervisor, or of unknown kind, is trusted with.
-const UNKNOWN: f64 = 3e9;
-
 /// The share of the CPU path's time that a GPU may take longer.
 pub const MOST_LOSS: f64 = 0.1;
+
+/// What a benchmark measured on an adapter, with the CPU path beside it. Rates are those of whole verified folds, from file
+/// to file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// The adapter's name.
+    pub adapter: String,
+    /// Its driver, with the version: another one is another adapter.
+    pub driver: String,
+    /// Seconds from asking the system for adapters to an engine.
+    pub opening: f64,
+    /// Bytes a second of the CPU path.
+    pub cpu: f64,
+    /// Bytes a second of the GPU path, the device being open.
+    pub gpu: f64,
+}
+
+impl Rates {
+    /// How many times the CPU path's time the GPU path takes for `bytes` bytes.
+    fn ratio(&self, bytes: u64) -> f64 {
+        let bytes = bytes as f64;
+        (self.opening + bytes / self.gpu) * self.cpu / bytes
+    }
+
+    /// Whether the GPU path may be taken for `bytes` bytes; never for rates that are no numbers.
+    fn is_worth(&self, bytes: u64) -> bool {
+        bytes > 0 && self.ratio(bytes) <= 1.0 + MOST_LOSS
+    }
+}
 
 /// What to fold on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// The CPU path.
-    Cpu {
-        /// Why.
-        reason: String,
-    },
-    /// The adapter of that number.
-    Gpu {
-        /// Its number, as in [`super::gpu::adapters`].
-        number: usize,
-        /// Why.
-        reason: String,
-    },
+    /// The CPU path, and why.
+    Cpu(WhyCpu),
+    /// The adapter of that number, as in [`super::gpu::Adapters`], and why.
+    Gpu(usize, String),
 }
 
-/// What to fold `bytes` bytes of checkpoints on, all models of a call together. `adapter` finds the best hardware
-/// adapter, or says why there is none; it is not called where no adapter could be quick enough, since asking the system
+/// Why it is the CPU path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhyCpu {
+    /// Nobody knows how quick an adapter would be.
+    NotMeasured,
+    /// An adapter was measured, and would take longer; in words.
+    Slower(String),
+    /// There is no adapter that could be taken; in words.
+    NoAdapter(String),
+}
+
+impl fmt::Display for WhyCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhyCpu::NotMeasured => f.write_str("no graphics adapter has been measured on this machine"),
+            WhyCpu::Slower(words) | WhyCpu::NoAdapter(words) => f.write_str(words),
+        }
+    }
+}
+
+/// What to fold `bytes` bytes of checkpoints on, all models of a call together. `adapter` finds the best hardware adapter,
+/// or says why there is none; it is not called where no adapter that was measured is quick enough, since asking the system
 /// takes longer than a small model.
-pub fn choose(bytes: u64, adapter: impl FnOnce() -> Result<AdapterSummary, String>) -> Choice {
-    let cpu = |reason: String| Choice::Cpu { reason };
+pub fn choose(bytes: u64, known: &[Rates], adapter: impl FnOnce() -> Result<AdapterSummary, String>) -> Choice {
     let size = text::bytes(bytes);
-    if loss(bytes, FILE) > MOST_LOSS {
-        return cpu(format!("{size} are too few to make up for opening a GPU"));
+    let slower = |rates: &Rates| {
+        let (adapter, ratio) = (&rates.adapter, rates.ratio(bytes.max(1)));
+        Choice::Cpu(WhyCpu::Slower(format!("for {size}, {adapter} takes {ratio:.1} times as long, as measured")))
+    };
+    let Some(best) = known.iter().min_by(|a, b| a.ratio(bytes.max(1)).total_cmp(&b.ratio(bytes.max(1)))) else {
+        return Choice::Cpu(WhyCpu::NotMeasured);
+    };
+    if !best.is_worth(bytes) {
+        return slower(best);
     }
     let adapter = match adapter() {
         Ok(adapter) => adapter,
-        Err(reason) => return cpu(format!("no hardware GPU ({reason})")),
+        Err(reason) => return Choice::Cpu(WhyCpu::NoAdapter(format!("no graphics adapter found ({reason})"))),
     };
-    let (number, name) = (adapter.number, &adapter.name);
-    if adapter.is_software() {
-        return cpu(format!("{name} is software"));
-    }
-    match loss(bytes, transfer(&adapter)) <= MOST_LOSS {
-        true => Choice::Gpu { number, reason: format!("{name}, for {size}") },
-        false => cpu(format!("moving {size} to {name} and back takes longer than folding them")),
-    }
-}
-
-/// By how much of the CPU path's time the GPU path is the longer one.
-fn loss(bytes: u64, transfer: f64) -> f64 {
-    let bytes = bytes as f64;
-    let cpu = bytes / FILE;
-    let gpu = OPENING + bytes / transfer.min(FILE);
-    (gpu - cpu) / cpu
-}
-
-/// Bytes a second that reach an adapter's memory, and come back at the same time.
-fn transfer(adapter: &AdapterSummary) -> f64 {
-    match adapter.kind {
-        "discrete" => CARD,
-        "integrated" => SHARED,
-        _ => UNKNOWN,
+    match known.iter().find(|rates| rates.adapter == adapter.name && rates.driver == adapter.driver) {
+        None => Choice::Cpu(WhyCpu::NotMeasured),
+        Some(rates) if adapter.is_software() || !rates.is_worth(bytes) => slower(rates),
+        Some(_) => {
+            Choice::Gpu(adapter.number, format!("{}, measured to keep up with the CPU for {size}", adapter.name))
+        }
     }
 }
 
@@ -93,40 +109,65 @@ fn transfer(adapter: &AdapterSummary) -> f64 {
 mod tests {
     use super::*;
 
-    fn adapter(kind: &'static str) -> AdapterSummary {
-        AdapterSummary::sample(1, kind)
+    fn rates(opening: f64, gpu: f64) -> Rates {
+        let AdapterSummary { name, driver, .. } = AdapterSummary::sample(1, "discrete");
+        Rates { adapter: name, driver, opening, cpu: 4e9, gpu }
     }
 
     /// `gpu`, or the reason for the CPU.
-    fn chosen(bytes: u64, adapter: Result<AdapterSummary, String>) -> String {
-        match choose(bytes, || adapter) {
-            Choice::Cpu { reason } => reason,
-            Choice::Gpu { number, .. } => format!("gpu:{number}"),
+    fn chosen(bytes: u64, known: &[Rates], adapter: Result<AdapterSummary, String>) -> String {
+        match choose(bytes, known, || adapter) {
+            Choice::Cpu(why) => why.to_string(),
+            Choice::Gpu(number, _) => format!("gpu:{number}"),
         }
     }
 
     #[test]
-    fn a_small_model_is_folded_before_anyone_asks_for_an_adapter() {
-        for bytes in [0, 1, 14_000_000, 240_000_000, 3_000_000_000] {
-            let choice = choose(bytes, || panic!("{bytes} bytes are too few to ask"));
-            assert!(matches!(&choice, Choice::Cpu { reason } if reason.contains("too few")), "{choice:?}");
+    fn without_a_measurement_nobody_asks_for_an_adapter() {
+        for bytes in [0, 1, 14_000_000, 240_000_000, 1 << 50] {
+            let choice = choose(bytes, &[], || panic!("nothing is known"));
+            assert_eq!(choice, Choice::Cpu(WhyCpu::NotMeasured));
+            let slow = [rates(0.1, 1e9)];
+            let choice = choose(bytes, &slow, || panic!("it is slower for any size"));
+            assert!(
+                matches!(&choice, Choice::Cpu(WhyCpu::Slower(words)) if words.contains("times as long")),
+                "{choice:?}"
+            );
         }
     }
 
     #[test]
-    fn a_large_call_goes_to_hardware_that_keeps_up_with_the_file() {
-        let large = 10_000_000_000;
-        assert_eq!(chosen(large, Ok(adapter("discrete"))), "gpu:1");
-        assert_eq!(chosen(large, Ok(adapter("integrated"))), "gpu:1");
-        assert_eq!(chosen(large, Ok(adapter("software"))), "adapter 1 is software");
-        assert!(chosen(large, Ok(adapter("virtual"))).starts_with("moving 10.00 GB to adapter 1"));
-        assert_eq!(chosen(large, Err("none".to_owned())), "no hardware GPU (none)");
-    }
-
-    #[test]
-    fn from_a_size_on_it_is_the_gpu_and_stays_it() {
+    fn an_adapter_that_keeps_up_is_taken_from_the_size_on_where_its_opening_is_lost() {
+        let discrete = || Ok(AdapterSummary::sample(1, "discrete"));
+        let quick = [rates(0.1, 4e9)];
         let sizes = (0..60).map(|n| 1u64 << n);
-        let on_gpu = sizes.map(|bytes| chosen(bytes, Ok(adapter("discrete"))) == "gpu:1").collect::<Vec<_>>();
+        let on_gpu = sizes.map(|bytes| chosen(bytes, &quick, discrete()) == "gpu:1").collect::<Vec<_>>();
         assert!(on_gpu.is_sorted() && on_gpu[59] && !on_gpu[0], "{on_gpu:?}");
+        // 0.1 s is a tenth of what the CPU path takes for 4 GB.
+        assert_eq!(
+            chosen(3_900_000_000, &quick, discrete()),
+            "for 3.90 GB, adapter 1 takes 1.1 times as long, as measured"
+        );
+        assert_eq!(chosen(4_100_000_000, &quick, discrete()), "gpu:1");
+    }
+
+    #[test]
+    fn only_the_adapter_that_was_measured_is_taken() {
+        let (large, quick) = (1 << 40, [rates(0.1, 5e9)]);
+        assert_eq!(chosen(large, &quick, Err("none".to_owned())), "no graphics adapter found (none)");
+        let other_driver = AdapterSummary { driver: "newer".to_owned(), ..AdapterSummary::sample(1, "discrete") };
+        for adapter in [AdapterSummary::sample(2, "discrete"), other_driver] {
+            assert_eq!(chosen(large, &quick, Ok(adapter)), "no graphics adapter has been measured on this machine");
+        }
+        let software = AdapterSummary::sample(1, "software");
+        assert!(chosen(large, &quick, Ok(software)).contains("times as long"), "software is never taken");
+    }
+
+    #[test]
+    fn rates_that_are_no_numbers_choose_the_cpu() {
+        for (opening, gpu) in [(f64::NAN, 5e9), (0.1, f64::NAN), (0.1, 0.0), (f64::INFINITY, 5e9)] {
+            let choice = choose(1 << 40, &[rates(opening, gpu)], || Ok(AdapterSummary::sample(1, "discrete")));
+            assert!(matches!(choice, Choice::Cpu(_)), "{opening} {gpu}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use crate::warning::Warning;
 /// Which device folds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Device {
-    /// The best hardware adapter where it is not slower than the CPU for as many bytes; otherwise the CPU.
+    /// The best hardware adapter where a benchmark on this machine found it no slower than the CPU for as many bytes; otherwise
+    /// the CPU.
     #[default]
     Auto,
     /// The CPU.
@@ -25,9 +26,32 @@ pub struct Opened {
     /// The engines; empty for the CPU.
     pub engines: Vec<Engine>,
     /// What it is folded on and why, where that was left open.
-    pub note: Option<String>,
+    pub note: Option<Note>,
     /// Why a device that should have been taken could not be opened.
     pub warning: Option<Warning>,
+}
+
+/// What is folded on, where that was left open, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The CPU path, since nobody knows how quick an adapter would be: no benchmark measured one.
+    NotMeasured,
+    /// The CPU path, for a reason in words.
+    Cpu(String),
+    /// The GPU path, for a reason in words.
+    Gpu(String),
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Note::NotMeasured => {
+                f.write_str("folding on the CPU: no graphics adapter has been measured on this machine")
+            }
+            Note::Cpu(reason) => write!(f, "folding on the CPU: {reason}"),
+            Note::Gpu(reason) => write!(f, "folding on the GPU: {reason}"),
+        }
+    }
 }
 
 impl Opened {
@@ -80,7 +104,7 @@ fn numbers(text: &str) -> Option<Vec<usize>> {
 /// What is quicker for `bytes` bytes, the best hardware adapter or the CPU.
 #[cfg(feature = "gpu")]
 fn quicker(bytes: u64) -> Opened {
-    use crate::fold::choice::{Choice, choose};
+    use crate::fold::choice::{Choice, WhyCpu, choose};
     use crate::fold::gpu::{Adapters, EngineOptions, Wanted};
     let mut adapters = Adapters::default();
     let best = || {
@@ -90,11 +114,12 @@ fn quicker(bytes: u64) -> Opened {
             error => error.to_string(),
         })
     };
-    let opened = |engines, note: Option<String>, warning| Opened { engines, note, warning };
-    match choose(bytes, best) {
-        Choice::Cpu { reason } => opened(Vec::new(), Some(format!("folding on the CPU: {reason}")), None),
-        Choice::Gpu { number, reason } => match adapters.open(&Wanted::Number(number), EngineOptions::default()) {
-            Ok(gpu) => opened(vec![Engine::Gpu(gpu.into())], Some(format!("folding on the GPU: {reason}")), None),
+    let opened = |engines, note, warning| Opened { engines, note, warning };
+    match choose(bytes, &super::rates::known(), best) {
+        Choice::Cpu(WhyCpu::NotMeasured) => opened(Vec::new(), Some(Note::NotMeasured), None),
+        Choice::Cpu(why) => opened(Vec::new(), Some(Note::Cpu(why.to_string())), None),
+        Choice::Gpu(number, reason) => match adapters.open(&Wanted::Number(number), EngineOptions::default()) {
+            Ok(gpu) => opened(vec![Engine::Gpu(gpu.into())], Some(Note::Gpu(reason)), None),
             Err(error) => opened(Vec::new(), None, Some(Warning::GpuUnavailable { reason: error.to_string() })),
         },
     }
@@ -102,7 +127,7 @@ fn quicker(bytes: u64) -> Opened {
 
 #[cfg(not(feature = "gpu"))]
 fn quicker(_: u64) -> Opened {
-    let note = "folding on the CPU: this program was built without GPU support".to_owned();
+    let note = Note::Cpu("this program was built without GPU support".to_owned());
     Opened { engines: Vec::new(), note: Some(note), warning: None }
 }
 

@@ -10,9 +10,11 @@ mod device;
 mod misstated;
 mod options;
 mod plan_file;
+#[cfg(feature = "gpu")]
+pub mod rates;
 mod zoo;
 
-pub use device::{Device, Opened};
+pub use device::{Device, Note, Opened};
 pub use options::Options;
 pub use zoo::Zoo;
 

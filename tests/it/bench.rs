@@ -45,6 +45,7 @@ fn the_json_has_these_keys_of_these_types() {
         "adapter": "null",
         "adapter_skipped": "string",
         "rounds": "number",
+        "shares": "null",
         "measurements": [{
             "step": "string", "bytes": "number", "seconds": seconds, "bytes_per_second": "number", "roof": "null",
             "ratio": "null"
@@ -124,4 +125,60 @@ fn software_is_measured_only_when_asked_for_and_called_what_it_is() {
         assert!(report["adapter_skipped"].as_str().unwrap().starts_with("no hardware GPU"), "{report}");
         assert!(run("auto", "human").stdout.contains("no GPU measured: no hardware GPU"));
     }
+}
+
+/// A card, as far as the program can tell: a software adapter under a layer that says so.
+#[cfg(all(feature = "gpu", target_os = "linux"))]
+fn on_a_card(cache: &Folder, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Run {
+    let mut program = command(arguments);
+    program.env("VK_LAYER_PATH", crate::vulkan::layers()).env("VK_INSTANCE_LAYERS", crate::vulkan::MISBEHAVE);
+    program.env("MISBEHAVE_AS", "discrete").env("XDG_CACHE_HOME", cache.path(""));
+    Run::of(&mut program).expect(0)
+}
+
+#[cfg(all(feature = "gpu", target_os = "linux"))]
+#[test]
+fn auto_goes_by_what_was_measured_on_this_machine_and_by_nothing_else() {
+    let (folder, cache) = (Folder::new(), Folder::new());
+    let input = folder.file("m.safetensors", &Model::conv_bn());
+    let rates = cache.path("bnfold-gpu/rates.json");
+    let fold = || on_a_card(&cache, &[&input, &"-v", &"--force", &"--eps", &"1e-5"]);
+    let cpu = |run: &Run, why: &str| {
+        assert!(run.stdout.contains("on the CPU"), "{}", run.stdout);
+        assert!(run.stderr.contains(&format!("note: folding on the CPU: {why}")), "{}", run.stderr);
+    };
+    cpu(&fold(), "no graphics adapter has been measured on this machine; `bnfold-gpu bench` measures it");
+
+    // A model of a megabyte tells nothing about others, one of a hundred does.
+    let bench = |size: &str| {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 9] =
+            [&"bench", &"--runs", &"1", &"--size-mb", &size, &"--output", &folder.path(""), &"--format", &"json"];
+        on_a_card(&cache, &arguments)
+    };
+    assert!(!bench("1").stderr.contains("--device auto") && !rates.exists());
+    let run = bench("101");
+    let said = format!("note: --device auto goes by this from now on ({})", rates.display());
+    assert!(run.stderr.contains(&said), "{}", run.stderr);
+    let report = run.json();
+    let shares = &report["shares"];
+    assert!(["host", "device", "overlap"].iter().all(|share| shares[share].as_f64().unwrap() >= 0.0), "{shares}");
+    let kept: Value = serde_json::from_slice(&std::fs::read(&rates).unwrap()).unwrap();
+    assert_eq!(
+        (&kept[0]["adapter"], &kept[0]["opening"]),
+        (&report["adapter"]["name"], &report["adapter"]["opening_seconds"])
+    );
+    let run = fold();
+    assert!(run.stderr.contains(" times as long, as measured"), "{}", run.stderr);
+
+    // Had it been quick, it would be taken; another one, or none, would not.
+    let mut quick = kept.clone();
+    (quick[0]["gpu"], quick[0]["opening"]) = (1e15.into(), 0.0.into());
+    std::fs::write(&rates, quick.to_string()).unwrap();
+    let run = fold();
+    assert!(run.stdout.contains("on the GPU") && run.stderr.contains("note: folding on the GPU: "), "{run:?}");
+    quick[0]["driver"] = "of last year".into();
+    std::fs::write(&rates, quick.to_string()).unwrap();
+    cpu(&fold(), "no graphics adapter has been measured");
+    std::fs::write(&rates, "[{").unwrap();
+    cpu(&fold(), "no graphics adapter has been measured");
 }

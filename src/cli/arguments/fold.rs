@@ -47,14 +47,14 @@ pub(crate) struct FoldArguments {
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) denial: DenialArguments,
-    /// Skip the comparisons with the f64 reference and, for a GPU, with the CPU
+    /// Skip the comparison with the f64 reference; what a GPU returns is compared with the CPU's bits all the same
     #[arg(long, help_heading = CHECKS)]
     pub(crate) no_verify: bool,
     /// Write results that are not finite instead of refusing them
     #[arg(long, help_heading = CHECKS)]
     pub(crate) allow_non_finite: bool,
-    /// Where to fold: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU unless that is
-    /// slower than the CPU, as it is for small models
+    /// Where to fold: auto, cpu, gpu, or gpu:N (several as gpu:0,gpu:1). auto takes the best hardware GPU if `bench` has
+    /// measured it on this machine and it is no slower than the CPU, and the CPU otherwise
     #[arg(long, help_heading = "Devices", default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: Device,
     /// Write a page for a browser: every model, layer and remark, with plots; an earlier report is replaced
