@@ -14,9 +14,9 @@ use crate::fold::FoldOptions;
 use crate::output::{Record, SAMPLED};
 use crate::plan::{EpsSettings, PlanSettings};
 
-/// Pieces of a sample, and their bytes: 4 MiB, whatever the model.
+/// Pieces of a sample, and their bytes: 1 MiB, whatever the model.
 const PIECES: u64 = 64;
-const PIECE: usize = 1 << 16;
+const PIECE: usize = 1 << 14;
 
 /// Bytes hashed at a time.
 const CHUNK: usize = 1 << 20;

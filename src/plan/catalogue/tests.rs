@@ -345,3 +345,10 @@ fn families_are_recognised_by_their_names_and_by_nothing_less() {
         assert!(found.is_empty(), "{modules:?}: {found:?}");
     }
 }
+
+#[test]
+fn what_is_built_in_is_what_people_wrote_to_the_last_bit() {
+    let written = include_str!("catalogue.toml").parse::<toml::Table>().unwrap();
+    let built_in = include_str!(concat!(env!("OUT_DIR"), "/catalogue.json"));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(built_in).unwrap(), serde_json::to_value(written).unwrap());
+}
