@@ -46,14 +46,25 @@ fn check_name(inputs: &[Location], output: &Location) -> Result<(), UsageError> 
             false => return Ok(()),
         },
         _ if is_file => return Ok(()),
-        _ if name.contains('.') => format!(
+        _ if is_other_format(&name) => format!(
             "the result is a .safetensors file, and its name would say otherwise; pass {}.safetensors, or {shown}/ for a folder",
             output.path().with_extension("").display()
         ),
-        _ if output.exists().unwrap_or(true) => return Ok(()),
+        _ if name.contains('.') || output.exists().unwrap_or(true) => return Ok(()),
         _ => format!("a file or a folder? pass {shown}.safetensors, or {shown}/ for a folder"),
     };
     Err(UsageError(format!("{shown}: {problem}")))
+}
+
+/// Endings of names that say that something else is in the file; others (`model.st`, `model.tmp`) say nothing.
+const OTHER_FORMATS: &[&str] = &[
+    "bin", "ckpt", "gguf", "gz", "h5", "hdf5", "html", "json", "keras", "mlmodel", "msgpack", "npy", "npz", "onnx",
+    "pb", "pickle", "pkl", "pt", "pth", "tar", "tflite", "toml", "txt", "zip",
+];
+
+fn is_other_format(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
+    ending.is_some_and(|ending| OTHER_FORMATS.contains(&ending.as_str()))
 }
 
 /// Whether `output` is, or can become, a folder, if one is needed.

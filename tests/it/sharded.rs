@@ -518,4 +518,9 @@ fn names_of_outputs_fit_what_they_hold() {
     let single = folder.file("m.safetensors", &Model::conv_bn());
     fold(&single, &[&"--output", &renamed, &"--force"])
         .error(2, &["the result is a .safetensors file, and its name would say otherwise"]);
+    // An ending that says nothing about what is in the file.
+    for name in ["m.out", "m.v1.0", "m.st"] {
+        fold(&single, &[&"--output", &folder.path(name)]).expect(0);
+        assert!(folder.path(name).is_file(), "{name}");
+    }
 }
