@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::fold::FoldProblem;
-use crate::output::OutputProblem;
+use crate::output::{OutputProblem, Stranded};
 use crate::plan::ArchitectureProblem;
 use crate::store::UrlProblem;
 use crate::text::{counted, shown};
@@ -233,6 +233,17 @@ pub enum Error {
     OutputExists {
         /// The output.
         path: PathBuf,
+    },
+    /// The files of a result could not be placed, and what had been done until then could not be undone.
+    #[error(
+        "{failed}; and not all could be made as it was: {}; move what stood elsewhere back before the next run",
+        left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    NotTakenBack {
+        /// Why they could not be placed.
+        failed: Box<Error>,
+        /// What is not where it should be.
+        left: Vec<Stranded>,
     },
     /// The result cannot stand at its place.
     #[error("{}: {problem}", path.display())]

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use super::commit::{self, Terms};
 use super::folders::NewFolders;
 use super::free::check_free;
 use super::index::index_text;
@@ -13,7 +14,7 @@ use super::places::{check_other_indexes, places};
 use super::target::{Replace, Target};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
-use super::{OutputProblem, commit, header_bytes};
+use super::{OutputProblem, header_bytes};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index};
 use crate::error::{Error, Result};
 use crate::fold::{FoldOptions, FoldedLayer, Place};
@@ -123,9 +124,17 @@ impl Files {
             std::fs::create_dir_all(folder_of(path)).map_err(Error::io("create the folder of", path))?;
         }
         commit::sync_folders(&folders.0, sync)?;
-        let count = shards.len();
-        let targets = shards.into_iter().map(|shard| shard.target).chain(index).collect();
-        commit::name_all(targets, replace, same, sync, cancelled).map_err(|error| error.among(count))?;
+        let (count, places) =
+            (shards.len(), shards.iter().map(|shard| shard.target.location.clone()).collect::<Vec<_>>());
+        let targets = shards.into_iter().map(|shard| shard.target).chain(index).collect::<Vec<_>>();
+        // Another run may have put an index there since it was asked before the work.
+        let output = targets.last().map(|last| last.location.clone());
+        let check = || match (replace, &output) {
+            (Replace::Always, Some(output)) => check_other_indexes(output, &places),
+            _ => Ok(()),
+        };
+        let terms = Terms { replace, same, sync, cancelled };
+        commit::name_all(targets, terms, &check).map_err(|error| error.among(count))?;
         folders.keep();
         Ok(())
     }

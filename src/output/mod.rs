@@ -3,6 +3,7 @@
 //! In: the original and the folded layers. Out: a [`Layout`] (what every tensor of the output is and where it lies,
 //! known before the first byte is read), then the [`Files`]: one, or shards and their index.
 
+mod aside;
 mod commit;
 mod copy;
 mod figures;
@@ -10,17 +11,23 @@ mod files;
 mod folders;
 mod free;
 mod header;
+mod hidden;
 mod index;
 mod layout;
+mod lock;
+mod naming;
 mod norm_tensors;
 mod one_shot;
 mod places;
+mod placing;
 mod problem;
 mod record;
 mod target;
 mod temporary;
 mod unfolded;
 
+pub use aside::Stranded;
+pub use commit::Terms;
 pub use copy::{copy_file, copy_files};
 pub use figures::{EpsUse, FIGURES_KEY, Figures};
 pub use files::{Destination, Files};

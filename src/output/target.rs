@@ -37,10 +37,15 @@ pub(super) struct Target {
 impl Target {
     /// Opens a temporary file of `bytes` bytes for `location`, so that its pieces can be written in any order.
     pub(super) fn create(location: &Location, bytes: u64) -> Result<Target> {
+        Target::create_as(location, bytes, Kind::default())
+    }
+
+    /// The same, of a chosen kind where it is a file.
+    pub(super) fn create_as(location: &Location, bytes: u64, kind: Kind) -> Result<Target> {
         let (file, action) = match location {
             Location::File(path) => {
                 let folder = folder_of(path);
-                let file = Temporary::create_in(folder, Kind::default());
+                let file = Temporary::create_in(folder, kind);
                 (file.map_err(|error| not_created(path, folder, error))?, "make room on the disk for")
             }
             Location::Object(object) => {

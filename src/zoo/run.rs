@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Recording, Settings, record};
-use crate::output::{Figures, OutputProblem, Record, Replace, copy_files, result_files};
+use crate::output::{Figures, OutputProblem, Record, Replace, Terms, copy_files, result_files};
 use crate::parallel;
 use crate::report::{Earlier, FailureReport, Outcome};
 use crate::store::Location;
@@ -135,7 +135,8 @@ impl Run<'_> {
         let Some(twin) = twin else { return Ok(None) };
         let files = pairs(checkpoint, &twin.output, output)?;
         let same = |file: &Location| record.is_carried_by(file);
-        copy_files(&files, settings.replace, Some(&same), settings.sync, self.options.cancelled)?;
+        let (replace, sync, cancelled) = (settings.replace, settings.sync, self.options.cancelled);
+        copy_files(&files, Terms { replace, same: Some(&same), sync, cancelled })?;
         Ok(Some(format!("the same file as {}; its result was copied", twin.source.input)))
     }
 }

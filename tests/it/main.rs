@@ -11,6 +11,8 @@
 mod arithmetic;
 // Architectures that a user states: right, or refused.
 mod archs;
+// Runs at the same time on one output.
+mod at_once;
 // The benchmark: its JSON, and what it leaves behind.
 mod bench;
 // A real browser without a window.
