@@ -264,6 +264,17 @@ pub enum Error {
         /// The index of the model.
         index: PathBuf,
     },
+    /// A checkpoint beside an index that cannot be read: a model, or a part of one.
+    #[error(
+        "{}: may be a part of the sharded model of {}, which cannot be read",
+        path.display(), index.display()
+    )]
+    PerhapsPart {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The index.
+        index: PathBuf,
+    },
     /// Parts of a sharded checkpoint without the index that says what belongs together.
     #[error(
         "{}: {} of a sharded checkpoint, but no *.safetensors.index.json beside {} names {}; add the index, or name \

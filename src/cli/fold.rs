@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::report::Report;
 use super::standard_output::StandardOutput;
 use super::values::Format;
-use super::{Status, destination, hints, interrupt, settings, slips};
+use super::{Status, console, destination, hints, interrupt, settings, slips};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -80,10 +80,13 @@ fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location
     if let ([input], true) = (inputs, arguments.zoo.copy_sidecars)
         && !input.is_folder()
     {
-        found.sidecars = zoo::beside(input);
+        zoo::add_beside(input, &mut found)?;
     }
     match arguments.zoo.copy_sidecars {
-        true => settings::check_sidecars(&found.sidecars)?,
+        true => {
+            tell_strays(&found.strays);
+            settings::check_sidecars(&found.sidecars)?;
+        }
         false => found.sidecars.clear(),
     }
     if let Some(share) = arguments.zoo.shard {
@@ -92,6 +95,14 @@ fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location
         found.failures.retain(|(path, _)| share.holds(path));
     }
     Ok(found)
+}
+
+/// Says what is not copied, although it was asked for.
+fn tell_strays(strays: &[Location]) {
+    let Some(first) = strays.first() else { return };
+    let more = if strays.len() > 1 { format!(" (and {} more)", strays.len() - 1) } else { String::new() };
+    let first = settings::shown_location(first);
+    console::warning(&format!("{first}{more}: not copied, a link leads out of the folder that was named"));
 }
 
 fn jobs(arguments: &FoldArguments) -> usize {

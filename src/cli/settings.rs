@@ -107,11 +107,7 @@ fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
 }
 
 /// The models, each with the place of its result.
-pub(crate) fn tasks(
-    sources: Vec<Source>,
-    inputs: &[Location],
-    output: Option<&Location>,
-) -> Result<Vec<Task>, UsageError> {
+pub(crate) fn tasks(sources: Vec<Source>, inputs: &[Location], output: Option<&Location>) -> anyhow::Result<Vec<Task>> {
     let tasks = match output {
         // A single model has a name of its own for its result, unless it is a folder's; shards keep their names, so that
         // only the name of an index can be given for a sharded one.
@@ -155,7 +151,7 @@ pub(super) fn shown_path(path: &Path) -> String {
 }
 
 /// No result may take the place of another one, or of what is still to be read.
-fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
+fn check_tasks(tasks: &[Task]) -> anyhow::Result<()> {
     let originals = tasks.iter().flat_map(|task| task.source.files.iter().map(move |file| (file, &task.source.input)));
     let originals = originals.collect::<HashMap<_, _>>();
     let mut seen = HashMap::new();
@@ -164,17 +160,15 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
         for output in task.outputs() {
             if let Some(other) = seen.insert(output.absolute(), &task.source.input) {
                 let (other, output) = (shown_location(other), shown_location(&output));
-                return Err(UsageError(format!(
-                    "{other} and {input} would both be written to {output}; fold them one by one"
-                )));
+                let problem = format!("{other} and {input} would both be written to {output}; fold them one by one");
+                return Err(UsageError(problem).into());
             }
-            let stands = output.resolved();
+            let stands = output.resolved()?;
             if let Some(original) = stands.as_ref().and_then(|stands| originals.get(stands)).filter(|_| tasks.len() > 1)
             {
                 let (original, output) = (shown_location(original), shown_location(&output));
-                return Err(UsageError(format!(
-                    "{output} would be written, but {original} is to be read; pass another --output"
-                )));
+                let problem = format!("{output} would be written, but {original} is to be read; pass another --output");
+                return Err(UsageError(problem).into());
             }
         }
     }
@@ -206,8 +200,8 @@ mod tests {
             let inputs = inputs.iter().copied().map(Location::from).collect::<Vec<_>>();
             let output = output.map(Location::from);
             check_output(&inputs, output.as_ref())?;
-            let found = discover(&inputs, &Filter::default(), None).map_err(|error| UsageError(error.to_string()))?;
-            tasks(found.sources, &inputs, output.as_ref())
+            let found = discover(&inputs, &Filter::default(), None)?;
+            anyhow::Ok(tasks(found.sources, &inputs, output.as_ref())?)
                 .map(|tasks| tasks.iter().map(|task| task.output.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(name(&["a/m.safetensors"], None).unwrap(), ["a/m.folded.safetensors"]);

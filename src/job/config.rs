@@ -96,16 +96,21 @@ fn another_checkpoint(input: &Location, result: Option<&Location>) -> Result<Opt
         rest.is_some_and(|rest| rest.starts_with(['-', '.']))
     };
     let folder = input.folder();
-    let is_result = |name: &str| {
-        let is_there =
-            |result: &Location| folder.join(name).resolved().is_some_and(|file| result.resolved() == Some(file));
-        name.ends_with(FOLDED) || result.is_some_and(is_there)
+    let is_result = |name: &str| -> Result<bool> {
+        let Some(result) = result.filter(|_| !name.ends_with(FOLDED)) else { return Ok(name.ends_with(FOLDED)) };
+        let file = folder.join(name).resolved()?;
+        Ok(file.is_some() && file == result.resolved()?)
     };
     let is_other = |name: &String| {
         let is_input = Some(OsStr::new(name)) == input.file_name();
-        name.ends_with(".safetensors") && !is_input && !is_own_shard(name) && !is_result(name)
+        name.ends_with(".safetensors") && !is_input && !is_own_shard(name)
     };
-    Ok(folder.names()?.into_iter().find(is_other))
+    for name in folder.names()?.into_iter().filter(is_other) {
+        if !is_result(&name)? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

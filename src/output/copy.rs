@@ -49,7 +49,7 @@ fn check(from: &Location, to: &Location, Terms { replace, same, .. }: Terms<'_>)
     if replace == Replace::Never {
         return Err(Error::OutputExists { path });
     }
-    if is_same(from, to) {
+    if is_same(from, to)? {
         return Err(Error::Output { path, problem: OutputProblem::IsInput });
     }
     match to {
@@ -60,10 +60,10 @@ fn check(from: &Location, to: &Location, Terms { replace, same, .. }: Terms<'_>)
     }
 }
 
-fn is_same(from: &Location, to: &Location) -> bool {
+fn is_same(from: &Location, to: &Location) -> Result<bool> {
     match (from, to) {
-        (Location::File(from), Location::File(to)) => same_file::is_same_file(from, to).unwrap_or(false),
-        (Location::Object(from), Location::Object(to)) => store::is_same(from, to),
-        _ => false,
+        (Location::File(from), Location::File(to)) => store::is_same_file(from, to),
+        (Location::Object(from), Location::Object(to)) => Ok(store::is_same(from, to)),
+        _ => Ok(false),
     }
 }

@@ -24,11 +24,13 @@ fn check_free_file(path: &Path, replace: Replace, input: &Checkpoint) -> Result<
         // A name that is too long, a parent that is no folder: better said now than after the work.
         Err(error) => return Err(Error::io("write", path)(error)),
     };
-    // The comparison opens the file, and opening a FIFO would wait for its other end.
-    let opens = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let mut inputs = inputs(input).filter_map(Location::as_file);
-    if opens && inputs.any(|input| same_file::is_same_file(path, input).unwrap_or(false)) {
-        return Err(is_input(path, input));
+    // The comparison may open the file, and opening a FIFO would wait for its other end.
+    if store::target(path)?.is_some_and(|metadata| metadata.is_file()) {
+        for file in inputs(input).filter_map(Location::as_file) {
+            if store::is_same_file(path, file)? {
+                return Err(is_input(path, input));
+            }
+        }
     }
     if replace == Replace::Never {
         return Err(Error::OutputExists { path: path.to_owned() });

@@ -31,17 +31,22 @@ pub(super) fn places(output: &Location, checkpoint: &Checkpoint) -> Result<Vec<L
 
 /// A file that would be replaced must not be a shard that another index in the folder names: that model would be broken.
 pub(super) fn check_other_indexes(output: &Location, places: &[Location]) -> Result<()> {
-    for name in output.folder().names().unwrap_or_default() {
+    for name in output.folder().names()? {
         if Some(name.as_ref()) == output.file_name() || !is_index(Path::new(&name)) {
             continue;
         }
-        // What cannot be read as an index describes nothing.
-        let Ok(other) = Index::read(output.with_file_name(&name)) else { continue };
+        let other = match Index::read(output.with_file_name(&name)) {
+            Ok(other) => other,
+            // What is no index describes nothing; what cannot be read may describe anything.
+            Err(error) if error.is_io_failure() => return Err(error),
+            Err(_) => continue,
+        };
         let theirs = other.shards().iter().map(|shard| output.with_file_name(shard)).collect::<HashSet<_>>();
-        let in_use = |place: &&Location| theirs.contains(*place) && place.exists().unwrap_or(true);
-        if let Some(place) = places.iter().find(in_use) {
-            let problem = OutputProblem::InUse { index: name };
-            return Err(Error::Output { path: place.path().to_owned(), problem });
+        for place in places.iter().filter(|place| theirs.contains(*place)) {
+            if place.exists()? {
+                let problem = OutputProblem::InUse { index: name };
+                return Err(Error::Output { path: place.path().to_owned(), problem });
+            }
         }
     }
     Ok(())

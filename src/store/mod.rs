@@ -4,6 +4,7 @@
 //! listings, whole objects. Without the feature `cloud` there is nothing behind these functions but an error that says
 //! so.
 
+mod folder;
 mod location;
 mod names;
 mod problem;
@@ -29,6 +30,7 @@ use std::fs::File;
 
 #[cfg(not(feature = "cloud"))]
 pub(crate) use absent::{OpenObject, check_writable, is_same, length, list, publish};
+pub(crate) use folder::{Identity, is_absence, is_same_file, names_in, target};
 #[cfg(feature = "cloud")]
 pub(crate) use listing::{is_same, length, list, remove};
 pub use location::Location;

@@ -33,7 +33,7 @@ pub fn discover(inputs: &[Location], filter: &Filter, output: Option<&Location>)
             // As `*.safetensors` gives them in a folder that was folded before.
             found.notes.push(format!("{input}: passed over, by its name it is the result of {original}"));
         } else {
-            found.sources.push(source(input.clone(), PathBuf::from(name_of(input)?), None, &length));
+            found.add(input.path(), source(input.clone(), PathBuf::from(name_of(input)?), None, &length));
         }
     }
     found.settle_shards();

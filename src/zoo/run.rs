@@ -6,10 +6,11 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Engines, Source, Task};
 use crate::checkpoint::Checkpoint;
+use crate::descriptors::Budget;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Recording, Settings, record};
@@ -28,6 +29,9 @@ pub trait Observer: Sync {
     /// It has come to an end.
     fn end(&self, task: usize, outcome: Outcome);
 }
+
+/// Milliseconds that a model waits, again and again, that cannot open a file because too many are open.
+const PAUSES: [u64; 6] = [20, 40, 80, 160, 320, 640];
 
 /// A run over a zoo.
 pub struct Run<'a> {
@@ -61,6 +65,7 @@ impl Run<'_> {
 
     fn pass(&self, tasks: Range<usize>) -> Result<()> {
         let tasks = tasks.collect::<Vec<_>>();
+        let files = Budget::of_process();
         let jobs = self.jobs.clamp(1, tasks.len().max(1));
         // A panic of the observer, which is not ours, goes on.
         let done = parallel::each(
@@ -69,7 +74,9 @@ impl Run<'_> {
             || (),
             |(), _, &task| {
                 self.observer.begin(task);
+                let part = files.take(self.tasks[task].open_files());
                 let outcome = self.isolated(task, self.options.threads.div_ceil(jobs))?;
+                drop(part);
                 self.observer.end(task, outcome);
                 Ok(())
             },
@@ -80,8 +87,19 @@ impl Run<'_> {
     /// One task; an `Err` ends the whole run.
     fn isolated(&self, task: usize, threads: usize) -> Result<Outcome> {
         let input = &self.tasks[task].source.input;
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
-            .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }));
+        let attempt = || {
+            catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
+                .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }))
+        };
+        let mut outcome = attempt();
+        for pause in PAUSES {
+            // Whoever has the files, here or elsewhere on the machine, will return some.
+            if !outcome.as_ref().is_err_and(Error::is_of_open_files) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(pause));
+            outcome = attempt();
+        }
         match outcome {
             // Of a single model there is nothing else to do.
             Err(error) if error.is_misstated() && !self.resume => Err(error),

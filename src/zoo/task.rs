@@ -46,6 +46,16 @@ impl Task {
         originals.into_iter().map(|source| task(source, None)).chain(copies).collect()
     }
 
+    /// How many files are open at once while it is under way: those of the original, of the result, and of one that is there
+    /// already; and a few for folders, and what lies beside.
+    pub(super) fn open_files(&self) -> u64 {
+        const FEW: u64 = 5;
+        match self.source.shards.len() as u64 {
+            0 => 2 + FEW,
+            shards => 3 * shards + 1 + FEW,
+        }
+    }
+
     /// All files of its result.
     pub fn outputs(&self) -> impl Iterator<Item = Location> {
         let shards = self.source.shards.iter().map(|shard| self.output.with_file_name(shard));

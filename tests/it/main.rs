@@ -106,6 +106,8 @@ mod words;
 mod streams;
 // Real architectures, whose true pairs are known.
 mod traced;
+// What the system refuses to read.
+mod unreadable;
 // URLs, and what a program that cannot follow them says.
 mod urls;
 // `verify` passes what is right and finds what is wrong.
