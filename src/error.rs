@@ -104,7 +104,7 @@ pub enum Error {
         /// Length now.
         found: u64,
     },
-    /// The file was written to while it was read.
+    /// The file was written to while it was read, or moved, linked or given other rights.
     #[error("{}: was modified while it was read; nothing was written, try again", path.display())]
     Modified {
         /// The file.

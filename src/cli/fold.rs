@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bnfold_gpu::output::Replace;
+use bnfold_gpu::output::{Replace, clear_left_behind};
 use bnfold_gpu::report::{FailureReport, Outcome};
 use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Task};
@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let folder = output.map(|output| sidecar_folder(output, is_zoo));
     let copies = folder.iter().flat_map(|folder| sidecars.iter().map(|sidecar| folder.join(&sidecar.place)));
     let outputs = tasks.iter().flat_map(Task::outputs).chain(copies);
+    tell_left_behind(&tasks);
     let report = Report::begin(arguments.report.as_ref(), outputs)?;
     let progress = Progress::new(&tasks, is_zoo, arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
@@ -103,6 +104,15 @@ fn tell_strays(strays: &[Location]) {
     let more = if strays.len() > 1 { format!(" (and {} more)", strays.len() - 1) } else { String::new() };
     let first = settings::shown_location(first);
     console::warning(&format!("{first}{more}: not copied, a link leads out of the folder that was named"));
+}
+
+/// Clears away what killed runs have left where results go, and says what is left.
+fn tell_left_behind(tasks: &[Task]) {
+    let folders =
+        tasks.iter().flat_map(Task::outputs).filter_map(|output| output.folder().as_file().map(Path::to_owned));
+    for left in clear_left_behind(folders) {
+        console::warning(&left.to_string());
+    }
 }
 
 fn jobs(arguments: &FoldArguments) -> usize {

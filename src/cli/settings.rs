@@ -113,7 +113,7 @@ pub(crate) fn tasks(sources: Vec<Source>, inputs: &[Location], output: Option<&L
         // only the name of an index can be given for a sharded one.
         Some(file) if !is_zoo(inputs) && !names_folder(file) && is_name_of_result(file, &inputs[0]) => {
             let sources = sources.into_iter();
-            sources.map(|source| Task { source, output: file.clone(), make_folder: false, same_as: None }).collect()
+            sources.map(|source| Task { source, output: file.clone(), root: None, same_as: None }).collect()
         }
         Some(folder) => Task::all(sources, folder),
         None => beside(sources),
@@ -137,7 +137,7 @@ fn beside(sources: Vec<Source>) -> Vec<Task> {
         let is_checkpoint = source.place.extension().is_some_and(|extension| extension == "safetensors");
         let mut name = source.place.file_stem().filter(|_| is_checkpoint).unwrap_or(whole).to_owned();
         name.push(FOLDED);
-        Task { output: source.input.with_file_name(name), source, make_folder: false, same_as: None }
+        Task { output: source.input.with_file_name(name), source, root: None, same_as: None }
     };
     sources.into_iter().map(task).collect()
 }

@@ -3,13 +3,19 @@
 //! In: paths. Out: the same files in a hidden folder beside each, under their own names, so that a kill leaves them where
 //! anybody can see what they are; later the same files back at their places, or gone.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::hidden::hidden_folder;
+use super::hidden::{Hidden, hidden_folder};
+use super::lock::Locks;
 use super::temporary::folder_of;
 use crate::error::{Error, Result};
+use crate::store;
+
+/// What cannot be done when this fails.
+const DISCARD: &str = "remove what was replaced (the new files are in place) from";
 
 /// Files that were set aside.
 #[derive(Debug, Default)]
@@ -89,15 +95,35 @@ impl Aside {
 
     /// Removes everything: what replaces it is in place.
     pub(super) fn discard(self) -> Result<()> {
-        const ACTION: &str = "remove what was replaced (the new files are in place) from";
         for (_, hidden) in &self.files {
-            fs::remove_file(hidden).map_err(Error::io(ACTION, hidden))?;
+            fs::remove_file(hidden).map_err(Error::io(DISCARD, hidden))?;
         }
         for (_, hidden) in &self.folders {
-            fs::remove_dir(hidden).map_err(Error::io(ACTION, hidden))?;
+            fs::remove_dir(hidden).map_err(Error::io(DISCARD, hidden))?;
         }
         Ok(())
     }
+}
+
+/// Removes what a killed run has set aside of files that are in place now: it was to be replaced, and has been. What else it
+/// set aside stays.
+pub(super) fn clear_stale(places: &[PathBuf], locks: &Locks) -> Result<()> {
+    let folders = places.iter().map(|place| folder_of(place)).collect::<BTreeSet<_>>();
+    for folder in folders.into_iter().filter(|_| locks.are_real()) {
+        let hidden = store::names_in(folder)?.into_iter().filter(|name| Hidden::of(name) == Some(Hidden::Replaced));
+        for hidden in hidden.map(|name| folder.join(name)) {
+            for name in places.iter().filter(|place| folder_of(place) == folder).filter_map(|place| place.file_name()) {
+                let stale = hidden.join(name);
+                match fs::remove_file(&stale) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(DISCARD, &stale)(error)),
+                    _ => {}
+                }
+            }
+            // Fails, as it should, where something else is in it.
+            let _ = fs::remove_dir(&hidden);
+        }
+    }
+    Ok(())
 }
 
 /// Moves a file back to its place, which must be free. A plain rename is what every file system has; a link may do where

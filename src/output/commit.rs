@@ -13,6 +13,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::aside::clear_stale;
 use super::lock::{Hold, Locks};
 use super::placing::{Placing, not_placed};
 use super::target::{Replace, Target};
@@ -23,6 +24,8 @@ use crate::store::{self, Same};
 /// How files get their names.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
+    /// The folder that the user named: what is missing below it is made, and no link there is followed.
+    pub root: Option<&'a Path>,
     /// What becomes of files that exist.
     pub replace: Replace,
     /// Which of these stay where they are not replaced.
@@ -35,13 +38,13 @@ pub struct Terms<'a> {
 
 /// Gives every file its name, in order; `check` is asked before, when no other run can replace anything there any more.
 pub(super) fn name_all(targets: Vec<Target>, terms: Terms<'_>, check: &dyn Fn() -> Result<()>) -> Result<()> {
-    let Terms { replace, same, sync, cancelled } = terms;
+    let Terms { replace, same, sync, cancelled, .. } = terms;
     let uploads = targets.iter().filter_map(Target::finished).collect::<Vec<_>>();
     if !uploads.is_empty() {
         return store::publish(&uploads, replace == Replace::Always, same, cancelled);
     }
     let paths = targets.iter().map(|target| target.location.path().to_owned()).collect::<Vec<_>>();
-    let _locks = match (replace, &paths[..]) {
+    let locks = match (replace, &paths[..]) {
         // The system sees to it that one of several gets the name.
         (Replace::Never, [_]) => Locks::default(),
         (Replace::Always, [_]) => Locks::take(&paths, Hold::Shared, cancelled)?,
@@ -56,8 +59,10 @@ pub(super) fn name_all(targets: Vec<Target>, terms: Terms<'_>, check: &dyn Fn() 
     }
     let mut placing = Placing::default();
     placing.is_shared = same.is_some() && replace == Replace::Never;
+    placing.keeps_equals = replace == Replace::Never && targets.len() > 1;
     match place_all(&mut placing, targets, &paths, terms) {
-        Ok(()) => placing.aside.discard(),
+        Ok(()) if replace == Replace::Always => placing.aside.discard().and_then(|()| clear_stale(&paths, &locks)),
+        Ok(()) => Ok(()),
         Err(error) => Err(placing.take_back(error)),
     }
 }
@@ -101,7 +106,7 @@ mod tests {
     use crate::store::Location;
 
     fn name_all(targets: Vec<Target>, replace: Replace, same: Same<'_>) -> Result<()> {
-        let terms = Terms { replace, same, sync: true, cancelled: &AtomicBool::new(false) };
+        let terms = Terms { root: None, replace, same, sync: true, cancelled: &AtomicBool::new(false) };
         super::name_all(targets, terms, &|| Ok(()))
     }
 
@@ -254,8 +259,11 @@ mod tests {
         let all = content(&[("a", "new"), ("b", "new"), ("i", "new")]);
         name_all(held(&["a", "b", "i"]), Replace::Never, None).unwrap();
         assert_eq!(folder.content(), all);
+        // What has the very same bytes may be there already, as a run that was killed leaves it.
+        name_all(held(&["b", "i"]), Replace::Never, None).unwrap();
+        std::fs::write(folder.path("i"), "old").unwrap();
         assert!(matches!(name_all(held(&["c", "i"]), Replace::Never, None), Err(Error::OutputExists { .. })));
-        assert_eq!(folder.content(), all);
+        assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new"), ("i", "old")]));
         ["a", "b", "i"].iter().for_each(|name| std::fs::write(folder.path(name), "old").unwrap());
         let mut doomed = held(&["a", "b"]);
         doomed.push(folder.doomed("i"));

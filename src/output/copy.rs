@@ -6,15 +6,16 @@ use std::sync::atomic::Ordering;
 
 use super::OutputProblem;
 use super::commit::{self, Terms};
+use super::folders::make_folder;
 use super::target::{Replace, Target};
 use crate::checkpoint::InputFile;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::store::{self, Location};
 
-/// Copies the regular file `from` to `to`, whose folder is made if it is missing.
-pub fn copy_file(from: &Location, to: &Location, replace: Replace, sync: bool) -> Result<()> {
-    let terms = Terms { replace, same: None, sync, cancelled: FoldOptions::default().cancelled };
+/// Copies the regular file `from` to `to`, below `root`; its folder is made if it is missing.
+pub fn copy_file(from: &Location, root: &Location, to: &Location, replace: Replace, sync: bool) -> Result<()> {
+    let terms = Terms { root: root.as_file(), replace, same: None, sync, cancelled: FoldOptions::default().cancelled };
     copy_files(&[(from.clone(), to.clone())], terms)
 }
 
@@ -22,7 +23,7 @@ pub fn copy_file(from: &Location, to: &Location, replace: Replace, sync: bool) -
 pub fn copy_files(files: &[(Location, Location)], terms: Terms<'_>) -> Result<()> {
     let targets = files.iter().map(|(from, to)| {
         if let Some(folder) = to.folder().as_file() {
-            std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
+            make_folder(terms.root.unwrap_or(folder), folder, terms.sync)?;
         }
         check(from, to, terms)?;
         if terms.cancelled.load(Ordering::Relaxed) {

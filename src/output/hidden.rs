@@ -3,7 +3,10 @@
 //! In: a folder. Out: a new file there under such a name, removed when it is dropped. As long as a run is alive it holds a lock
 //! on each of its hidden files, so that another one can tell what a killed run has left behind.
 
+use std::ffi::OsStr;
 use std::fs::File;
+#[cfg(unix)]
+use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 
@@ -41,11 +44,37 @@ pub(super) fn hidden_folder() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
+/// What a hidden name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hidden {
+    /// A file that is being written.
+    Written,
+    /// A folder of what is being replaced.
+    Replaced,
+}
+
+impl Hidden {
+    /// What `name` stands for, if it is one of ours.
+    pub(super) fn of(name: &OsStr) -> Option<Hidden> {
+        let name = name.to_str()?.strip_prefix(PREFIX)?;
+        match (name.ends_with(WRITTEN), name.ends_with(REPLACED)) {
+            (true, _) => Some(Hidden::Written),
+            (_, true) => Some(Hidden::Replaced),
+            _ => None,
+        }
+    }
+}
+
 /// Marks a new file as that of a living run; `false` if another run took it for one of a dead run before that, and removed it.
 #[cfg(unix)]
 fn is_claimed(file: &NamedTempFile) -> bool {
-    // Where there are no locks nothing is ever taken for a dead run's.
-    file.as_file().try_lock().is_err() || super::naming::is_still(file.path(), file.as_file())
+    match file.as_file().try_lock() {
+        Ok(()) => super::naming::is_still(file.path(), file.as_file()),
+        // Another run looks at it, and will remove it.
+        Err(TryLockError::WouldBlock) => false,
+        // Where there are no locks nothing is ever taken for a dead run's.
+        Err(TryLockError::Error(_)) => true,
+    }
 }
 
 /// Locks of this system would keep others from reading what is locked, and no run removes what another has left.

@@ -36,7 +36,6 @@ pub(super) enum Hold {
 /// Locks on folders.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    #[expect(dead_code, reason = "held, not looked at")]
     held: Vec<Lock>,
 }
 
@@ -51,6 +50,19 @@ impl Locks {
         let held = folders.iter().map(|folder| Lock::wait(folder, hold, cancelled)).collect::<Result<Vec<_>>>()?;
         Ok(Locks { held })
     }
+
+    /// Whether others that lock these folders see it.
+    pub(super) fn are_real(&self) -> bool {
+        !self.held.is_empty() && self.held.iter().all(|lock| lock.file.is_some())
+    }
+}
+
+/// Whether a run is placing files in `folder` right now; `None` where there are no locks to tell it.
+pub(super) fn is_busy(folder: &Path) -> io::Result<Option<bool>> {
+    Ok(match Lock::attempt(folder, Hold::Shared)? {
+        None => Some(true),
+        Some(lock) => lock.file.is_some().then_some(false),
+    })
 }
 
 /// A lock on one folder; none, where there are no locks.

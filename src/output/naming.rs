@@ -40,8 +40,11 @@ impl Way {
             Way::NoReplace => hidden_in(folder)?.persist_noclobber(&free).map(drop).map_err(Into::into),
             Way::Held => hold(hidden_in(folder)?, &free).map(drop),
         };
-        // Dropped, the path is removed.
-        named.and_then(|()| free.close())
+        named.and_then(|()| match free.close() {
+            // Another run has taken the file for that of a dead one, which it may be from now on.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            closed => closed,
+        })
     }
 
     /// Gives `file` the name `path`, which must be free.

@@ -20,11 +20,16 @@ pub(super) struct Placing {
     pub(super) aside: Aside,
     /// Others may place the very same files at the same time; nothing new is taken back then.
     pub(super) is_shared: bool,
+    /// A file that is there already and has the very same bytes stays: a run that was killed has left it.
+    pub(super) keeps_equals: bool,
 }
 
 impl Placing {
     /// Gives a file its name, which must be free; one that is the `same` stays.
     pub(super) fn place(&mut self, target: Target, same: Same<'_>) -> Result<()> {
+        if self.keeps_equals && target.is_there_already()? {
+            return Ok(());
+        }
         let Target { location, file, .. } = target;
         match file.name(location.path()) {
             Ok(file) => self.placed.push((location.path().to_owned(), file)),

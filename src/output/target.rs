@@ -107,6 +107,18 @@ impl Target {
         if sync { file.sync_all().map_err(Error::io("flush to disk", path)) } else { Ok(()) }
     }
 
+    /// Whether a file of the very same bytes stands at its place.
+    pub(super) fn is_there_already(&self) -> Result<bool> {
+        let path = self.location.path();
+        if !store::standing(path)?.is_some_and(|there| there.is_file() && there.len() == self.bytes) {
+            return Ok(false);
+        }
+        let there = InputFile::open(&self.location)?;
+        let ours =
+            InputFile::from_handle(&self.location, self.file.file().try_clone().map_err(Error::io("read", path))?)?;
+        there.is_equal(&ours)
+    }
+
     /// What is to be uploaded, if it becomes an object.
     pub(super) fn finished(&self) -> Option<store::Finished<'_>> {
         let object = self.location.as_object()?;

@@ -101,6 +101,8 @@ impl Temporary {
             Temporary::Unnamed(file) => match linux::link(&file, path) {
                 // A link does not replace, a rename does.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    // Nobody may take its hidden name for that of a dead run; where there are no locks nobody does.
+                    let _ = file.try_lock();
                     match hidden().make_in(folder_of(path), |path| linux::link(&file, path)) {
                         Ok(link) => link.persist(path)?,
                         Err(error) if is_answer(&error) => return Err(error),

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{Engines, Source, Task};
@@ -112,11 +113,12 @@ impl Run<'_> {
     }
 
     fn one(&self, index: usize, threads: usize) -> Result<Outcome> {
-        let Task { source, output, make_folder, .. } = &self.tasks[index];
+        let Task { source, output, root, .. } = &self.tasks[index];
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
         let checkpoint = Checkpoint::open(&source.input)?;
-        let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source)? };
+        let root = root.as_ref().and_then(Location::as_file).map(Path::to_owned);
+        let mut settings = Settings { root, ..(self.settings)(source)? };
         settings.planning.threads = threads;
         if self.resume {
             let record = record(&checkpoint, &settings, options)?;
@@ -154,7 +156,7 @@ impl Run<'_> {
         let files = pairs(checkpoint, &twin.output, output)?;
         let same = |file: &Location| record.is_carried_by(file);
         let (replace, sync, cancelled) = (settings.replace, settings.sync, self.options.cancelled);
-        copy_files(&files, Terms { replace, same: Some(&same), sync, cancelled })?;
+        copy_files(&files, Terms { root: settings.root.as_deref(), replace, same: Some(&same), sync, cancelled })?;
         Ok(Some(format!("the same file as {}; its result was copied", twin.source.input)))
     }
 }

@@ -22,7 +22,7 @@ pub fn copy(sidecar: &Sidecar, output: &Location, replace: Replace, sync: bool) 
     if same_content(&sidecar.input, &target) {
         return Ok(false);
     }
-    copy_file(&sidecar.input, &target, replace, sync).map(|()| true)
+    copy_file(&sidecar.input, output, &target, replace, sync).map(|()| true)
 }
 
 /// Adds the files beside a single checkpoint, if a `config.json` among them says that it is a repository: any other folder,

@@ -68,6 +68,8 @@ mod job;
 mod kernels;
 // What checkpoints and results say of themselves.
 mod info;
+// What killed runs leave, links in the way, limits.
+mod killed;
 // Layers by the definitions of their frameworks.
 mod layers;
 // Folding through the library; tensors read back.
