@@ -57,6 +57,7 @@ impl Budget {
 
     /// Waits for `wanted` files. Who needs more than there are gets all of them, and finds out.
     pub(crate) fn take(&self, wanted: u64) -> Part<'_> {
+        let is_enough = wanted <= self.all;
         let wanted = wanted.min(self.all);
         let mut state = self.state();
         let number = state.last;
@@ -68,7 +69,7 @@ impl Budget {
         state.free -= wanted;
         drop(state);
         self.returned.notify_all();
-        Part { budget: self, files: wanted }
+        Part { budget: self, files: wanted, is_enough }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,6 +82,8 @@ impl Budget {
 pub(crate) struct Part<'b> {
     budget: &'b Budget,
     files: u64,
+    /// Whether it is as much as was wanted: only then waiting helps whom files fail all the same.
+    pub(crate) is_enough: bool,
 }
 
 impl Drop for Part<'_> {

@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let output = output.as_ref();
     slips::check_words(&inputs)?;
     destination::check_output(&inputs, output)?;
-    let is_zoo = settings::is_zoo(&inputs);
+    let is_zoo = settings::is_zoo(&inputs)?;
     let options = options(arguments, is_zoo, &cancelled);
     options.check_names()?;
     let Found { sources, sidecars, failures, .. } = find(arguments, &inputs, output)?;
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
         options.check(sources.iter())?;
     }
     let tasks = settings::tasks(sources, &inputs, output)?;
-    let folder = output.map(|output| sidecar_folder(output, is_zoo));
+    let folder = output.map(|output| sidecar_folder(output, is_zoo)).transpose()?;
     let copies = folder.iter().flat_map(|folder| sidecars.iter().map(|sidecar| folder.join(&sidecar.place)));
     let outputs = tasks.iter().flat_map(Task::outputs).chain(copies);
     tell_left_behind(&tasks);
@@ -79,7 +79,7 @@ fn failed(input: &Path, error: &Error) -> Outcome {
 fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location>) -> anyhow::Result<Found> {
     let mut found = settings::find(inputs, &arguments.zoo.selection, output, arguments.verbosity.quiet)?;
     if let ([input], true) = (inputs, arguments.zoo.copy_sidecars)
-        && !input.is_folder()
+        && !input.is_folder()?
     {
         zoo::add_beside(input, &mut found)?;
     }
@@ -148,8 +148,8 @@ fn replace(arguments: &FoldArguments) -> Replace {
 }
 
 /// Where files beside models are copied to.
-fn sidecar_folder(output: &Location, is_zoo: bool) -> Location {
-    if is_zoo || settings::names_folder(output) { output.clone() } else { output.folder() }
+fn sidecar_folder(output: &Location, is_zoo: bool) -> Result<Location, Error> {
+    Ok(if is_zoo || settings::names_folder(output)? { output.clone() } else { output.folder() })
 }
 
 /// `--copy-sidecars`; what fails is told as a model's failure is.

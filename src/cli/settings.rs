@@ -90,8 +90,11 @@ fn other_weights(found: &Found) -> String {
 }
 
 /// Whether several models are meant, of which some may be done already.
-pub(crate) fn is_zoo(inputs: &[Location]) -> bool {
-    inputs.len() > 1 || inputs.iter().any(Location::is_folder)
+pub(crate) fn is_zoo(inputs: &[Location]) -> Result<bool, Error> {
+    match inputs {
+        [input] => input.is_folder(),
+        inputs => Ok(!inputs.is_empty()),
+    }
 }
 
 /// What `--include` and `--exclude` say.
@@ -111,7 +114,7 @@ pub(crate) fn tasks(sources: Vec<Source>, inputs: &[Location], output: Option<&L
     let tasks = match output {
         // A single model has a name of its own for its result, unless it is a folder's; shards keep their names, so that
         // only the name of an index can be given for a sharded one.
-        Some(file) if !is_zoo(inputs) && !names_folder(file) && is_name_of_result(file, &inputs[0]) => {
+        Some(file) if !is_zoo(inputs)? && !names_folder(file)? && is_name_of_result(file, &inputs[0]) => {
             let sources = sources.into_iter();
             sources.map(|source| Task { source, output: file.clone(), root: None, same_as: None }).collect()
         }
@@ -126,8 +129,8 @@ fn is_name_of_result(output: &Location, input: &Location) -> bool {
     !is_index(input.path()) || is_index(output.path())
 }
 
-pub(crate) fn names_folder(output: &Location) -> bool {
-    output.is_folder() || output.path().as_os_str().as_encoded_bytes().ends_with(b"/")
+pub(crate) fn names_folder(output: &Location) -> Result<bool, Error> {
+    Ok(output.path().as_os_str().as_encoded_bytes().ends_with(b"/") || output.is_folder()?)
 }
 
 /// Results beside their originals, under names of their own.

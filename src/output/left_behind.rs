@@ -4,6 +4,8 @@
 //! a run is alive shows in its locks. On a disk that other machines write to they may not, so that there nothing is removed.
 
 use std::collections::BTreeSet;
+#[cfg(unix)]
+use std::fs::TryLockError;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -70,8 +72,10 @@ fn is_removed(path: &Path) -> bool {
         return true;
     }
     let Ok(file) = File::open(path) else { return false };
-    if file.try_lock().is_err() || !is_still(path, &file) {
-        return true;
+    match file.try_lock() {
+        Ok(()) if is_still(path, &file) => {}
+        Ok(()) | Err(TryLockError::WouldBlock) => return true,
+        Err(TryLockError::Error(_)) => return false,
     }
     is_of_this_machine(&file) && fs::remove_file(path).is_ok()
 }

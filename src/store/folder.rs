@@ -36,6 +36,20 @@ pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
+/// Whether an answer says that nothing can be reached: a name that is too long, links that lead in a circle.
+pub(crate) fn is_no_place(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::InvalidFilename || is_circle(error)
+}
+
+/// Whether links lead to each other.
+pub(crate) fn is_circle(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let code = Some(rustix::io::Errno::LOOP.raw_os_error());
+    #[cfg(not(unix))]
+    let code = None;
+    code.is_some() && error.raw_os_error() == code
+}
+
 /// What stands at `path`, if anything; links are not followed.
 pub(crate) fn standing(path: &Path) -> Result<Option<Metadata>> {
     present(std::fs::symlink_metadata(path)).map_err(Error::io("inspect", path))

@@ -57,10 +57,18 @@ impl Location {
     }
 
     /// Whether it is a folder: of a URL the text decides ([`Object::is_folder`]).
-    pub fn is_folder(&self) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// What stands there cannot be looked at. What cannot stand there, or leads in a circle, is none.
+    pub fn is_folder(&self) -> Result<bool> {
         match self {
-            Location::File(path) => path.is_dir(),
-            Location::Object(object) => object.is_folder(),
+            Location::File(path) => match std::fs::metadata(path) {
+                Ok(metadata) => Ok(metadata.is_dir()),
+                Err(error) if folder::is_absence(&error) || folder::is_no_place(&error) => Ok(false),
+                Err(error) => Err(Error::io("inspect", path)(error)),
+            },
+            Location::Object(object) => Ok(object.is_folder()),
         }
     }
 
@@ -217,7 +225,7 @@ mod tests {
             ("az://c/model.safetensors.index.fp16.json", false),
             ("https://h/zoo", false),
         ] {
-            assert_eq!(at(path).is_folder(), expected, "{path}");
+            assert_eq!(at(path).is_folder().unwrap(), expected, "{path}");
         }
     }
 

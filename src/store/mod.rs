@@ -31,7 +31,7 @@ use std::fs::File;
 
 #[cfg(not(feature = "cloud"))]
 pub(crate) use absent::{OpenObject, check_writable, is_same, length, list, publish};
-pub(crate) use folder::{Identity, is_absence, is_same_file, names_in, standing, target};
+pub(crate) use folder::{Identity, is_absence, is_circle, is_same_file, names_in, standing, target};
 #[cfg(feature = "cloud")]
 pub(crate) use listing::{is_same, length, list, remove};
 pub(crate) use listings::Remembered;

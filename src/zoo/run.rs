@@ -76,7 +76,7 @@ impl Run<'_> {
             |(), _, &task| {
                 self.observer.begin(task);
                 let part = files.take(self.tasks[task].open_files());
-                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs))?;
+                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs), part.is_enough)?;
                 drop(part);
                 self.observer.end(task, outcome);
                 Ok(())
@@ -86,14 +86,14 @@ impl Run<'_> {
     }
 
     /// One task; an `Err` ends the whole run.
-    fn isolated(&self, task: usize, threads: usize) -> Result<Outcome> {
+    fn isolated(&self, task: usize, threads: usize, may_wait: bool) -> Result<Outcome> {
         let input = &self.tasks[task].source.input;
         let attempt = || {
             catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
                 .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }))
         };
         let mut outcome = attempt();
-        for pause in PAUSES {
+        for pause in PAUSES.into_iter().filter(|_| may_wait) {
             // Whoever has the files, here or elsewhere on the machine, will return some.
             if !outcome.as_ref().is_err_and(Error::is_of_open_files) {
                 break;

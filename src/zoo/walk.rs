@@ -225,7 +225,7 @@ impl Walk<'_> {
     /// What cannot be looked at, if it may be a model that the user chose.
     fn failed(&self, path: &Path, error: Error, found: &mut Found) {
         match &error {
-            Error::Io { source, .. } if is_circle(source) => self.nowhere(path, found),
+            Error::Io { source, .. } if store::is_circle(source) => self.nowhere(path, found),
             _ if self.is_left_out(path) => {}
             _ => found.failures.push((path.to_owned(), error)),
         }
@@ -254,13 +254,4 @@ impl Walk<'_> {
         let names_model = is_checkpoint(path) || is_index(path);
         (names_model && !self.is_wanted(path)) || self.is_excluded(path)
     }
-}
-
-/// Whether links lead to each other.
-fn is_circle(error: &std::io::Error) -> bool {
-    #[cfg(unix)]
-    let code = Some(rustix::io::Errno::LOOP.raw_os_error());
-    #[cfg(not(unix))]
-    let code = None;
-    code.is_some() && error.raw_os_error() == code
 }
