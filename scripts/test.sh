@@ -3,8 +3,9 @@
 #
 # In: a checkout on a Debian-like machine with Rust. Out: exit status 0 if everything passed. What the tests need and the
 # machine lacks is installed first: a software Vulkan driver (GPU tests are never skipped), Vulkan's headers (a test builds a
-# layer), Chromium (it opens the HTML report, and brings a validation layer and SwiftShader, a second driver) and Python with
-# pip (two real checkpoints are fetched and converted; an S3 server for tests is installed into target/).
+# layer), Chromium (it opens the HTML report, and brings a validation layer and SwiftShader, a second driver), strace (it
+# kills programs and answers their calls with errors) and Python with pip (two real checkpoints are fetched and converted; an
+# S3 server for tests is installed into target/).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,6 +31,7 @@ has_vulkan() {
 has_vulkan || install mesa-vulkan-drivers
 command -v chromium >/dev/null || install chromium
 [ -e /usr/include/vulkan/vk_layer.h ] || install libvulkan-dev
+command -v strace >/dev/null || install strace
 command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || install python3 python3-pip
 
 # A layer of Mesa prints an error to stderr where this is unset, as on build machines.
@@ -47,3 +49,6 @@ cargo test --locked --no-default-features --features cli
 # With object stores: an S3 server runs on this machine.
 python3 scripts/s3_server.py --packages target/moto --install-only
 cargo test --locked --features cloud --lib --test it -- cloud urls store
+# Kills and errors at calls of every kind, and runs at the same time; --full and more --trials take longer.
+python3 scripts/inject.py --bin target/debug/bnfold-gpu
+python3 scripts/at_once.py --bin target/debug/bnfold-gpu --trials 5

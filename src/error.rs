@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::fold::FoldProblem;
-use crate::output::OutputProblem;
+use crate::output::{OutputProblem, Stranded};
 use crate::plan::ArchitectureProblem;
 use crate::store::UrlProblem;
 use crate::text::{counted, shown};
@@ -104,7 +104,7 @@ pub enum Error {
         /// Length now.
         found: u64,
     },
-    /// The file was written to while it was read.
+    /// The file was written to while it was read, or moved, linked or given other rights.
     #[error("{}: was modified while it was read; nothing was written, try again", path.display())]
     Modified {
         /// The file.
@@ -234,6 +234,17 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// The files of a result could not be placed, and what had been done until then could not be undone.
+    #[error(
+        "{failed}; and not all could be made as it was: {}; move what stood elsewhere back before the next run",
+        left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    NotTakenBack {
+        /// Why they could not be placed.
+        failed: Box<Error>,
+        /// What is not where it should be.
+        left: Vec<Stranded>,
+    },
     /// The result cannot stand at its place.
     #[error("{}: {problem}", path.display())]
     Output {
@@ -251,6 +262,17 @@ pub enum Error {
         /// The part.
         path: PathBuf,
         /// The index of the model.
+        index: PathBuf,
+    },
+    /// A checkpoint beside an index that cannot be read: a model, or a part of one.
+    #[error(
+        "{}: may be a part of the sharded model of {}, which cannot be read",
+        path.display(), index.display()
+    )]
+    PerhapsPart {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The index.
         index: PathBuf,
     },
     /// Parts of a sharded checkpoint without the index that says what belongs together.

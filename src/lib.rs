@@ -22,6 +22,8 @@ pub mod bench;
 #[doc(hidden)]
 pub mod checkpoint;
 #[doc(hidden)]
+pub mod descriptors;
+#[doc(hidden)]
 pub mod error;
 #[doc(hidden)]
 pub mod fold;

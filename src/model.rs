@@ -13,9 +13,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fold::{Engine, FoldOptions, FoldedLayer, ShiftStats, Storage, check_shifts, compute_shifts, fold_layers};
-use crate::output::{Destination, Figures, Files, Layout};
+use crate::output::{Destination, Figures, Files, Layout, make_folder};
 use crate::plan::{Planned, follow, plan};
 use crate::report::{ModelReport, Verification};
 use crate::store::Location;
@@ -179,12 +179,13 @@ impl<'a> Model<'a> {
     /// Opens the files of the output.
     fn create(&self, output: &Location, layout: &Layout, layers: &[FoldedLayer<'_>]) -> Result<Files> {
         let settings = &self.settings;
-        if let Some(folder) = output.folder().as_file().filter(|_| settings.make_folder) {
-            std::fs::create_dir_all(folder).map_err(Error::io("create the output folder", folder))?;
+        if let (Some(root), Some(folder)) = (&settings.root, output.folder().as_file()) {
+            make_folder(root, folder, settings.sync)?;
         }
         let is_this = settings.record.known().map(|record| |at: &Location| record.is_carried_by(at));
         let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
-        let destination = Destination { at: output, replace: settings.replace, same };
+        let destination =
+            Destination { at: output, replace: settings.replace, same, known: &settings.known, sync: settings.sync };
         Files::create(destination, &self.checkpoint, layout, layers)
     }
 }
@@ -219,7 +220,7 @@ impl Finished<'_> {
         model.checkpoint.shards().iter().try_for_each(|shard| shard.file.check_unchanged())?;
         let is_this = model.settings.record.known().map(|record| |at: &Location| record.is_carried_by(at));
         let same = is_this.as_ref().map(|is_this| is_this as &dyn Fn(&Location) -> bool);
-        files.commit(same, model.settings.sync, cancelled)?;
+        files.commit(model.settings.root.as_deref(), same, model.settings.sync, cancelled)?;
         report.seconds.commit = timed.elapsed().as_secs_f64();
         report.seconds.total = (model.checkpoint.opening() + model.began.elapsed()).as_secs_f64();
         Ok(report)

@@ -20,11 +20,7 @@ pub struct InputFile {
 
 #[derive(Debug)]
 enum Content {
-    Local {
-        file: File,
-        /// When it was last written to, where the file system tells.
-        modified: Option<SystemTime>,
-    },
+    Local { file: File, stamp: Stamp },
     Remote(OpenObject),
 }
 
@@ -65,13 +61,13 @@ impl InputFile {
     }
 
     /// A file that is open already; `location` is what errors call it.
-    pub(super) fn from_handle(location: &Location, file: File) -> Result<InputFile> {
+    pub(crate) fn from_handle(location: &Location, file: File) -> Result<InputFile> {
         let metadata = file.metadata().map_err(Error::io("inspect", location.path()))?;
         Ok(InputFile::local(location.clone(), file, &metadata))
     }
 
     fn local(location: Location, file: File, metadata: &Metadata) -> InputFile {
-        let content = Content::Local { file, modified: metadata.modified().ok() };
+        let content = Content::Local { file, stamp: Stamp::of(metadata) };
         InputFile { location, content, bytes: metadata.len() }
     }
 
@@ -114,6 +110,24 @@ impl InputFile {
         })
     }
 
+    /// Whether another one has the same bytes.
+    pub(crate) fn is_equal(&self, other: &InputFile) -> Result<bool> {
+        const CHUNK: usize = 1 << 20;
+        if self.bytes != other.bytes {
+            return Ok(false);
+        }
+        let (mut ours, mut theirs) = (vec![0; CHUNK], vec![0; CHUNK]);
+        for from in (0..self.bytes).step_by(CHUNK) {
+            let bytes = usize::try_from(self.bytes - from).unwrap_or(CHUNK).min(CHUNK);
+            self.read_at(from, &mut ours[..bytes])?;
+            other.read_at(from, &mut theirs[..bytes])?;
+            if ours[..bytes] != theirs[..bytes] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// All of it: for small files.
     pub fn read_whole(&self) -> Result<Vec<u8>> {
         let bytes = usize::try_from(self.bytes).map_err(|_| std::io::ErrorKind::OutOfMemory.into());
@@ -122,20 +136,42 @@ impl InputFile {
         Ok(content)
     }
 
-    /// Fails if the file has another length, or was written to, since it was opened: a last look before a result is
+    /// Fails if the file has another length, or was touched, since it was opened: a last look before a result is
     /// published.
     pub fn check_unchanged(&self) -> Result<()> {
-        let (file, modified) = match &self.content {
-            Content::Local { file, modified } => (file, modified),
+        let (file, stamp) = match &self.content {
+            Content::Local { file, stamp } => (file, stamp),
             Content::Remote(object) => return object.check_unchanged(),
         };
         let metadata = file.metadata().map_err(Error::io("inspect", self.path()))?;
         if metadata.len() != self.bytes {
             return Err(Error::Changed { path: self.path().to_owned(), expected: self.bytes, found: metadata.len() });
         }
-        match metadata.modified().ok() == *modified {
+        match Stamp::of(&metadata) == *stamp {
             true => Ok(()),
             false => Err(Error::Modified { path: self.path().to_owned() }),
+        }
+    }
+}
+
+/// When a file was last touched, where the file system tells.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    /// Written to; anybody can set this back.
+    modified: Option<SystemTime>,
+    /// Written to, renamed, linked or given other rights: only the system sets it.
+    #[cfg(unix)]
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Stamp {
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
@@ -186,6 +222,28 @@ mod tests {
         // Clocks of file systems are coarse: the time is set rather than waited for.
         let later = SystemTime::now() + std::time::Duration::from_secs(5);
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert!(matches!(file.check_unchanged(), Err(Error::Modified { .. })));
+    }
+
+    /// As programs do that patch a file and hide it: the time of writing is as it was.
+    #[cfg(unix)]
+    #[test]
+    fn a_time_that_is_put_back_hides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let file = InputFile::open(&path).unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        // Clocks of file systems are coarse: written to until the clock has ticked.
+        while Stamp::of(&std::fs::metadata(&path).unwrap()).changed
+            == Stamp::of(&file.handle().unwrap().metadata().unwrap()).changed
+            && file.check_unchanged().is_ok()
+        {
+            let same_length = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&same_length, &[8], 50).unwrap();
+            same_length.set_modified(modified).unwrap();
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().modified().unwrap(), modified);
         assert!(matches!(file.check_unchanged(), Err(Error::Modified { .. })));
     }
 

@@ -10,35 +10,37 @@ use bnfold_gpu::store::Location;
 use super::settings::{UsageError, is_zoo, names_folder, shown_location, shown_path};
 
 /// Whether results can go where they are to go: known before anything is looked for, as in a folder of many files.
-pub(crate) fn check_output(inputs: &[Location], output: Option<&Location>) -> Result<(), UsageError> {
+pub(crate) fn check_output(inputs: &[Location], output: Option<&Location>) -> anyhow::Result<()> {
     if let Some(output) = output {
         check_name(inputs, output)?;
         return check_folder(inputs, output);
     }
-    if let Some(folder) = inputs.iter().find(|input| input.is_folder()) {
-        let folder = shown_location(folder);
-        return Err(UsageError(format!(
-            "{folder}: a folder, whose results need a folder of their own; pass --output DIR"
-        )));
+    for input in inputs {
+        if input.is_folder()? {
+            let folder = shown_location(input);
+            let problem = format!("{folder}: a folder, whose results need a folder of their own; pass --output DIR");
+            return Err(UsageError(problem).into());
+        }
     }
     if let Some(index) = inputs.iter().find(|input| is_index(input.path())) {
         let index = shown_location(index);
-        return Err(UsageError(format!(
+        let problem = format!(
             "{index}: a sharded model is written to a folder of its own, since its shards keep their names; pass --output DIR"
-        )));
+        );
+        return Err(UsageError(problem).into());
     }
     Ok(())
 }
 
 /// Whether the name says what will stand there: a `.safetensors` file, an index, or a folder.
-fn check_name(inputs: &[Location], output: &Location) -> Result<(), UsageError> {
+fn check_name(inputs: &[Location], output: &Location) -> anyhow::Result<()> {
     let shown = shown_location(output);
     let name = output.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (is_file, is_index) = (name.ends_with(".safetensors"), is_index(output.path()));
-    if names_folder(output) {
+    if names_folder(output)? {
         return Ok(());
     }
-    let problem = match (is_zoo(inputs), inputs) {
+    let problem = match (is_zoo(inputs)?, inputs) {
         (true, _) if is_file || is_index => "names one file, and there are several models; name a folder".to_owned(),
         (true, _) => return Ok(()),
         (false, [input]) if self::is_index(input.path()) => match is_file {
@@ -50,10 +52,10 @@ fn check_name(inputs: &[Location], output: &Location) -> Result<(), UsageError> 
             "the result is a .safetensors file, and its name would say otherwise; pass {}.safetensors, or {shown}/ for a folder",
             output.path().with_extension("").display()
         ),
-        _ if name.contains('.') || output.exists().unwrap_or(true) => return Ok(()),
+        _ if name.contains('.') || output.exists()? => return Ok(()),
         _ => format!("a file or a folder? pass {shown}.safetensors, or {shown}/ for a folder"),
     };
-    Err(UsageError(format!("{shown}: {problem}")))
+    Err(UsageError(format!("{shown}: {problem}")).into())
 }
 
 /// Endings of names that say that something else is in the file; others (`model.st`, `model.tmp`) say nothing.
@@ -68,13 +70,13 @@ fn is_other_format(name: &str) -> bool {
 }
 
 /// Whether `output` is, or can become, a folder, if one is needed.
-fn check_folder(inputs: &[Location], output: &Location) -> Result<(), UsageError> {
-    let needs_one = match (is_zoo(inputs), inputs) {
+fn check_folder(inputs: &[Location], output: &Location) -> anyhow::Result<()> {
+    let needs_one = match (is_zoo(inputs)?, inputs) {
         (true, _) => Some("several models need a folder"),
         (false, [index]) if is_index(index.path()) && !is_index(output.path()) => {
             Some("a sharded model needs a folder")
         }
-        _ if names_folder(output) => Some("the / at its end stands for a folder"),
+        _ if names_folder(output)? => Some("the / at its end stands for a folder"),
         _ => None,
     };
     let (Some(needs_one), Some(output)) = (needs_one, output.as_file()) else { return Ok(()) };
@@ -88,5 +90,5 @@ fn check_folder(inputs: &[Location], output: &Location) -> Result<(), UsageError
         kind if kind.is_symlink() && !place.exists() => "a link to nowhere",
         _ => "no folder",
     };
-    Err(UsageError(format!("{}: {found}; {needs_one}; pass another --output", shown_path(place))))
+    Err(UsageError(format!("{}: {found}; {needs_one}; pass another --output", shown_path(place))).into())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bnfold_gpu::output::Replace;
+use bnfold_gpu::output::{Replace, clear_left_behind};
 use bnfold_gpu::report::{FailureReport, Outcome};
 use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Task};
@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::report::Report;
 use super::standard_output::StandardOutput;
 use super::values::Format;
-use super::{Status, destination, hints, interrupt, settings, slips};
+use super::{Status, console, destination, hints, interrupt, settings, slips};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let output = output.as_ref();
     slips::check_words(&inputs)?;
     destination::check_output(&inputs, output)?;
-    let is_zoo = settings::is_zoo(&inputs);
+    let is_zoo = settings::is_zoo(&inputs)?;
     let options = options(arguments, is_zoo, &cancelled);
     options.check_names()?;
     let Found { sources, sidecars, failures, .. } = find(arguments, &inputs, output)?;
@@ -39,9 +39,10 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
         options.check(sources.iter())?;
     }
     let tasks = settings::tasks(sources, &inputs, output)?;
-    let folder = output.map(|output| sidecar_folder(output, is_zoo));
+    let folder = output.map(|output| sidecar_folder(output, is_zoo)).transpose()?;
     let copies = folder.iter().flat_map(|folder| sidecars.iter().map(|sidecar| folder.join(&sidecar.place)));
     let outputs = tasks.iter().flat_map(Task::outputs).chain(copies);
+    tell_left_behind(&tasks);
     let report = Report::begin(arguments.report.as_ref(), outputs)?;
     let progress = Progress::new(&tasks, is_zoo, arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
@@ -78,12 +79,15 @@ fn failed(input: &Path, error: &Error) -> Outcome {
 fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location>) -> anyhow::Result<Found> {
     let mut found = settings::find(inputs, &arguments.zoo.selection, output, arguments.verbosity.quiet)?;
     if let ([input], true) = (inputs, arguments.zoo.copy_sidecars)
-        && !input.is_folder()
+        && !input.is_folder()?
     {
-        found.sidecars = zoo::beside(input);
+        zoo::add_beside(input, &mut found)?;
     }
     match arguments.zoo.copy_sidecars {
-        true => settings::check_sidecars(&found.sidecars)?,
+        true => {
+            tell_strays(&found.strays);
+            settings::check_sidecars(&found.sidecars)?;
+        }
         false => found.sidecars.clear(),
     }
     if let Some(share) = arguments.zoo.shard {
@@ -92,6 +96,23 @@ fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location
         found.failures.retain(|(path, _)| share.holds(path));
     }
     Ok(found)
+}
+
+/// Says what is not copied, although it was asked for.
+fn tell_strays(strays: &[Location]) {
+    let Some(first) = strays.first() else { return };
+    let more = if strays.len() > 1 { format!(" (and {} more)", strays.len() - 1) } else { String::new() };
+    let first = settings::shown_location(first);
+    console::warning(&format!("{first}{more}: not copied, a link leads out of the folder that was named"));
+}
+
+/// Clears away what killed runs have left where results go, and says what is left.
+fn tell_left_behind(tasks: &[Task]) {
+    let folders =
+        tasks.iter().flat_map(Task::outputs).filter_map(|output| output.folder().as_file().map(Path::to_owned));
+    for left in clear_left_behind(folders) {
+        console::warning(&left.to_string());
+    }
 }
 
 fn jobs(arguments: &FoldArguments) -> usize {
@@ -127,8 +148,8 @@ fn replace(arguments: &FoldArguments) -> Replace {
 }
 
 /// Where files beside models are copied to.
-fn sidecar_folder(output: &Location, is_zoo: bool) -> Location {
-    if is_zoo || settings::names_folder(output) { output.clone() } else { output.folder() }
+fn sidecar_folder(output: &Location, is_zoo: bool) -> Result<Location, Error> {
+    Ok(if is_zoo || settings::names_folder(output)? { output.clone() } else { output.folder() })
 }
 
 /// `--copy-sidecars`; what fails is told as a model's failure is.

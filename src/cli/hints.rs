@@ -152,7 +152,7 @@ fn fold_hint(problem: &FoldProblem) -> Option<Cow<'static, str>> {
 
 fn output_hint(problem: &OutputProblem) -> Option<&'static str> {
     match problem {
-        OutputProblem::OtherResult { .. } => Some(REPLACE),
+        OutputProblem::OtherResult { .. } | OutputProblem::Unfinished { .. } | OutputProblem::Empty => Some(REPLACE),
         OutputProblem::IsInput | OutputProblem::InUse { .. } | OutputProblem::NotAFile { .. } => Some(ELSEWHERE),
         OutputProblem::IsInputShard => Some("pass --output DIR"),
         OutputProblem::NoIndexName => Some("or pass a folder as --output (its shards keep their names)"),

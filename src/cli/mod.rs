@@ -70,6 +70,8 @@ impl From<Status> for ExitCode {
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
+    bnfold_gpu::descriptors::raise_limit();
+    interrupt::outlive_large_files();
     match cli.command {
         None => fold::run(&cli.fold),
         Some(Command::Fold(arguments)) => fold::run(&arguments),

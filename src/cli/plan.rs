@@ -19,13 +19,13 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let denied = settings::denied(&arguments.denial);
     slips::check_eps(&arguments.planning, &denied)?;
     let inputs = arguments.inputs.all();
-    let is_one = !settings::is_zoo(&inputs);
+    let is_one = !settings::is_zoo(&inputs)?;
     let Found { sources, failures, .. } = settings::find(&inputs, &arguments.selection, None, quiet)?;
     for (_, error) in &failures {
         console::error(&hints::described(error));
         status = Status::Failed;
     }
-    options(arguments).check(sources.iter())?;
+    options(arguments)?.check(sources.iter())?;
     if let Some(norm) = &arguments.explain {
         return explained(norm, &sources, arguments);
     }
@@ -71,7 +71,7 @@ fn explained(norm: &str, sources: &[Source], arguments: &PlanArguments) -> anyho
     let mut found = Vec::new();
     for source in sources {
         let input = &source.input;
-        let mut options = options(arguments);
+        let mut options = options(arguments)?;
         options.arch = options.arch_of(input, &source.place).map(str::to_owned);
         options.arch_for.clear();
         let explanation = Job::with(input, options).explain(norm)?;
@@ -87,13 +87,13 @@ fn explained(norm: &str, sources: &[Source], arguments: &PlanArguments) -> anyho
 }
 
 fn one(source: &Source, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    let options = options(arguments);
+    let options = options(arguments)?;
     let checkpoint = Checkpoint::open(&source.input)?;
     Ok(Model::plan(checkpoint, options.settings_of(source, None)?)?.into_planned())
 }
 
-fn options(arguments: &PlanArguments) -> Options {
+fn options(arguments: &PlanArguments) -> Result<Options, bnfold_gpu::Error> {
     let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
-    options.one_of_several = settings::is_zoo(&arguments.inputs.all());
-    options
+    options.one_of_several = settings::is_zoo(&arguments.inputs.all())?;
+    Ok(options)
 }

@@ -90,8 +90,11 @@ fn other_weights(found: &Found) -> String {
 }
 
 /// Whether several models are meant, of which some may be done already.
-pub(crate) fn is_zoo(inputs: &[Location]) -> bool {
-    inputs.len() > 1 || inputs.iter().any(Location::is_folder)
+pub(crate) fn is_zoo(inputs: &[Location]) -> Result<bool, Error> {
+    match inputs {
+        [input] => input.is_folder(),
+        inputs => Ok(!inputs.is_empty()),
+    }
 }
 
 /// What `--include` and `--exclude` say.
@@ -107,17 +110,13 @@ fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
 }
 
 /// The models, each with the place of its result.
-pub(crate) fn tasks(
-    sources: Vec<Source>,
-    inputs: &[Location],
-    output: Option<&Location>,
-) -> Result<Vec<Task>, UsageError> {
+pub(crate) fn tasks(sources: Vec<Source>, inputs: &[Location], output: Option<&Location>) -> anyhow::Result<Vec<Task>> {
     let tasks = match output {
         // A single model has a name of its own for its result, unless it is a folder's; shards keep their names, so that
         // only the name of an index can be given for a sharded one.
-        Some(file) if !is_zoo(inputs) && !names_folder(file) && is_name_of_result(file, &inputs[0]) => {
+        Some(file) if !is_zoo(inputs)? && !names_folder(file)? && is_name_of_result(file, &inputs[0]) => {
             let sources = sources.into_iter();
-            sources.map(|source| Task { source, output: file.clone(), make_folder: false, same_as: None }).collect()
+            sources.map(|source| Task { source, output: file.clone(), root: None, same_as: None }).collect()
         }
         Some(folder) => Task::all(sources, folder),
         None => beside(sources),
@@ -130,8 +129,8 @@ fn is_name_of_result(output: &Location, input: &Location) -> bool {
     !is_index(input.path()) || is_index(output.path())
 }
 
-pub(crate) fn names_folder(output: &Location) -> bool {
-    output.is_folder() || output.path().as_os_str().as_encoded_bytes().ends_with(b"/")
+pub(crate) fn names_folder(output: &Location) -> Result<bool, Error> {
+    Ok(output.path().as_os_str().as_encoded_bytes().ends_with(b"/") || output.is_folder()?)
 }
 
 /// Results beside their originals, under names of their own.
@@ -141,7 +140,7 @@ fn beside(sources: Vec<Source>) -> Vec<Task> {
         let is_checkpoint = source.place.extension().is_some_and(|extension| extension == "safetensors");
         let mut name = source.place.file_stem().filter(|_| is_checkpoint).unwrap_or(whole).to_owned();
         name.push(FOLDED);
-        Task { output: source.input.with_file_name(name), source, make_folder: false, same_as: None }
+        Task { output: source.input.with_file_name(name), source, root: None, same_as: None }
     };
     sources.into_iter().map(task).collect()
 }
@@ -155,7 +154,7 @@ pub(super) fn shown_path(path: &Path) -> String {
 }
 
 /// No result may take the place of another one, or of what is still to be read.
-fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
+fn check_tasks(tasks: &[Task]) -> anyhow::Result<()> {
     let originals = tasks.iter().flat_map(|task| task.source.files.iter().map(move |file| (file, &task.source.input)));
     let originals = originals.collect::<HashMap<_, _>>();
     let mut seen = HashMap::new();
@@ -164,17 +163,15 @@ fn check_tasks(tasks: &[Task]) -> Result<(), UsageError> {
         for output in task.outputs() {
             if let Some(other) = seen.insert(output.absolute(), &task.source.input) {
                 let (other, output) = (shown_location(other), shown_location(&output));
-                return Err(UsageError(format!(
-                    "{other} and {input} would both be written to {output}; fold them one by one"
-                )));
+                let problem = format!("{other} and {input} would both be written to {output}; fold them one by one");
+                return Err(UsageError(problem).into());
             }
-            let stands = output.resolved();
+            let stands = output.resolved()?;
             if let Some(original) = stands.as_ref().and_then(|stands| originals.get(stands)).filter(|_| tasks.len() > 1)
             {
                 let (original, output) = (shown_location(original), shown_location(&output));
-                return Err(UsageError(format!(
-                    "{output} would be written, but {original} is to be read; pass another --output"
-                )));
+                let problem = format!("{output} would be written, but {original} is to be read; pass another --output");
+                return Err(UsageError(problem).into());
             }
         }
     }
@@ -206,8 +203,8 @@ mod tests {
             let inputs = inputs.iter().copied().map(Location::from).collect::<Vec<_>>();
             let output = output.map(Location::from);
             check_output(&inputs, output.as_ref())?;
-            let found = discover(&inputs, &Filter::default(), None).map_err(|error| UsageError(error.to_string()))?;
-            tasks(found.sources, &inputs, output.as_ref())
+            let found = discover(&inputs, &Filter::default(), None)?;
+            anyhow::Ok(tasks(found.sources, &inputs, output.as_ref())?)
                 .map(|tasks| tasks.iter().map(|task| task.output.to_string()).collect::<Vec<_>>())
         };
         assert_eq!(name(&["a/m.safetensors"], None).unwrap(), ["a/m.folded.safetensors"]);

@@ -33,7 +33,10 @@ pub(crate) fn check_eps(planning: &PlanningArguments, denied: &Denied) -> Result
 
 /// No command, but the name of no file either: a slip in a command's name would otherwise be told as a missing file.
 pub(crate) fn check_words(inputs: &[Location]) -> Result<(), UsageError> {
-    let mut words = inputs.iter().filter_map(Location::as_file).filter(|input| is_word(input) && !input.exists());
+    let mut words = inputs
+        .iter()
+        .filter_map(Location::as_file)
+        .filter(|input| is_word(input) && input.try_exists().is_ok_and(|there| !there));
     let Some(word) = words.next().map(shown_path) else { return Ok(()) };
     let commands = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect::<Vec<_>>();
     let likeness = |name: &&String| strsim::jaro(name, &word);

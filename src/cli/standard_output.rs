@@ -23,7 +23,7 @@ impl StandardOutput {
         if !arguments.writes_to_stdout() {
             return Ok(None);
         }
-        let refusal = if is_zoo(inputs) || inputs.iter().any(|input| is_index(input.path())) {
+        let refusal = if is_zoo(inputs)? || inputs.iter().any(|input| is_index(input.path())) {
             Some("one file fits on standard output, and these are several; pass --output DIR")
         } else if arguments.format == Format::Json {
             Some("the result goes to standard output, where --format json prints too; leave one out")

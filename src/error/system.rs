@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::Error;
+use crate::store::is_absence;
 
 impl Error {
     /// An `Io` error's constructor, for `map_err`.
@@ -22,15 +23,30 @@ impl Error {
         }
     }
 
+    /// Whether the system refused what is there, or failed at it: what it holds is not known, and may be anything.
+    pub(crate) fn is_io_failure(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if !is_absence(source))
+    }
+
     /// The same error, put as [`Error::TooManyFiles`] if that is what the system says.
     pub(crate) fn among(self, shards: usize) -> Error {
-        // EMFILE and ENFILE have these numbers on every Unix; Windows says 4.
-        let is_limit = |code| if cfg!(unix) { code == 24 || code == 23 } else { code == 4 };
         match self {
-            Error::Io { path, source, .. } if shards > 1 && source.raw_os_error().is_some_and(is_limit) => {
-                Error::TooManyFiles { path, shards }
-            }
+            Error::Io { path, source, .. } if shards > 1 && is_limit(&source) => Error::TooManyFiles { path, shards },
             other => other,
         }
     }
+
+    /// Whether too many files are open.
+    pub(crate) fn is_of_open_files(&self) -> bool {
+        match self {
+            Error::Io { source, .. } => is_limit(source),
+            error => matches!(error, Error::TooManyFiles { .. }),
+        }
+    }
+}
+
+fn is_limit(error: &std::io::Error) -> bool {
+    // EMFILE and ENFILE have these numbers on every Unix; Windows says 4.
+    let codes: &[i32] = if cfg!(unix) { &[23, 24] } else { &[4] };
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::{Error, Result};
 use crate::output::FOLDED;
-use crate::store::{self, Location};
+use crate::store::{self, Listings, Location};
 use crate::warning::Warning;
 
 /// The longest `config.json` that is read; real ones take a few kilobytes.
@@ -59,7 +59,7 @@ impl Beside {
 /// # Errors
 ///
 /// There is one, or there may be, and it cannot be read: what it says would be missing. Only absence is absence.
-pub(super) fn config_beside(input: &Location, result: Option<&Location>) -> Result<Beside> {
+pub(super) fn config_beside(input: &Location, result: Option<&Location>, listings: &Listings) -> Result<Beside> {
     let path = input.folder().join("config.json");
     let file = match InputFile::open(&path) {
         Ok(file) => file,
@@ -70,7 +70,7 @@ pub(super) fn config_beside(input: &Location, result: Option<&Location>) -> Resu
         return Ok(Beside::ignored(&path, format!("larger than any configuration ({} bytes)", file.bytes())));
     }
     if !is_of_repository(input)
-        && let Some(other) = another_checkpoint(input, result)?
+        && let Some(other) = another_checkpoint(input, result, listings)?
     {
         return Ok(Beside::ignored(&path, format!("may be that of {other}, which lies beside it too")));
     }
@@ -88,7 +88,7 @@ fn is_of_repository(input: &Location) -> bool {
 }
 
 /// A checkpoint in the same folder that is neither `input` nor its shard if it is an index, and no result of ours.
-fn another_checkpoint(input: &Location, result: Option<&Location>) -> Result<Option<String>> {
+fn another_checkpoint(input: &Location, result: Option<&Location>, listings: &Listings) -> Result<Option<String>> {
     let stem = store::index_stem(input.path()).filter(|_| is_index(input.path()));
     // `model-00001-of-00002.safetensors`, or with a variant `model.fp16-00001-of-00002.safetensors`.
     let is_own_shard = |name: &str| {
@@ -96,16 +96,18 @@ fn another_checkpoint(input: &Location, result: Option<&Location>) -> Result<Opt
         rest.is_some_and(|rest| rest.starts_with(['-', '.']))
     };
     let folder = input.folder();
-    let is_result = |name: &str| {
-        let is_there =
-            |result: &Location| folder.join(name).resolved().is_some_and(|file| result.resolved() == Some(file));
-        name.ends_with(FOLDED) || result.is_some_and(is_there)
+    let is_result = |name: &str| -> Result<bool> {
+        let Some(result) = result.filter(|_| !name.ends_with(FOLDED)) else { return Ok(name.ends_with(FOLDED)) };
+        let file = folder.join(name).resolved()?;
+        Ok(file.is_some() && file == result.resolved()?)
     };
-    let is_other = |name: &String| {
-        let is_input = Some(OsStr::new(name)) == input.file_name();
-        name.ends_with(".safetensors") && !is_input && !is_own_shard(name) && !is_result(name)
-    };
-    Ok(folder.names()?.into_iter().find(is_other))
+    let is_other = |name: &&String| Some(OsStr::new(name)) != input.file_name() && !is_own_shard(name);
+    for name in listings.names(&folder)?.checkpoints.iter().filter(is_other) {
+        if !is_result(name)? {
+            return Ok(Some(name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::checkpoint::Float;
 use crate::error::Result;
 use crate::fold::{FoldOptions, Style};
 use crate::model::{Denied, PlanSource, Recording, Settings};
-use crate::output::Replace;
+use crate::output::{Known, Replace};
 use crate::parallel;
 use crate::plan::{EpsSettings, EvidenceLevel, PlanSettings};
 use crate::store::Location;
@@ -68,6 +68,9 @@ pub struct Options {
     pub sync: bool,
     /// Threads to use; `None` for one per core.
     pub threads: Option<usize>,
+    /// What is known of folders: thousands of models in one ask the same.
+    #[doc(hidden)]
+    pub known: Arc<Known>,
     /// Set from outside to stop; what is under way leaves nothing behind.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -95,6 +98,7 @@ impl Default for Options {
             record: true,
             sync: true,
             threads: None,
+            known: Arc::default(),
             cancelled: Arc::default(),
         }
     }
@@ -117,7 +121,7 @@ impl Options {
     /// There is a `config.json` that cannot be read: what it says about eps and the model's class is not known.
     #[doc(hidden)]
     pub fn settings(&self, input: &Location, result: Option<&Location>) -> Result<Settings<'_>> {
-        let beside = config_beside(input, result)?;
+        let beside = config_beside(input, result, &self.known.listings)?;
         let class = beside.config.as_ref().and_then(ModelClass::of);
         let is_for_transformers = class.as_ref().is_some_and(|class| class.is_of_transformers);
         let eps = EpsSettings {
@@ -144,7 +148,8 @@ impl Options {
             denied: self.denied.clone(),
             replace: self.replace,
             sync: self.sync,
-            make_folder: false,
+            known: Arc::clone(&self.known),
+            root: None,
             record: if self.record { Recording::Sampled } else { Recording::None },
         })
     }

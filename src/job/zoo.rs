@@ -3,12 +3,13 @@
 //! In: files and folders, a folder for the results, options. Out: an [`Outcome`](crate::report::Outcome) per model, told
 //! to an observer; a model that fails does not touch the others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Options;
 use super::builder::forward_options;
 use crate::error::{Error, Result};
 use crate::model::Settings;
+use crate::output::clear_left_behind;
 use crate::store::Location;
 use crate::zoo::{Engines, Filter, Observer, Run, Source, Task, discover};
 
@@ -66,6 +67,8 @@ impl Zoo {
     /// architecture, or is for models or norms of which there are none. That a model failed is its outcome.
     pub fn run(&self, observer: &dyn Observer) -> Result<()> {
         self.options.check(self.tasks.iter().map(|task| &task.source))?;
+        let outputs = self.tasks.iter().flat_map(Task::outputs);
+        clear_left_behind(outputs.filter_map(|output| output.folder().as_file().map(Path::to_owned)));
         let bytes = self.tasks.iter().map(|task| task.source.bytes).sum();
         let engines = Engines::new(|| Ok(self.options.device.open(bytes)?.engines));
         let run = Run {

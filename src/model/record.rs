@@ -105,7 +105,8 @@ fn hash_options(checkpoint: &Checkpoint, settings: &Settings<'_>, options: FoldO
         denied,
         replace: _,
         sync: _,
-        make_folder: _,
+        known: _,
+        root: _,
         record: _,
     } = settings;
     let PlanSettings { eps, evidence, is_one_of_several: _, below: _, threads: _ } = planning;

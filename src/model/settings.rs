@@ -3,11 +3,12 @@
 //! In: the caller's wishes. Out: [`Settings`], and a [`PlanSource`] where there is a plan to follow.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::denied::Denied;
 use crate::checkpoint::Float;
 use crate::fold::Style;
-use crate::output::{Record, Replace};
+use crate::output::{Known, Record, Replace};
 use crate::plan::{Plan, PlanSettings};
 use crate::warning::Warning;
 
@@ -92,8 +93,11 @@ pub struct Settings<'a> {
     pub replace: Replace,
     /// Flush to disk before the file gets its name.
     pub sync: bool,
-    /// Make the output's folder if it is missing.
-    pub make_folder: bool,
+    /// What is known of folders, shared by all models of a run.
+    pub known: Arc<Known>,
+    /// The folder that the user named for results: below it the output's own is made if it is missing, and no link is
+    /// followed. `None` if the output is named itself, and its folder has to be there.
+    pub root: Option<PathBuf>,
     /// What the result's metadata say about where it comes from; nothing, if there is none. Files at the output's place that
     /// say the same are this very result, and stay.
     pub record: Recording,
@@ -114,7 +118,8 @@ impl Default for Settings<'_> {
             denied: Denied::default(),
             replace: Replace::default(),
             sync: true,
-            make_folder: false,
+            known: Arc::default(),
+            root: None,
             record: Recording::None,
         }
     }

@@ -2,37 +2,55 @@
 //!
 //! In: files on disk without a name. Out: the same under their names. A single file replaces another in one step. Several
 //! cannot, so what they replace is set aside first, the last file (the index, without which nobody finds the others)
-//! before the others, and is put back if anything fails on the way.
+//! before the others, and is put back if anything fails on the way. Runs that replace files of one folder wait for each
+//! other, so that what is there in the end is one run's.
 //!
 //! What a crash in the middle of several leaves: shards without an index, never an index that describes other shards
-//! than those beside it. Old files that were set aside are then still there, as `.bnfold-*.tmp`.
+//! than those beside it. Old files that were set aside are then still there, in a folder `.bnfold-*.old` beside them.
 
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use tempfile::TempPath;
-
+use super::aside::clear_stale;
+use super::lock::{Hold, Locks};
+use super::placing::{Placing, not_placed};
 use super::target::{Replace, Target};
-use super::temporary::{folder_of, hidden_in};
+use super::temporary::folder_of;
 use crate::error::{Error, Result};
 use crate::store::{self, Same};
 
-/// Gives every file its name, in order. With `sync` the names are on disk when this returns. What is uploaded instead may
-/// take a while, and stops when it is `cancelled`.
-pub(super) fn name_all(
-    targets: Vec<Target>,
-    replace: Replace,
-    same: Same<'_>,
-    sync: bool,
-    cancelled: &AtomicBool,
-) -> Result<()> {
+/// How files get their names.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// The folder that the user named: what is missing below it is made, and no link there is followed.
+    pub root: Option<&'a Path>,
+    /// What becomes of files that exist.
+    pub replace: Replace,
+    /// Which of these stay where they are not replaced.
+    pub same: Same<'a>,
+    /// The names are on disk when all of them are given.
+    pub sync: bool,
+    /// Set to stop: an upload, or a run that is waited for, may take a while.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// Gives every file its name, in order; `check` is asked before, when no other run can replace anything there any more.
+pub(super) fn name_all(targets: Vec<Target>, terms: Terms<'_>, check: &dyn Fn() -> Result<()>) -> Result<()> {
+    let Terms { replace, same, sync, cancelled, .. } = terms;
     let uploads = targets.iter().filter_map(Target::finished).collect::<Vec<_>>();
     if !uploads.is_empty() {
         return store::publish(&uploads, replace == Replace::Always, same, cancelled);
     }
     let paths = targets.iter().map(|target| target.location.path().to_owned()).collect::<Vec<_>>();
+    let locks = match (replace, &paths[..]) {
+        // The system sees to it that one of several gets the name.
+        (Replace::Never, [_]) => Locks::default(),
+        (Replace::Always, [_]) => Locks::take(&paths, Hold::Shared, cancelled)?,
+        _ => Locks::take(&paths, Hold::Alone, cancelled)?,
+    };
+    check()?;
     if replace == Replace::Always && targets.len() == 1 {
         for (path, target) in paths.iter().zip(targets) {
             target.file.replace(path).map_err(not_placed(path))?;
@@ -41,101 +59,28 @@ pub(super) fn name_all(
     }
     let mut placing = Placing::default();
     placing.is_shared = same.is_some() && replace == Replace::Never;
+    placing.keeps_equals = replace == Replace::Never && targets.len() > 1;
+    match place_all(&mut placing, targets, &paths, terms) {
+        Ok(()) if replace == Replace::Always => placing.aside.discard().and_then(|()| clear_stale(&paths, &locks)),
+        Ok(()) => Ok(()),
+        Err(error) => Err(placing.take_back(error)),
+    }
+}
+
+/// Sets aside what stands at `paths`, if it is to be replaced, and gives every file its name.
+fn place_all(placing: &mut Placing, targets: Vec<Target>, paths: &[PathBuf], terms: Terms<'_>) -> Result<()> {
+    let Terms { replace, same, sync, .. } = terms;
     if replace == Replace::Always {
-        paths.iter().rev().try_for_each(|path| placing.set_aside(path))?;
-        sync_folders(&paths, sync)?;
+        paths.iter().rev().try_for_each(|path| placing.aside.put(path))?;
+        sync_folders(&placing.aside.paths(), sync)?;
+        sync_folders(paths, sync)?;
     }
     for target in targets {
         // The index must not be on disk before the shards are.
         sync_folders(&placing.names(), sync && paths.last().map(PathBuf::as_path) == target.location.as_file())?;
         placing.place(target, same)?;
     }
-    sync_folders(&paths, sync)?;
-    placing.done = true;
-    Ok(())
-}
-
-/// Several files on the way to their names. Dropped before it is done, it takes everything back.
-#[derive(Default)]
-struct Placing {
-    placed: Vec<(PathBuf, File)>,
-    aside: Vec<(PathBuf, TempPath)>,
-    /// Others may place the very same files at the same time; nothing new is taken back then.
-    is_shared: bool,
-    done: bool,
-}
-
-impl Placing {
-    /// Moves what stands at `path`, if anything, to a hidden name beside it.
-    fn set_aside(&mut self, path: &Path) -> Result<()> {
-        if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            return Ok(());
-        }
-        let folder = folder_of(path);
-        let hidden = hidden_in(folder).map_err(Error::io("create a temporary file there", folder))?.into_temp_path();
-        std::fs::rename(path, &hidden).map_err(Error::io("set aside the old file at", path))?;
-        self.aside.push((path.to_owned(), hidden));
-        Ok(())
-    }
-
-    fn place(&mut self, target: Target, same: Same<'_>) -> Result<()> {
-        let Target { location, file, .. } = target;
-        match file.name(location.path()) {
-            Ok(file) => self.placed.push((location.path().to_owned(), file)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && same.is_some_and(|same| same(&location)) => {}
-            Err(error) => return Err(not_placed(location.path())(error)),
-        }
-        Ok(())
-    }
-
-    fn names(&self) -> Vec<PathBuf> {
-        self.placed.iter().map(|(path, _)| path.clone()).collect()
-    }
-}
-
-impl Drop for Placing {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        for (path, file) in self.placed.drain(..).rev() {
-            // Only what is still ours: another program may have put its own file there meanwhile.
-            if !self.is_shared && is_still(&path, file) {
-                let _ = std::fs::remove_file(&path);
-            }
-        }
-        // The index, set aside first, comes back last.
-        for (path, hidden) in self.aside.drain(..).rev() {
-            if let Err(failed) = hidden.persist_noclobber(&path) {
-                // Rather a file under an odd name than none.
-                let _ = failed.path.keep();
-            }
-        }
-    }
-}
-
-/// Whether `path` is still the open `file`. Nothing is opened for it: there may be too many open files already.
-#[cfg(unix)]
-fn is_still(path: &Path, file: File) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let number = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    let (ours, there) = (file.metadata().map(number), std::fs::symlink_metadata(path).map(number));
-    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
-}
-
-/// Whether `path` is still the open `file`.
-#[cfg(not(unix))]
-fn is_still(path: &Path, file: File) -> bool {
-    let same = || Ok::<_, std::io::Error>(same_file::Handle::from_file(file)? == same_file::Handle::from_path(path)?);
-    same().unwrap_or(false)
-}
-
-fn not_placed(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| match source.kind() {
-        ErrorKind::AlreadyExists => Error::OutputExists { path },
-        _ => Error::Io { action: "put the finished file in place at", path, source },
-    }
+    sync_folders(paths, sync)
 }
 
 /// Makes the names of files and folders durable if `sync`: without it a crash may forget them.
@@ -156,10 +101,14 @@ pub(super) fn sync_folders(paths: &[PathBuf], sync: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::temporary::Temporary;
+    use crate::output::aside::Stranded;
+    use crate::output::temporary::{Kind, Temporary};
     use crate::store::Location;
 
-    static NEVER: AtomicBool = AtomicBool::new(false);
+    fn name_all(targets: Vec<Target>, replace: Replace, same: Same<'_>) -> Result<()> {
+        let terms = Terms { root: None, replace, same, sync: true, cancelled: &AtomicBool::new(false) };
+        super::name_all(targets, terms, &|| Ok(()))
+    }
 
     struct Folder(tempfile::TempDir);
 
@@ -176,8 +125,19 @@ mod tests {
         }
 
         fn target(&self, name: &str) -> Target {
-            let target = Target::create(&self.path(name).into(), 3).unwrap();
+            self.target_of(name, Kind::default())
+        }
+
+        fn target_of(&self, name: &str, kind: Kind) -> Target {
+            let target = Target::create_as(&self.path(name).into(), 3, kind).unwrap();
             target.write_at(0, b"new").unwrap();
+            target
+        }
+
+        /// A file that cannot get a name, when its turn comes.
+        fn doomed(&self, name: &str) -> Target {
+            let mut target = self.target(name);
+            target.file = Temporary::scratch().unwrap();
             target
         }
 
@@ -203,7 +163,7 @@ mod tests {
     fn all_get_their_names() {
         for (replace, old) in [(Replace::Never, &[][..]), (Replace::Always, &["a", "i"])] {
             let folder = Folder::with(old);
-            name_all(["a", "b", "i"].map(|name| folder.target(name)).into(), replace, None, true, &NEVER).unwrap();
+            name_all(["a", "b", "i"].map(|name| folder.target(name)).into(), replace, None).unwrap();
             assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new"), ("i", "new")]));
         }
     }
@@ -212,9 +172,7 @@ mod tests {
     fn one_that_cannot_be_placed_takes_all_others_back() {
         // The index's name is taken when its turn comes.
         let folder = Folder::with(&["i"]);
-        let error =
-            name_all(["a", "b", "i"].map(|name| folder.target(name)).into(), Replace::Never, None, true, &NEVER)
-                .unwrap_err();
+        let error = name_all(["a", "b", "i"].map(|name| folder.target(name)).into(), Replace::Never, None).unwrap_err();
         assert!(matches!(error, Error::OutputExists { .. }), "{error}");
         assert_eq!(folder.content(), content(&[("i", "old")]));
     }
@@ -226,7 +184,7 @@ mod tests {
         let targets = ["a", "sub/b", "b", "i"].map(|name| folder.target(name));
         // A folder that is gone: what was to stand in it has nowhere to go.
         std::fs::remove_dir_all(folder.path("sub")).unwrap();
-        name_all(targets.into(), Replace::Always, None, false, &NEVER).unwrap_err();
+        name_all(targets.into(), Replace::Always, None).unwrap_err();
         assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
     }
 
@@ -237,16 +195,16 @@ mod tests {
         let is_new = |new: &Location| std::fs::read_to_string(new.path()).is_ok_and(|text| text == "new");
         std::fs::write(folder.path("a"), "new").unwrap();
         let targets = || ["a", "b", "i"].map(|name| folder.target(name)).into();
-        let error = name_all(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap_err();
+        let error = name_all(targets(), Replace::Never, Some(&is_new)).unwrap_err();
         assert!(matches!(&error, Error::OutputExists { path } if path.ends_with("b")), "{error}");
         assert_eq!(folder.content(), content(&[("a", "new"), ("b", "old")]));
         std::fs::remove_file(folder.path("b")).unwrap();
         std::fs::create_dir(folder.path("i")).unwrap();
-        name_all(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap_err();
+        name_all(targets(), Replace::Never, Some(&is_new)).unwrap_err();
         std::fs::remove_dir(folder.path("i")).unwrap();
         assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new")]), "another run may count on them");
         for _ in 0..2 {
-            name_all(targets(), Replace::Never, Some(&is_new), true, &NEVER).unwrap();
+            name_all(targets(), Replace::Never, Some(&is_new)).unwrap();
             assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new"), ("i", "new")]));
         }
     }
@@ -259,7 +217,7 @@ mod tests {
         let targets = ["a", "sub/b", "b", "i"].map(|name| folder.target(name));
         std::fs::remove_dir_all(folder.path("sub")).unwrap();
         let is_new = |new: &Location| std::fs::read_to_string(new.path()).is_ok_and(|text| text == "new");
-        name_all(targets.into(), Replace::Always, Some(&is_new), false, &NEVER).unwrap_err();
+        name_all(targets.into(), Replace::Always, Some(&is_new)).unwrap_err();
         assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
     }
 
@@ -270,23 +228,77 @@ mod tests {
         ["a", "b"].iter().for_each(|name| placing.place(folder.target(name), None).unwrap());
         std::fs::remove_file(folder.path("a")).unwrap();
         std::fs::write(folder.path("a"), "another's").unwrap();
-        drop(placing);
+        assert!(matches!(placing.take_back(Error::Interrupted), Error::Interrupted));
         assert_eq!(folder.content(), content(&[("a", "another's")]));
     }
 
     #[test]
-    fn files_set_aside_are_dropped_only_when_all_is_done() {
+    fn files_set_aside_keep_their_names_and_are_dropped_only_when_all_is_done() {
         let folder = Folder::with(&["a", "i"]);
-        let mut placing = Placing::default();
-        placing.set_aside(&folder.path("i")).unwrap();
-        placing.set_aside(&folder.path("a")).unwrap();
-        placing.set_aside(&folder.path("none")).unwrap();
-        let aside = folder.content();
-        assert!(aside.len() == 2 && aside.iter().all(|(name, text)| name.starts_with(".bnfold-") && text == "old"));
-        drop(placing);
+        let set_aside = || {
+            let mut placing = Placing::default();
+            ["i", "a", "none"].iter().for_each(|name| placing.aside.put(&folder.path(name)).unwrap());
+            let [(hidden, _)] = &folder.content()[..] else { panic!("{:?}", folder.content()) };
+            assert!(hidden.starts_with(".bnfold-") && hidden.ends_with(".old"));
+            for name in ["a", "i"] {
+                assert_eq!(std::fs::read_to_string(folder.path(hidden).join(name)).unwrap(), "old");
+            }
+            placing
+        };
+        assert!(matches!(set_aside().take_back(Error::Interrupted), Error::Interrupted));
         assert_eq!(folder.content(), content(&[("a", "old"), ("i", "old")]));
-        // `Temporary` is what a target is made of; a name that is not free is refused by it already.
-        let taken = Temporary::create_in(folder.0.path(), Default::default()).unwrap().name(&folder.path("a"));
-        assert!(taken.is_err());
+        set_aside().aside.discard().unwrap();
+        assert_eq!(folder.content(), []);
+    }
+
+    /// As on exFAT, and what is mounted from a bucket: neither hard links nor renames that do not replace.
+    #[test]
+    fn files_are_placed_replaced_and_put_back_without_links() {
+        let folder = Folder::with(&[]);
+        let held = |names: &[&str]| names.iter().map(|name| folder.target_of(name, Kind::Held)).collect::<Vec<_>>();
+        let all = content(&[("a", "new"), ("b", "new"), ("i", "new")]);
+        name_all(held(&["a", "b", "i"]), Replace::Never, None).unwrap();
+        assert_eq!(folder.content(), all);
+        // What has the very same bytes may be there already, as a run that was killed leaves it.
+        name_all(held(&["b", "i"]), Replace::Never, None).unwrap();
+        std::fs::write(folder.path("i"), "old").unwrap();
+        assert!(matches!(name_all(held(&["c", "i"]), Replace::Never, None), Err(Error::OutputExists { .. })));
+        assert_eq!(folder.content(), content(&[("a", "new"), ("b", "new"), ("i", "old")]));
+        ["a", "b", "i"].iter().for_each(|name| std::fs::write(folder.path(name), "old").unwrap());
+        let mut doomed = held(&["a", "b"]);
+        doomed.push(folder.doomed("i"));
+        assert!(matches!(name_all(doomed, Replace::Always, None), Err(Error::Io { .. })));
+        assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
+        name_all(held(&["a", "b", "i"]), Replace::Always, None).unwrap();
+        assert_eq!(folder.content(), all);
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_is_named_with_its_place() {
+        let folder = Folder::with(&["a", "b", "i"]);
+        let mut placing = Placing::default();
+        ["i", "b", "a"].iter().for_each(|name| placing.aside.put(&folder.path(name)).unwrap());
+        // Another program takes a name meanwhile.
+        std::fs::write(folder.path("b"), "another's").unwrap();
+        let error = placing.take_back(Error::Interrupted);
+        let Error::NotTakenBack { left, .. } = &error else { panic!("{error}") };
+        let [Stranded { at, place: Some(place) }] = &left[..] else { panic!("{left:?}") };
+        assert_eq!((std::fs::read_to_string(at).unwrap().as_str(), place), ("old", &folder.path("b")));
+        assert!(error.to_string().contains(&at.display().to_string()), "{error}");
+        std::fs::remove_dir_all(at.parent().unwrap()).unwrap();
+        assert_eq!(folder.content(), content(&[("a", "old"), ("b", "another's"), ("i", "old")]));
+    }
+
+    #[test]
+    fn what_fails_while_old_files_are_aside_brings_them_back() {
+        for names in [&["a", "b"][..], &["a"], &[]] {
+            let folder = Folder::with(&["a", "b", "i"]);
+            let mut targets = names.iter().map(|name| folder.target(name)).collect::<Vec<_>>();
+            targets.push(folder.doomed("i"));
+            targets.push(folder.target("z"));
+            let error = name_all(targets, Replace::Always, None).unwrap_err();
+            assert!(matches!(error, Error::Io { .. }), "{error}");
+            assert_eq!(folder.content(), content(&[("a", "old"), ("b", "old"), ("i", "old")]));
+        }
     }
 }

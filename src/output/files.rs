@@ -3,17 +3,21 @@
 //! In: where the output goes, the original, the layout. Out: open files to write tensors to, and in the end the files
 //! under their names. The shards of a sharded model stand beside its index under their own names.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::folders::NewFolders;
-use super::free::check_free;
+use super::claims::Known;
+use super::commit::{self, Terms};
+use super::folders::{NewFolders, make_folder};
+use super::free::check_all_free;
 use super::index::index_text;
 use super::layout::{Layout, ShardLayout};
-use super::places::{check_other_indexes, places};
+use super::places::places;
 use super::target::{Replace, Target};
 use super::temporary::folder_of;
 use super::unfolded::write_unfolded;
-use super::{OutputProblem, commit, header_bytes};
+use super::{OutputProblem, header_bytes};
 use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index};
 use crate::error::{Error, Result};
 use crate::fold::{FoldOptions, FoldedLayer, Place};
@@ -28,6 +32,10 @@ pub struct Destination<'a> {
     pub replace: Replace,
     /// Which of these stay, whatever `replace` says.
     pub same: Same<'a>,
+    /// What is known of folders.
+    pub known: &'a Arc<Known>,
+    /// Folders that are made are on disk before anything is in them.
+    pub sync: bool,
 }
 
 /// The files of an output under way.
@@ -37,6 +45,7 @@ pub struct Files {
     index: Option<Target>,
     folders: NewFolders,
     replace: Replace,
+    known: Arc<Known>,
 }
 
 /// A `.safetensors` file under way.
@@ -56,24 +65,18 @@ impl Files {
         layout: &Layout,
         layers: &[FoldedLayer<'_>],
     ) -> Result<Files> {
-        let Destination { at: output, replace, same } = destination;
+        let Destination { at: output, replace, known, .. } = destination;
         let places = places(output, checkpoint)?;
         let index = checkpoint.index();
-        for place in index.map(|_| output).into_iter().chain(&places) {
-            // Asked in this order: a file that another run puts there between two questions must be seen by the second.
-            match check_free(place, replace, checkpoint) {
-                Err(Error::OutputExists { .. }) if same.is_some_and(|same| same(place)) => {}
-                free => free?,
-            }
-        }
+        check_all_free(destination, &places, &|number| length(&places[number], &layout.shards[number]), checkpoint)?;
         if replace == Replace::Always {
-            check_other_indexes(output, &places)?;
+            known.check_claims(output, &places)?;
         }
-        let folders = NewFolders::create(&output.folder(), &places)?;
+        let folders = NewFolders::create(&output.folder(), &places, destination.sync)?;
         let shards = places.iter().zip(&layout.shards).map(|(place, layout)| Shard::create(place, layout));
         let shards = shards.collect::<Result<Vec<_>>>().map_err(|error| error.among(places.len()))?;
         let index = index.map(|index| create_index(output, checkpoint, index, layout, layers)).transpose()?;
-        Ok(Files { shards, index, folders, replace })
+        Ok(Files { shards, index, folders, replace, known: Arc::clone(known) })
     }
 
     /// Size of the `.safetensors` files together.
@@ -109,26 +112,40 @@ impl Files {
 
     /// Gives the finished files their names, the index last. They are read back and checked, and flushed to disk if `sync`.
     /// An upload stops when it is `cancelled`.
-    pub fn commit(self, same: Same<'_>, sync: bool, cancelled: &AtomicBool) -> Result<()> {
+    /// Below `root`, the folder that the user named, no link is followed.
+    pub fn commit(self, root: Option<&Path>, same: Same<'_>, sync: bool, cancelled: &AtomicBool) -> Result<()> {
         // Bound first, so dropped last: folders can go only when nothing is in them.
         let mut folders = self.folders;
-        let Files { shards, index, replace, .. } = self;
+        let Files { shards, index, replace, known, .. } = self;
         for Shard { target, .. } in &shards {
             target.finish(sync)?;
             target.check_readable()?;
         }
         index.iter().try_for_each(|index| index.finish(sync))?;
-        // A model that failed meanwhile may have taken a folder back that both made.
+        // A model that failed meanwhile may have taken a folder back that both made; or somebody did.
         for path in shards.iter().filter_map(|shard| shard.target.location.as_file()) {
-            std::fs::create_dir_all(folder_of(path)).map_err(Error::io("create the folder of", path))?;
+            make_folder(root.unwrap_or(folder_of(path)), folder_of(path), sync)?;
         }
-        commit::sync_folders(&folders.0, sync)?;
-        let count = shards.len();
-        let targets = shards.into_iter().map(|shard| shard.target).chain(index).collect();
-        commit::name_all(targets, replace, same, sync, cancelled).map_err(|error| error.among(count))?;
+        let (count, places) =
+            (shards.len(), shards.iter().map(|shard| shard.target.location.clone()).collect::<Vec<_>>());
+        let targets = shards.into_iter().map(|shard| shard.target).chain(index).collect::<Vec<_>>();
+        // Another run may have put an index there since it was asked before the work.
+        let output = targets.last().map(|last| last.location.clone());
+        let check = || match (replace, &output) {
+            (Replace::Always, Some(output)) => known.check_claims(output, &places),
+            _ => Ok(()),
+        };
+        let terms = Terms { root, replace, same, sync, cancelled };
+        commit::name_all(targets, terms, &check).map_err(|error| error.among(count))?;
         folders.keep();
         Ok(())
     }
+}
+
+/// How long a file will be.
+fn length(place: &Location, layout: &ShardLayout) -> Result<u64> {
+    let header = header_bytes(place.path(), layout.metadata.as_ref(), &layout.entries)?;
+    Ok(header.len() as u64 + layout.data_bytes())
 }
 
 impl Shard {

@@ -1,16 +1,62 @@
 //! 4 WRITE: whether an output may stand where it is to go.
 //!
-//! In: a location, and the original. Out: an error if it is the original itself, or something that is not replaced.
+//! In: a location, and the original. Out: an error if it is the original itself, or something that is not replaced. Shards
+//! without their index may be what a killed run has left of this very result: that is found out when they are compared.
 
 use std::path::Path;
 
+use super::files::Destination;
 use super::{OutputProblem, Replace};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::store::{self, Location, Object};
 
+/// Whether all files of the output for `input` may stand at their places. `length` says how long each of the `shards` will
+/// be.
+pub(super) fn check_all_free(
+    destination: Destination<'_>,
+    shards: &[Location],
+    length: &dyn Fn(usize) -> Result<u64>,
+    input: &Checkpoint,
+) -> Result<()> {
+    let Destination { at, replace, same, .. } = destination;
+    let is_settled = |place: &Location| match check_free(place, replace, input) {
+        // Asked in this order: a file that another run puts there between two questions must be seen by the second.
+        Err(Error::OutputExists { .. }) => Ok(same.is_some_and(|same| same(place))),
+        free => free.map(|()| true),
+    };
+    let exists = |place: &Location| Error::OutputExists { path: place.path().to_owned() };
+    let is_sharded = input.index().is_some();
+    if is_sharded && !is_settled(at)? {
+        return Err(exists(at));
+    }
+    for (number, place) in shards.iter().enumerate() {
+        if is_settled(place)? || (is_sharded && has_length(place, length(number)?)?) {
+            continue;
+        }
+        return Err(if is_sharded { unfinished(place, shards)? } else { exists(place) });
+    }
+    Ok(())
+}
+
+/// Whether a file of this length stands there.
+fn has_length(place: &Location, bytes: u64) -> Result<bool> {
+    let Location::File(path) = place else { return Ok(false) };
+    Ok(store::standing(path)?.is_some_and(|metadata| metadata.is_file() && metadata.len() == bytes))
+}
+
+/// Why a shard that is there is not replaced, and not counted on either.
+fn unfinished(place: &Location, shards: &[Location]) -> Result<Error> {
+    let mut there = 0;
+    for shard in shards {
+        there += usize::from(shard.exists()?);
+    }
+    let problem = OutputProblem::Unfinished { there, all: shards.len() };
+    Ok(Error::Output { path: place.path().to_owned(), problem })
+}
+
 /// Whether a file of the output for `input` may stand at `location`.
-pub(super) fn check_free(location: &Location, replace: Replace, input: &Checkpoint) -> Result<()> {
+fn check_free(location: &Location, replace: Replace, input: &Checkpoint) -> Result<()> {
     match location {
         Location::File(path) => check_free_file(path, replace, input),
         Location::Object(object) => check_free_object(object, replace, input),
@@ -24,14 +70,19 @@ fn check_free_file(path: &Path, replace: Replace, input: &Checkpoint) -> Result<
         // A name that is too long, a parent that is no folder: better said now than after the work.
         Err(error) => return Err(Error::io("write", path)(error)),
     };
-    // The comparison opens the file, and opening a FIFO would wait for its other end.
-    let opens = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let mut inputs = inputs(input).filter_map(Location::as_file);
-    if opens && inputs.any(|input| same_file::is_same_file(path, input).unwrap_or(false)) {
-        return Err(is_input(path, input));
+    // The comparison may open the file, and opening a FIFO would wait for its other end.
+    if store::target(path)?.is_some_and(|metadata| metadata.is_file()) {
+        for file in inputs(input).filter_map(Location::as_file) {
+            if store::is_same_file(path, file)? {
+                return Err(is_input(path, input));
+            }
+        }
     }
     if replace == Replace::Never {
-        return Err(Error::OutputExists { path: path.to_owned() });
+        return Err(match metadata.is_file() && metadata.len() == 0 {
+            true => Error::Output { path: path.to_owned(), problem: OutputProblem::Empty },
+            false => Error::OutputExists { path: path.to_owned() },
+        });
     }
     if metadata.is_file() || metadata.is_symlink() {
         return Ok(());

@@ -3,6 +3,8 @@
 //! In: the original and the folded layers. Out: a [`Layout`] (what every tensor of the output is and where it lies,
 //! known before the first byte is read), then the [`Files`]: one, or shards and their index.
 
+mod aside;
+mod claims;
 mod commit;
 mod copy;
 mod figures;
@@ -10,22 +12,32 @@ mod files;
 mod folders;
 mod free;
 mod header;
+mod hidden;
 mod index;
 mod layout;
+mod left_behind;
+mod lock;
+mod naming;
 mod norm_tensors;
 mod one_shot;
 mod places;
+mod placing;
 mod problem;
 mod record;
 mod target;
 mod temporary;
 mod unfolded;
 
+pub use aside::Stranded;
+pub use claims::Known;
+pub use commit::Terms;
 pub use copy::{copy_file, copy_files};
 pub use figures::{EpsUse, FIGURES_KEY, Figures};
 pub use files::{Destination, Files};
+pub(crate) use folders::make_folder;
 pub use header::header_bytes;
 pub use layout::{Content, Entry, Layout, ShardLayout};
+pub use left_behind::{LeftBehind, clear_left_behind};
 pub use one_shot::write_whole;
 pub use places::result_files;
 pub use problem::OutputProblem;

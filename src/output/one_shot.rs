@@ -5,6 +5,7 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use super::folders::make_folder;
 use super::target::Replace;
 use super::temporary::{Kind, Temporary, folder_of};
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ pub fn write_whole(
     content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     let folder = folder_of(path);
-    std::fs::create_dir_all(folder).map_err(Error::io("create the folder of", path))?;
+    make_folder(folder, folder, true)?;
     let file = Temporary::create_in(folder, Kind::default()).map_err(Error::io("create a temporary file for", path))?;
     let mut out = BufWriter::new(file.file());
     content(&mut out).and_then(|()| out.flush()).map_err(Error::io("write", path))?;

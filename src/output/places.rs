@@ -1,13 +1,10 @@
 //! 4 WRITE: where the files of a result go.
 //!
 //! In: the place of an output, and the original. Out: the place of each of its files; an error if it is named for what it is
-//! not, or if another model needs one of them.
-
-use std::collections::HashSet;
-use std::path::Path;
+//! not.
 
 use super::OutputProblem;
-use crate::checkpoint::{Checkpoint, Index, is_index};
+use crate::checkpoint::{Checkpoint, is_index};
 use crate::error::{Error, Result};
 use crate::store::Location;
 
@@ -27,22 +24,4 @@ pub(super) fn places(output: &Location, checkpoint: &Checkpoint) -> Result<Vec<L
         Some(_) if !is_index(output.path()) => refuse(OutputProblem::NoIndexName),
         Some(index) => Ok(index.shards().iter().map(|shard| output.with_file_name(shard)).collect()),
     }
-}
-
-/// A file that would be replaced must not be a shard that another index in the folder names: that model would be broken.
-pub(super) fn check_other_indexes(output: &Location, places: &[Location]) -> Result<()> {
-    for name in output.folder().names().unwrap_or_default() {
-        if Some(name.as_ref()) == output.file_name() || !is_index(Path::new(&name)) {
-            continue;
-        }
-        // What cannot be read as an index describes nothing.
-        let Ok(other) = Index::read(output.with_file_name(&name)) else { continue };
-        let theirs = other.shards().iter().map(|shard| output.with_file_name(shard)).collect::<HashSet<_>>();
-        let in_use = |place: &&Location| theirs.contains(*place) && place.exists().unwrap_or(true);
-        if let Some(place) = places.iter().find(in_use) {
-            let problem = OutputProblem::InUse { index: name };
-            return Err(Error::Output { path: place.path().to_owned(), problem });
-        }
-    }
-    Ok(())
 }

@@ -31,6 +31,26 @@ pub enum OutputProblem {
         /// File name of that index.
         index: String,
     },
+    /// A link stands in the way below the folder that the user named.
+    #[error(
+        "a link, and results are not written through links, which may lead anywhere; remove it, or name the folder that it \
+         leads to"
+    )]
+    LinkedFolder,
+    /// Files of a sharded output without its index, and not those that would be made.
+    #[error(
+        "exists already, as {there} of {all} shards do; their index does not, so a run that was stopped may have left them, but \
+         not one over the same bytes with the same options"
+    )]
+    Unfinished {
+        /// Shards that are there.
+        there: usize,
+        /// All of them.
+        all: usize,
+    },
+    /// An empty file.
+    #[error("exists already, and is empty: a run that was killed may have left it, or somebody keeps the name")]
+    Empty,
     /// Something else than a regular file stands there.
     #[error("{found}, expected a regular file")]
     NotAFile {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Metadata};
+use crate::error::Error;
 use crate::network::dialect;
 use crate::plan::Planned;
 use crate::store::Location;
@@ -58,7 +59,11 @@ impl Record {
 
     /// What `result` is, if any file of it is not of this record.
     pub fn differs_from(&self, result: &Location) -> Option<OtherResult> {
-        let Ok(checkpoint) = Checkpoint::open(result) else { return Some(OtherResult::Unknown) };
+        let checkpoint = match Checkpoint::open(result) {
+            Ok(checkpoint) => checkpoint,
+            Err(error @ Error::Io { .. }) => return Some(OtherResult::Unreadable(error.to_string())),
+            Err(_) => return Some(OtherResult::Unknown),
+        };
         let expected = self.to_metadata();
         let mut carried = checkpoint.shards().iter().map(|shard| shard.metadata.as_ref()?.get(KEY));
         let other = carried.find(|carried| *carried != Some(&expected))?;
@@ -78,6 +83,8 @@ impl Record {
 pub enum OtherResult {
     /// It has no record: another program's, folded by itself, or no checkpoint.
     Unknown,
+    /// It cannot be read, for this reason.
+    Unreadable(String),
     /// A result of this program.
     Of {
         /// Made by a run over this model alone, which does not hash all of its original.
@@ -93,6 +100,9 @@ pub enum OtherResult {
 
 impl std::fmt::Display for OtherResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let OtherResult::Unreadable(error) = self {
+            return write!(f, "it cannot be read ({error})");
+        }
         let OtherResult::Of { by_itself: false, source, options, version } = self else {
             return f.write_str("it carries no record of a run over several models");
         };

@@ -37,10 +37,15 @@ pub(super) struct Target {
 impl Target {
     /// Opens a temporary file of `bytes` bytes for `location`, so that its pieces can be written in any order.
     pub(super) fn create(location: &Location, bytes: u64) -> Result<Target> {
+        Target::create_as(location, bytes, Kind::default())
+    }
+
+    /// The same, of a chosen kind where it is a file.
+    pub(super) fn create_as(location: &Location, bytes: u64, kind: Kind) -> Result<Target> {
         let (file, action) = match location {
             Location::File(path) => {
                 let folder = folder_of(path);
-                let file = Temporary::create_in(folder, Kind::default());
+                let file = Temporary::create_in(folder, kind);
                 (file.map_err(|error| not_created(path, folder, error))?, "make room on the disk for")
             }
             Location::Object(object) => {
@@ -100,6 +105,18 @@ impl Target {
         // Of a file that is uploaded nothing is left after a crash anyway.
         let sync = sync && self.location.as_file().is_some();
         if sync { file.sync_all().map_err(Error::io("flush to disk", path)) } else { Ok(()) }
+    }
+
+    /// Whether a file of the very same bytes stands at its place.
+    pub(super) fn is_there_already(&self) -> Result<bool> {
+        let path = self.location.path();
+        if !store::standing(path)?.is_some_and(|there| there.is_file() && there.len() == self.bytes) {
+            return Ok(false);
+        }
+        let there = InputFile::open(&self.location)?;
+        let ours =
+            InputFile::from_handle(&self.location, self.file.file().try_clone().map_err(Error::io("read", path))?)?;
+        there.is_equal(&ours)
     }
 
     /// What is to be uploaded, if it becomes an object.

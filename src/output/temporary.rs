@@ -5,10 +5,13 @@
 //! hidden one, removed when it is dropped.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
+
+use super::hidden::{hidden, hidden_in};
+use super::naming::{Way, is_answer};
 
 /// A file under way.
 #[derive(Debug)]
@@ -16,8 +19,8 @@ pub(super) enum Temporary {
     /// In no folder: gone with the process.
     #[cfg(target_os = "linux")]
     Unnamed(File),
-    /// Under a name nobody asks for.
-    Named(NamedTempFile),
+    /// Under a name nobody asks for, until it gets its own in this way.
+    Named(NamedTempFile, Way),
     /// In the system's temporary folder, readable by its owner alone; it is uploaded and never gets a name here.
     Scratch(File),
 }
@@ -31,18 +34,26 @@ pub(super) enum Kind {
     /// Named, everywhere.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests hold the fallback against what is usual"))]
     Named,
+    /// Named, and in a folder that knows neither links nor renames that do not replace.
+    #[cfg(test)]
+    Held,
 }
 
 impl Temporary {
-    /// Opens a new file for `folder`, readable and writable, of mode 0666 less umask.
+    /// Opens a new file for `folder`, readable and writable, of mode 0666 less umask. That it can be given a name there is
+    /// known when this returns: the kernel's own file systems link what has no name, and with hidden names it is tried.
     pub(super) fn create_in(folder: &Path, kind: Kind) -> io::Result<Temporary> {
         #[cfg(target_os = "linux")]
         if let Some(file) = (kind == Kind::Best).then(|| linux::unnamed_in(folder)).flatten() {
             return Ok(Temporary::Unnamed(file));
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = kind;
-        Ok(Temporary::Named(hidden_in(folder)?))
+        let file = hidden_in(folder)?;
+        let way = match kind {
+            Kind::Best | Kind::Named => Way::of(folder)?,
+            #[cfg(test)]
+            Kind::Held => Way::Held,
+        };
+        Ok(Temporary::Named(file, way))
     }
 
     /// Opens a new file that is to be uploaded.
@@ -55,7 +66,7 @@ impl Temporary {
         match self {
             #[cfg(target_os = "linux")]
             Temporary::Unnamed(file) => file,
-            Temporary::Named(file) => file.as_file(),
+            Temporary::Named(file, _) => file.as_file(),
             Temporary::Scratch(file) => file,
         }
     }
@@ -74,9 +85,11 @@ impl Temporary {
     pub(super) fn name(self, path: &Path) -> io::Result<File> {
         match self {
             #[cfg(target_os = "linux")]
-            Temporary::Unnamed(file) => linux::link(&file, path).map(|()| file),
-            // renameat2(RENAME_NOREPLACE) where there is one.
-            Temporary::Named(file) => Ok(file.persist_noclobber(path)?),
+            Temporary::Unnamed(file) => match linux::link(&file, path) {
+                Err(error) if !is_answer(&error) => Way::NoReplace.name(copied(&file, folder_of(path))?, path),
+                linked => linked.map(|()| file),
+            },
+            Temporary::Named(file, way) => way.name(file, path),
             Temporary::Scratch(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -88,33 +101,38 @@ impl Temporary {
             Temporary::Unnamed(file) => match linux::link(&file, path) {
                 // A link does not replace, a rename does.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    hidden().make_in(folder_of(path), |path| linux::link(&file, path))?.persist(path)?;
+                    // Nobody may take its hidden name for that of a dead run; where there are no locks nobody does.
+                    let _ = file.try_lock();
+                    match hidden().make_in(folder_of(path), |path| linux::link(&file, path)) {
+                        Ok(link) => link.persist(path)?,
+                        Err(error) if is_answer(&error) => return Err(error),
+                        Err(_) => return Ok(copied(&file, folder_of(path))?.persist(path)?),
+                    }
                     Ok(file)
                 }
+                Err(error) if !is_answer(&error) => Ok(copied(&file, folder_of(path))?.persist(path)?),
                 linked => linked.map(|()| file),
             },
-            Temporary::Named(file) => Ok(file.persist(path)?),
+            Temporary::Named(file, _) => Ok(file.persist(path)?),
             Temporary::Scratch(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
 
+/// What `file` holds, on disk and under a hidden name: for a file system that lets files be without a name, and does not link
+/// them afterwards.
+#[cfg(target_os = "linux")]
+fn copied(mut file: &File, folder: &Path) -> io::Result<NamedTempFile> {
+    let mut copy = hidden_in(folder)?;
+    file.rewind()?;
+    io::copy(&mut file, copy.as_file_mut())?;
+    copy.as_file().sync_all()?;
+    Ok(copy)
+}
+
 /// The folder that `path` stands in; it has a name, as a folder needs to be opened.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A new file under a hidden name, removed when it is dropped.
-pub(super) fn hidden_in(folder: &Path) -> io::Result<NamedTempFile> {
-    // Opened here rather than by tempfile: the mode is the usual one, and the system's error stays as it is.
-    hidden().make_in(folder, |path| File::options().read(true).write(true).create_new(true).open(path))
-}
-
-/// Names for files on their way. Short, so that a name as long as the file system allows still works for the output itself.
-fn hidden() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".bnfold-").suffix(".tmp");
-    builder
 }
 
 #[cfg(target_os = "linux")]
@@ -177,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 2] = [Kind::Best, Kind::Named];
+    const KINDS: [Kind; 3] = [Kind::Best, Kind::Named, Kind::Held];
 
     fn written(folder: &Path, kind: Kind) -> Temporary {
         let temporary = Temporary::create_in(folder, kind).unwrap();
@@ -228,7 +246,7 @@ mod tests {
         for kind in KINDS {
             let folder = tempfile::tempdir().unwrap();
             let temporary = written(folder.path(), kind);
-            let visible = usize::from(matches!(temporary, Temporary::Named(_)));
+            let visible = usize::from(matches!(temporary, Temporary::Named(..)));
             assert_eq!(names(folder.path()).len(), visible, "{kind:?}");
             drop(temporary);
             assert!(names(folder.path()).is_empty(), "{kind:?}");
@@ -240,7 +258,7 @@ mod tests {
         // Linux keeps it in memory, in a file system that certainly has such files.
         let folder = if cfg!(target_os = "linux") { "/dev/shm".into() } else { std::env::temp_dir() };
         let folder = tempfile::tempdir_in(folder).unwrap();
-        let is_named = |kind| matches!(Temporary::create_in(folder.path(), kind).unwrap(), Temporary::Named(_));
+        let is_named = |kind| matches!(Temporary::create_in(folder.path(), kind).unwrap(), Temporary::Named(..));
         assert!(is_named(Kind::Named));
         assert_eq!(is_named(Kind::Best), cfg!(not(target_os = "linux")));
     }
@@ -248,7 +266,7 @@ mod tests {
     #[test]
     fn a_file_is_laid_out_in_its_length() {
         let folder = tempfile::tempdir().unwrap();
-        for (kind, bytes) in KINDS.into_iter().zip([1 << 20, 0]) {
+        for (kind, bytes) in KINDS.into_iter().zip([1 << 20, 0, 1 << 10]) {
             let temporary = Temporary::create_in(folder.path(), kind).unwrap();
             temporary.lay_out(bytes).unwrap();
             assert_eq!(temporary.file().metadata().unwrap().len(), bytes, "{kind:?}");

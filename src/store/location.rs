@@ -6,9 +6,10 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{Object, length, list};
+use super::{Object, folder, length, list};
 use crate::error::{Error, Result};
 
 /// A file or a folder of this machine, or what stands under a URL.
@@ -56,10 +57,18 @@ impl Location {
     }
 
     /// Whether it is a folder: of a URL the text decides ([`Object::is_folder`]).
-    pub fn is_folder(&self) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// What stands there cannot be looked at. What cannot stand there, or leads in a circle, is none.
+    pub fn is_folder(&self) -> Result<bool> {
         match self {
-            Location::File(path) => path.is_dir(),
-            Location::Object(object) => object.is_folder(),
+            Location::File(path) => match std::fs::metadata(path) {
+                Ok(metadata) => Ok(metadata.is_dir()),
+                Err(error) if folder::is_absence(&error) || folder::is_no_place(&error) => Ok(false),
+                Err(error) => Err(Error::io("inspect", path)(error)),
+            },
+            Location::Object(object) => Ok(object.is_folder()),
         }
     }
 
@@ -98,7 +107,7 @@ impl Location {
     /// Whether something stands there, a link that leads nowhere included.
     pub fn exists(&self) -> Result<bool> {
         match self {
-            Location::File(path) => Ok(std::fs::symlink_metadata(path).is_ok()),
+            Location::File(path) => Ok(folder::standing(path)?.is_some()),
             Location::Object(object) => Ok(length(object)?.is_some()),
         }
     }
@@ -107,9 +116,8 @@ impl Location {
     pub fn names(&self) -> Result<Vec<String>> {
         let mut names = match self {
             Location::File(folder) => {
-                let entries = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
-                let name = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-                entries.map(|entry| Ok(name(entry.map_err(Error::io("list", folder))?))).collect::<Result<Vec<_>>>()?
+                let names = folder::names_in(folder)?.into_iter();
+                names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
             }
             Location::Object(folder) => {
                 let paths = list(folder)?.into_iter().map(|listed| listed.object.path().to_owned());
@@ -122,10 +130,15 @@ impl Location {
     }
 
     /// What a file is told from others by: symlinks are followed, an object is what it is. `None` if there is nothing.
-    pub fn resolved(&self) -> Option<Location> {
+    pub fn resolved(&self) -> Result<Option<Location>> {
         match self {
-            Location::File(path) => std::fs::canonicalize(path).ok().map(Location::File),
-            Location::Object(_) => Some(self.clone()),
+            Location::File(path) => match std::fs::canonicalize(path) {
+                Ok(path) => Ok(Some(Location::File(path))),
+                // Nothing can stand under a name that is too long.
+                Err(error) if folder::is_absence(&error) || error.kind() == ErrorKind::InvalidFilename => Ok(None),
+                Err(error) => Err(Error::io("find", path)(error)),
+            },
+            Location::Object(_) => Ok(Some(self.clone())),
         }
     }
 
@@ -212,7 +225,7 @@ mod tests {
             ("az://c/model.safetensors.index.fp16.json", false),
             ("https://h/zoo", false),
         ] {
-            assert_eq!(at(path).is_folder(), expected, "{path}");
+            assert_eq!(at(path).is_folder().unwrap(), expected, "{path}");
         }
     }
 

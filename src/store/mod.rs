@@ -4,6 +4,8 @@
 //! listings, whole objects. Without the feature `cloud` there is nothing behind these functions but an error that says
 //! so.
 
+mod folder;
+mod listings;
 mod location;
 mod names;
 mod problem;
@@ -29,8 +31,11 @@ use std::fs::File;
 
 #[cfg(not(feature = "cloud"))]
 pub(crate) use absent::{OpenObject, check_writable, is_same, length, list, publish};
+pub(crate) use folder::{Identity, is_absence, is_circle, is_same_file, names_in, standing, target};
 #[cfg(feature = "cloud")]
 pub(crate) use listing::{is_same, length, list, remove};
+pub(crate) use listings::Remembered;
+pub use listings::{Listings, Names};
 pub use location::Location;
 pub use names::{index_stem, is_index};
 #[cfg(feature = "cloud")]

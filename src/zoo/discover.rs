@@ -21,7 +21,7 @@ pub fn discover(inputs: &[Location], filter: &Filter, output: Option<&Location>)
     let mut found = Found::default();
     let output = output.map(Location::absolute);
     for input in inputs {
-        if input.is_folder() {
+        if input.is_folder()? {
             // One folder: its content. One of several: under its own name, as `cp -r A B OUT` does.
             let below = if inputs.len() > 1 { PathBuf::from(name_of(input)?) } else { PathBuf::new() };
             let walk = Walk { root: input.path(), below, filter, output: output.as_ref().map(Location::path) };
@@ -33,7 +33,7 @@ pub fn discover(inputs: &[Location], filter: &Filter, output: Option<&Location>)
             // As `*.safetensors` gives them in a folder that was folded before.
             found.notes.push(format!("{input}: passed over, by its name it is the result of {original}"));
         } else {
-            found.sources.push(source(input.clone(), PathBuf::from(name_of(input)?), None, &length));
+            found.add(input.path(), source(input.clone(), PathBuf::from(name_of(input)?), None, &length));
         }
     }
     found.settle_shards();

@@ -4,11 +4,11 @@
 //! one model.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::parts::{beside, index_shards};
 use crate::checkpoint::is_index;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::store::{self, Location};
 
 /// One model of a zoo.
@@ -44,6 +44,8 @@ pub struct Found {
     pub sources: Vec<Source>,
     /// Everything else that makes a repository loadable.
     pub sidecars: Vec<Sidecar>,
+    /// What would be one of these, but for a link that leads out of the folder that the user named.
+    pub strays: Vec<Location>,
     /// Weights in formats that are not folded.
     pub other_weights: Vec<Location>,
     /// What should have been a model, or may hide one.
@@ -53,6 +55,14 @@ pub struct Found {
 }
 
 impl Found {
+    /// Adds a model, or that it cannot be one.
+    pub(super) fn add(&mut self, path: &Path, source: Result<Source>) {
+        match source {
+            Ok(source) => self.sources.push(source),
+            Err(error) => self.failures.push((path.to_owned(), error)),
+        }
+    }
+
     /// A shard belongs to one model: files that an index names are none by themselves, however they were named, and of
     /// two indices that share a shard only the first is folded.
     pub(super) fn settle_shards(&mut self) {
@@ -90,7 +100,14 @@ impl Found {
             if !named.contains(input) || is_index(input.path()) {
                 return true;
             }
-            let Some(index) = beside(input, &mut known).of(input) else { return true };
+            let index = match beside(input, &mut known) {
+                Ok(indices) => indices.of(input),
+                Err(error) => {
+                    failures.push((input.path().to_owned(), error));
+                    return false;
+                }
+            };
+            let Some(index) = index else { return true };
             let [path, index] = [input, index].map(|file| file.path().to_owned());
             failures.push((path.clone(), Error::Part { path, index }));
             false
@@ -99,18 +116,22 @@ impl Found {
 }
 
 /// What is known about a model without opening its checkpoint. Whatever is missing shows when it is opened.
+///
+/// # Errors
+///
+/// What is there cannot be looked at: which files it is made of is not known.
 pub(super) fn source(
     input: Location,
     place: PathBuf,
     below: Option<PathBuf>,
     length: &dyn Fn(&Location) -> u64,
-) -> Source {
-    let shards = if is_index(input.path()) { index_shards(&input).unwrap_or_default() } else { Vec::new() };
+) -> Result<Source> {
+    let shards = if is_index(input.path()) { index_shards(&input)?.unwrap_or_default() } else { Vec::new() };
     let mut files = vec![input.clone()];
     files.extend(shards.iter().map(|shard| input.with_file_name(shard)));
     let bytes = files.iter().map(length).sum();
-    let files = files.into_iter().map(|file| file.resolved().unwrap_or(file)).collect();
-    Source { input, place, below, shards, files, bytes }
+    let files = files.into_iter().map(|file| Ok(file.resolved()?.unwrap_or(file))).collect::<Result<_>>()?;
+    Ok(Source { input, place, below, shards, files, bytes })
 }
 
 pub(super) fn length(file: &Location) -> u64 {

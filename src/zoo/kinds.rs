@@ -5,16 +5,36 @@
 
 use std::path::Path;
 
+use crate::error::Result;
 use crate::output::FOLDED;
-use crate::store::Location;
+use crate::store::{self, Location};
 
 pub(super) fn is_checkpoint(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
 }
 
-/// Whether it cannot be read like a file: a pipe, a socket, a device.
-pub(super) fn is_odd(file: &Location) -> bool {
-    file.as_file().is_some_and(|path| !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()))
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing.
+    Nothing,
+    /// A folder.
+    Folder,
+    /// A regular file, or an object.
+    File,
+    /// What cannot be read like a file: a pipe, a socket, a device.
+    Odd,
+}
+
+/// What `file` leads to; links are followed.
+pub(super) fn kind_of(file: &Location) -> Result<Kind> {
+    let Location::File(path) = file else { return Ok(Kind::File) };
+    Ok(match store::target(path)? {
+        None => Kind::Nothing,
+        Some(metadata) if metadata.is_dir() => Kind::Folder,
+        Some(metadata) if metadata.is_file() => Kind::File,
+        Some(_) => Kind::Odd,
+    })
 }
 
 /// `m.safetensors`, for `m.folded.safetensors`.
@@ -36,7 +56,7 @@ pub(super) fn is_internal(path: &Path) -> bool {
 }
 
 /// Whether a folder is named as those of a Hugging Face cache are.
-fn is_cache(folder: Option<&Path>) -> bool {
+pub(super) fn is_cache(folder: Option<&Path>) -> bool {
     let name = folder.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     ["models--", "datasets--", "spaces--"].iter().any(|kind| name.starts_with(kind))
 }

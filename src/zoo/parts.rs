@@ -4,14 +4,24 @@
 //! folding left without a tensor (its norms are gone) is named by none; its name and its emptiness tell.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, Index, is_index};
+use crate::error::Result;
 use crate::store::{Location, index_stem};
 
-/// The shards that an index names; `None` if it cannot be read, which shows when it is opened.
-pub(super) fn index_shards(index: &Location) -> Option<Vec<String>> {
-    Index::read(index).ok().map(|index| index.shards().to_vec())
+/// The shards that an index names; `None` if it is none, which shows when it is opened.
+///
+/// # Errors
+///
+/// It cannot be read: any file beside it may be its shard.
+pub(super) fn index_shards(index: &Location) -> Result<Option<Vec<String>>> {
+    match Index::read(index) {
+        Ok(index) => Ok(Some(index.shards().to_vec())),
+        Err(error) if error.is_io_failure() => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Indices and what they say about the files beside them.
@@ -27,9 +37,13 @@ pub(super) struct Indices {
 
 impl Indices {
     /// Adds an index.
-    pub(super) fn add(&mut self, index: &Location) {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(super) fn add(&mut self, index: &Location) -> Result<()> {
         let model = model_of_index(index);
-        match index_shards(index) {
+        match index_shards(index)? {
             None => self.broken.extend(model.map(|model| (model, index.clone()))),
             Some(shards) => {
                 let shards = shards.iter().map(|shard| index.with_file_name(shard).absolute()).collect::<Vec<_>>();
@@ -38,6 +52,7 @@ impl Indices {
                 self.shards.extend(shards.into_iter().map(|shard| (shard, index.clone())));
             }
         }
+        Ok(())
     }
 
     /// The index that names `file` as one of its shards.
@@ -68,27 +83,43 @@ pub(super) type Known = HashMap<Option<Location>, Indices>;
 
 /// The indices in the folder of `file`; `known` are those of folders that were looked at before. A store is not listed for
 /// it, since that lists everything below: only the index that a shard of this name usually has is looked for.
-pub(super) fn beside<'a>(file: &Location, known: &'a mut Known) -> &'a Indices {
+///
+/// # Errors
+///
+/// The folder or an index in it cannot be read: `file` may be a part of that model.
+pub(super) fn beside<'a>(file: &Location, known: &'a mut Known) -> Result<&'a Indices> {
     let key = match file {
         Location::File(_) => Some(file.folder()),
         Location::Object(_) => model_of_shard(file),
     };
-    known.entry(key).or_insert_with_key(|key| {
-        let mut indices = Indices::default();
-        match key {
-            Some(folder @ Location::File(_)) => {
-                let names = folder.names().unwrap_or_default().into_iter();
-                let names = names.filter(|name| is_index(Path::new(name)));
-                names.for_each(|name| indices.add(&file.with_file_name(name)));
-            }
-            Some(model) => {
-                let index = index_of_model(model).filter(|index| index.exists().unwrap_or(false));
-                index.iter().for_each(|index| indices.add(index));
-            }
-            None => {}
+    match known.entry(key) {
+        Entry::Occupied(known) => Ok(known.into_mut()),
+        Entry::Vacant(free) => {
+            let indices = indices_beside(file, free.key().as_ref())?;
+            Ok(free.insert(indices))
         }
-        indices
-    })
+    }
+}
+
+fn indices_beside(file: &Location, key: Option<&Location>) -> Result<Indices> {
+    let mut indices = Indices::default();
+    match key {
+        Some(folder @ Location::File(_)) => {
+            // The folder of a file that is named and not there is missed when the file is opened.
+            let names = if folder.exists()? { folder.names()? } else { Vec::new() };
+            let mut names = names.into_iter().filter(|name| is_index(Path::new(name)));
+            names.try_for_each(|name| indices.add(&file.with_file_name(name)))?;
+        }
+        Some(model) => {
+            if let Some(index) = index_of_model(model)
+                && index.exists()?
+            {
+                indices.add(&index)?;
+            }
+        }
+        None => {}
+    }
+    Ok(indices)
 }
 
 /// The model that an index is of, by its name alone.

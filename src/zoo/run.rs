@@ -6,14 +6,16 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::SystemTime;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::{Engines, Source, Task};
 use crate::checkpoint::Checkpoint;
+use crate::descriptors::Budget;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Recording, Settings, record};
-use crate::output::{Figures, OutputProblem, Record, Replace, copy_files, result_files};
+use crate::output::{Figures, OutputProblem, Record, Replace, Terms, copy_files, result_files};
 use crate::parallel;
 use crate::report::{Earlier, FailureReport, Outcome};
 use crate::store::Location;
@@ -28,6 +30,9 @@ pub trait Observer: Sync {
     /// It has come to an end.
     fn end(&self, task: usize, outcome: Outcome);
 }
+
+/// Milliseconds that a model waits, again and again, that cannot open a file because too many are open.
+const PAUSES: [u64; 6] = [20, 40, 80, 160, 320, 640];
 
 /// A run over a zoo.
 pub struct Run<'a> {
@@ -61,6 +66,7 @@ impl Run<'_> {
 
     fn pass(&self, tasks: Range<usize>) -> Result<()> {
         let tasks = tasks.collect::<Vec<_>>();
+        let files = Budget::of_process();
         let jobs = self.jobs.clamp(1, tasks.len().max(1));
         // A panic of the observer, which is not ours, goes on.
         let done = parallel::each(
@@ -69,7 +75,9 @@ impl Run<'_> {
             || (),
             |(), _, &task| {
                 self.observer.begin(task);
-                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs))?;
+                let part = files.take(self.tasks[task].open_files());
+                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs), part.is_enough)?;
+                drop(part);
                 self.observer.end(task, outcome);
                 Ok(())
             },
@@ -78,10 +86,21 @@ impl Run<'_> {
     }
 
     /// One task; an `Err` ends the whole run.
-    fn isolated(&self, task: usize, threads: usize) -> Result<Outcome> {
+    fn isolated(&self, task: usize, threads: usize, may_wait: bool) -> Result<Outcome> {
         let input = &self.tasks[task].source.input;
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
-            .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }));
+        let attempt = || {
+            catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
+                .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }))
+        };
+        let mut outcome = attempt();
+        for pause in PAUSES.into_iter().filter(|_| may_wait) {
+            // Whoever has the files, here or elsewhere on the machine, will return some.
+            if !outcome.as_ref().is_err_and(Error::is_of_open_files) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(pause));
+            outcome = attempt();
+        }
         match outcome {
             // Of a single model there is nothing else to do.
             Err(error) if error.is_misstated() && !self.resume => Err(error),
@@ -94,11 +113,12 @@ impl Run<'_> {
     }
 
     fn one(&self, index: usize, threads: usize) -> Result<Outcome> {
-        let Task { source, output, make_folder, .. } = &self.tasks[index];
+        let Task { source, output, root, .. } = &self.tasks[index];
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
         let checkpoint = Checkpoint::open(&source.input)?;
-        let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source)? };
+        let root = root.as_ref().and_then(Location::as_file).map(Path::to_owned);
+        let mut settings = Settings { root, ..(self.settings)(source)? };
         settings.planning.threads = threads;
         if self.resume {
             let record = record(&checkpoint, &settings, options)?;
@@ -135,7 +155,8 @@ impl Run<'_> {
         let Some(twin) = twin else { return Ok(None) };
         let files = pairs(checkpoint, &twin.output, output)?;
         let same = |file: &Location| record.is_carried_by(file);
-        copy_files(&files, settings.replace, Some(&same), settings.sync, self.options.cancelled)?;
+        let (replace, sync, cancelled) = (settings.replace, settings.sync, self.options.cancelled);
+        copy_files(&files, Terms { root: settings.root.as_deref(), replace, same: Some(&same), sync, cancelled })?;
         Ok(Some(format!("the same file as {}; its result was copied", twin.source.input)))
     }
 }

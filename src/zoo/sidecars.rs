@@ -3,10 +3,11 @@
 //! In: configurations, tokenizers and the like, and the output folder. Out: their copies, each whole or not at all. A
 //! copy that is there already, byte for byte, is left as it is, so that a second run changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::found::Sidecar;
-use super::kinds::is_weights;
+use super::found::{Found, Sidecar};
+use super::home::Home;
+use super::kinds::{Kind, is_weights, kind_of};
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::Result;
 use crate::output::{Replace, copy_file};
@@ -21,23 +22,33 @@ pub fn copy(sidecar: &Sidecar, output: &Location, replace: Replace, sync: bool) 
     if same_content(&sidecar.input, &target) {
         return Ok(false);
     }
-    copy_file(&sidecar.input, &target, replace, sync).map(|()| true)
+    copy_file(&sidecar.input, output, &target, replace, sync).map(|()| true)
 }
 
-/// The files beside a single checkpoint, if a `config.json` among them says that it is a repository: any other folder,
+/// Adds the files beside a single checkpoint, if a `config.json` among them says that it is a repository: any other folder,
 /// of downloads say, holds what nobody asked for.
-pub fn beside(input: &Location) -> Vec<Sidecar> {
+///
+/// # Errors
+///
+/// The folder, or a file in it, cannot be looked at.
+pub fn add_beside(input: &Location, found: &mut Found) -> Result<()> {
     let folder = input.folder();
-    let names = folder.names().unwrap_or_default();
+    let names = folder.names()?;
     if !names.iter().any(|name| name == "config.json") {
-        return Vec::new();
+        return Ok(());
     }
-    let sidecars = names.into_iter().map(|name| Sidecar { input: folder.join(&name), place: PathBuf::from(name) });
-    let is_wanted = |file: &Location| {
-        let path = file.path();
-        file.as_file().is_none_or(Path::is_file) && !is_weights(path) && !is_index(path)
-    };
-    sidecars.filter(|sidecar| is_wanted(&sidecar.input)).collect()
+    let home = folder.as_file().map(Home::of).transpose()?;
+    for name in names {
+        let file = folder.join(&name);
+        if is_weights(file.path()) || is_index(file.path()) || kind_of(&file)? != Kind::File {
+            continue;
+        }
+        match home.as_ref().map_or(Ok(true), |home| home.holds(file.path()))? {
+            true => found.sidecars.push(Sidecar { input: file, place: PathBuf::from(name) }),
+            false => found.strays.push(file),
+        }
+    }
+    Ok(())
 }
 
 /// Whether both are regular files of the same bytes.

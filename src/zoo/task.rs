@@ -15,8 +15,8 @@ pub struct Task {
     pub source: Source,
     /// The file, or the index of a sharded result.
     pub output: Location,
-    /// Make its folder if it is missing; otherwise it must be there.
-    pub make_folder: bool,
+    /// The folder that the user named, in which its own is made if it is missing; `None` if that must be there.
+    pub root: Option<Location>,
     /// An earlier task of the very same files, as snapshots of a cache share them: its result is copied.
     pub same_as: Option<usize>,
 }
@@ -36,14 +36,24 @@ impl Task {
                 }
             }
         }
-        let task =
-            |source: Source, same_as| Task { output: output.join(&source.place), source, make_folder: true, same_as };
+        let root = || Some(output.clone());
+        let task = |source: Source, same_as| Task { output: output.join(&source.place), source, root: root(), same_as };
         let copies = copies.into_iter().map(|copy| {
             let original = first.get(&copy.files).copied();
             task(copy, original)
         });
         let copies = copies.collect::<Vec<_>>();
         originals.into_iter().map(|source| task(source, None)).chain(copies).collect()
+    }
+
+    /// How many files are open at once while it is under way: those of the original, of the result, and of one that is there
+    /// already; and a few for folders, and what lies beside.
+    pub(super) fn open_files(&self) -> u64 {
+        const FEW: u64 = 5;
+        match self.source.shards.len() as u64 {
+            0 => 2 + FEW,
+            shards => 3 * shards + 1 + FEW,
+        }
     }
 
     /// All files of its result.

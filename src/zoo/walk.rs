@@ -1,21 +1,20 @@
 //! ZOO: a walk over one folder, of this machine or of a store.
 //!
 //! In: a folder, what the user chose, the output's place, which is passed over. Out: what was met, put into
-//! [`Found`](super::Found). Symlinks are followed, but never in circles; nothing that is not a regular file is opened.
+//! [`Found`](super::Found). Symlinks are followed, but never in circles; nothing that is not a regular file is opened. What
+//! cannot be looked at is a failure: it may be a model.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-use walkdir::{DirEntry, WalkDir};
 
 use super::filter::Filter;
 use super::found::{Found, Sidecar, length, source};
-use super::kinds::{is_checkpoint, is_internal, is_odd, is_weights, original_of};
+use super::home::Home;
+use super::kinds::{Kind, is_checkpoint, is_internal, is_weights, kind_of, original_of};
 use super::parts::{Indices, model_of_shard};
 use crate::checkpoint::is_index;
-use crate::error::Error;
-use crate::store::{self, Listed, Location, Object};
+use crate::error::{Error, Result};
+use crate::store::{self, Identity, Listed, Location, Object};
 
 /// A walk over one folder.
 pub(super) struct Walk<'a> {
@@ -32,21 +31,58 @@ struct Met {
     indices: Vec<Location>,
     /// Indices that the user left out; their shards are no models all the same.
     left_out: Vec<Location>,
+    /// The folder of this walk; `None` for a store, which has no links.
+    home: Option<Home>,
+    /// The folders that the walk is in, from the root down.
+    above: Vec<Identity>,
 }
 
 impl Walk<'_> {
     /// Goes through a folder of this machine.
     pub(super) fn run(&self, found: &mut Found) {
         let mut met = Met::default();
-        let walk = WalkDir::new(self.root).follow_links(true).sort_by_file_name();
-        for entry in walk.into_iter().filter_entry(|entry| self.enters(entry)) {
-            match entry {
-                Err(error) => self.odd(&error, found),
-                Ok(entry) if entry.file_type().is_dir() => {}
-                Ok(entry) => self.file(Location::File(entry.into_path()), &mut met, found),
-            }
+        match Home::of(self.root) {
+            Ok(home) => met.home = Some(home),
+            Err(error) => return found.failures.push((self.root.to_owned(), error)),
         }
+        self.folder(self.root, &mut met, found);
         self.settle(met, &length, found);
+    }
+
+    /// Goes through one folder, in the order of the names.
+    fn folder(&self, folder: &Path, met: &mut Met, found: &mut Found) {
+        let identity = std::fs::metadata(folder).and_then(|metadata| Identity::of(folder, &metadata));
+        let identity = match identity.map_err(Error::io("inspect", folder)) {
+            Ok(identity) => identity,
+            Err(error) => return self.failed(folder, error, found),
+        };
+        if met.above.contains(&identity) {
+            // Its content is met where the link leads to.
+            let note = format!("{}: passed over, the link leads back to a folder above it", folder.display());
+            return found.notes.push(note);
+        }
+        let names = match store::names_in(folder) {
+            Ok(names) => names,
+            Err(error) => return self.failed(folder, error, found),
+        };
+        met.above.push(identity);
+        names.iter().for_each(|name| self.entry(folder.join(name), met, found));
+        met.above.pop();
+    }
+
+    /// Looks at what stands at `path`.
+    fn entry(&self, path: PathBuf, met: &mut Met, found: &mut Found) {
+        let location = Location::File(path);
+        match kind_of(&location) {
+            Ok(Kind::Folder) => match self.enters(location.path()) {
+                Ok(true) => self.folder(location.path(), met, found),
+                Ok(false) => {}
+                Err(error) => self.failed(location.path(), error, found),
+            },
+            Ok(Kind::Nothing) => self.nowhere(location.path(), found),
+            Ok(kind) => self.file(location, kind, met, found),
+            Err(error) => self.failed(location.path(), error, found),
+        }
     }
 
     /// Goes through everything below a URL.
@@ -62,7 +98,7 @@ impl Walk<'_> {
         let (mut met, mut lengths) = (Met::default(), HashMap::new());
         for Listed { object, bytes } in listed {
             if is_entered(object.path()) {
-                self.file(Location::Object(object.clone()), &mut met, found);
+                self.file(Location::Object(object.clone()), Kind::File, &mut met, found);
             }
             lengths.insert(Location::Object(object), bytes);
         }
@@ -74,20 +110,21 @@ impl Walk<'_> {
         let before = found.sources.len();
         self.claim(&mut met, found);
         let files = met.checkpoints.into_iter().chain(met.indices);
-        found.sources.extend(files.map(|file| {
-            let (place, within) = (self.place(file.path()), self.within(file.path()).to_owned());
-            source(file, place, Some(within), length)
-        }));
+        for file in files {
+            let (path, place) = (file.path().to_owned(), self.place(file.path()));
+            let within = self.within(&path).to_owned();
+            found.add(&path, source(file, place, Some(within), length));
+        }
         found.sources[before..].sort_by(|a, b| a.place.cmp(&b.place));
     }
 
     /// Sorts one file of the tree.
-    fn file(&self, file: Location, met: &mut Met, found: &mut Found) {
+    fn file(&self, file: Location, kind: Kind, met: &mut Met, found: &mut Found) {
         let path = file.path();
         if self.is_excluded(path) && !is_index(path) {
             return;
         }
-        if is_odd(&file) {
+        if kind == Kind::Odd {
             if is_checkpoint(path) {
                 found.notes.push(format!("{file}: passed over, it is no regular file"));
             }
@@ -95,22 +132,26 @@ impl Walk<'_> {
             let list = if self.is_wanted(path) { &mut met.indices } else { &mut met.left_out };
             list.push(file);
         } else if is_checkpoint(path) {
-            match original_of(&file).filter(|original| original.exists().unwrap_or(false)) {
-                Some(_) => found.notes.push(format!("{file}: passed over, by its name it is a result")),
-                None if self.is_wanted(path) => met.checkpoints.push(file),
-                None => {}
+            match original_of(&file).map_or(Ok(false), |original| original.exists()) {
+                Ok(true) => found.notes.push(format!("{file}: passed over, by its name it is a result")),
+                Ok(false) if self.is_wanted(path) => met.checkpoints.push(file),
+                Ok(false) => {}
+                Err(error) => self.failed(path, error, found),
             }
         } else if is_weights(path) {
             found.other_weights.push(file);
         } else {
-            found.sidecars.push(Sidecar { place: self.place(path), input: file });
+            match met.home.as_ref().map_or(Ok(true), |home| home.holds(path)) {
+                Ok(true) => found.sidecars.push(Sidecar { place: self.place(path), input: file }),
+                Ok(false) => found.strays.push(file),
+                Err(error) => self.failed(path, error, found),
+            }
         }
     }
 
     /// Takes out what is a part of a model: shards that an index names, and those that should have one.
     fn claim(&self, met: &mut Met, found: &mut Found) {
-        let mut indices = Indices::default();
-        met.indices.iter().chain(&met.left_out).for_each(|index| indices.add(index));
+        let indices = self.indices(met, found);
         let (mut orphans, mut empty): (BTreeMap<Location, Vec<Location>>, Vec<Location>) = Default::default();
         met.checkpoints.retain(|file| match (indices.naming(file), model_of_shard(file)) {
             (Some(_), _) => false,
@@ -135,14 +176,37 @@ impl Walk<'_> {
         self.below.join(self.within(path))
     }
 
-    /// Whether the walk enters a folder or looks at a file.
-    fn enters(&self, entry: &DirEntry) -> bool {
-        if !entry.file_type().is_dir() || entry.depth() == 0 {
-            return true;
+    /// Reads the indices. Of one that cannot be read nobody knows the shards: any file beside or below it may be one.
+    fn indices(&self, met: &mut Met, found: &mut Found) -> Indices {
+        let (mut indices, mut unread) = (Indices::default(), Vec::new());
+        for index in met.indices.iter().chain(&met.left_out) {
+            if let Err(error) = indices.add(index) {
+                self.failed(index.path(), error, found);
+                unread.push(index.clone());
+            }
         }
-        let path = entry.path();
-        let is_output = self.output.is_some_and(|output| std::fs::canonicalize(path).is_ok_and(|path| path == output));
-        !is_output && !is_internal(path) && !self.is_excluded(path)
+        met.indices.retain(|index| !unread.contains(index));
+        let suspect = |file: &Location| {
+            let of = |index: &&Location| file.path().starts_with(index.folder().path());
+            unread.iter().find(of).filter(|_| indices.naming(file).is_none())
+        };
+        met.checkpoints.retain(|file| {
+            let Some(index) = suspect(file) else { return true };
+            let [path, index] = [file, index].map(|file| file.path().to_owned());
+            found.failures.push((path.clone(), Error::PerhapsPart { path, index }));
+            false
+        });
+        indices
+    }
+
+    /// Whether the walk enters a folder.
+    fn enters(&self, path: &Path) -> Result<bool> {
+        if is_internal(path) || self.is_excluded(path) {
+            return Ok(false);
+        }
+        let Some(output) = self.output else { return Ok(true) };
+        let real = std::fs::canonicalize(path).map_err(Error::io("find", path))?;
+        Ok(real != output)
     }
 
     fn is_excluded(&self, path: &Path) -> bool {
@@ -158,30 +222,36 @@ impl Walk<'_> {
         path.strip_prefix(self.root).unwrap_or(path)
     }
 
-    /// What the walk cannot enter or follow.
-    fn odd(&self, error: &walkdir::Error, found: &mut Found) {
-        let path = error.path().unwrap_or(self.root).to_owned();
-        let names_model = is_checkpoint(&path) || is_index(&path);
-        if (names_model && !self.is_wanted(&path)) || self.is_excluded(&path) {
+    /// What cannot be looked at, if it may be a model that the user chose.
+    fn failed(&self, path: &Path, error: Error, found: &mut Found) {
+        match &error {
+            Error::Io { source, .. } if store::is_circle(source) => self.nowhere(path, found),
+            _ if self.is_left_out(path) => {}
+            _ => found.failures.push((path.to_owned(), error)),
+        }
+    }
+
+    /// A link that leads nowhere; or a file that went away since its folder was listed.
+    fn nowhere(&self, path: &Path, found: &mut Found) {
+        if self.is_left_out(path) {
             return;
         }
-        if error.loop_ancestor().is_some() {
-            // Its content is met where the link leads to.
-            found.notes.push(format!("{}: passed over, the link leads back to a folder above it", path.display()));
-            return;
+        let target = std::fs::read_link(path);
+        if is_checkpoint(path) || is_index(path) {
+            let path = path.to_owned();
+            let error = match target {
+                Ok(target) => Error::DanglingLink { path: path.clone(), target },
+                Err(error) => Error::io("read", &path)(error),
+            };
+            found.failures.push((path, error));
+        } else {
+            let why = if target.is_ok() { "the link leads nowhere" } else { "it went away meanwhile" };
+            found.notes.push(format!("{}: passed over, {why}", path.display()));
         }
-        let target = std::fs::read_link(&path).ok().filter(|_| !path.exists());
-        let failure = match target {
-            Some(_) if !names_model => {
-                return found.notes.push(format!("{}: passed over, the link leads nowhere", path.display()));
-            }
-            Some(target) => Error::DanglingLink { path: path.clone(), target },
-            None => {
-                let code = error.io_error().and_then(std::io::Error::raw_os_error);
-                let source = code.map_or_else(|| ErrorKind::Other.into(), std::io::Error::from_raw_os_error);
-                Error::Io { action: "read", path: path.clone(), source }
-            }
-        };
-        found.failures.push((path, failure));
+    }
+
+    fn is_left_out(&self, path: &Path) -> bool {
+        let names_model = is_checkpoint(path) || is_index(path);
+        (names_model && !self.is_wanted(path)) || self.is_excluded(path)
     }
 }

@@ -37,6 +37,7 @@ fn every_path_in_the_documents_exists() {
         "docs/install.md",
         "docs/loading.md",
         "docs/performance.md",
+        "docs/reliability.md",
         "docs/rules.md",
         "CONTRIBUTING.md",
         "README.md",
@@ -49,6 +50,32 @@ fn every_path_in_the_documents_exists() {
         for path in paths {
             assert!(root().join(path).exists(), "{document} names {path}, which does not exist");
         }
+    }
+}
+
+/// A promise without a test is none.
+#[test]
+fn every_test_that_stands_for_a_promise_is_there() {
+    fn texts(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => texts(&entry, found),
+                false if entry.extension().is_some_and(|extension| extension == "rs") => {
+                    let module = entry.file_stem().unwrap().to_string_lossy().into_owned();
+                    found.push((module, std::fs::read_to_string(&entry).unwrap()));
+                }
+                false => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    ["src", "tests/it"].iter().for_each(|folder| texts(&root().join(folder), &mut found));
+    let spans = code_spans("docs/reliability.md");
+    let tests = spans.iter().filter_map(|span| span.split_once("::")).collect::<Vec<_>>();
+    assert!(tests.len() > 15, "the test found only {tests:?}");
+    for (module, test) in tests {
+        let is_there = |(name, text): &(String, String)| name == module && text.contains(&format!("fn {test}("));
+        assert!(found.iter().any(is_there), "docs/reliability.md names {module}::{test}, which is no test");
     }
 }
 

@@ -11,6 +11,8 @@
 mod arithmetic;
 // Architectures that a user states: right, or refused.
 mod archs;
+// Runs at the same time on one output.
+mod at_once;
 // The benchmark: its JSON, and what it leaves behind.
 mod bench;
 // A real browser without a window.
@@ -69,6 +71,8 @@ mod job;
 mod kernels;
 // What checkpoints and results say of themselves.
 mod info;
+// What killed runs leave, links in the way, limits.
+mod killed;
 // Layers by the definitions of their frameworks.
 mod layers;
 // Folding through the library; tensors read back.
@@ -107,6 +111,8 @@ mod words;
 mod streams;
 // Real architectures, whose true pairs are known.
 mod traced;
+// What the system refuses to read.
+mod unreadable;
 // URLs, and what a program that cannot follow them says.
 mod urls;
 // `verify` passes what is right and finds what is wrong.
