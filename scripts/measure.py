@@ -5,10 +5,12 @@
 
 Stage:  after the release build; it sees the program only through its command line.
 In:     nothing; checkpoints of random weights in the shapes of MobileNetV2 and of ResNet-152, also wider and deeper, are
-        made in FOLDER once (4.3 GB, and as much again for results).
+        made in FOLDER once (4.3 GB, and as much again for results), with two zoos: 20 of ResNet-18 (0.9 GB), and 2,000
+        small ones.
 Out:    for each checkpoint the medians of `cp` and of folding it (verified; --no-sync), their ratio, what a GB takes and
-        the most memory that was resident; then the same with the flush to disk, on an adapter (of a software one the
-        figures say nothing about a GPU), and with --pytorch beside load_file, fuse_conv_bn_weights and save_file in one
+        the most memory that was resident; then the same with the flush to disk, for the zoos beside `cp -r`, on an adapter
+        (of a software one the figures say nothing about a GPU; what the host adds to its kernels is the total less the
+        kernels' time), and with --pytorch beside load_file, fuse_conv_bn_weights and save_file in one
         process. A ratio is the median of the rounds' ratios: what else the machine does meets both sides alike.
 
 Needs: numpy; torch, torchvision and safetensors for --pytorch. Some minutes, of which the machine should be quiet.
@@ -56,6 +58,33 @@ def resnet(blocks, width=1):
             inputs = 4 * channels
     yield "fc.weight", (1000, inputs)
     yield "fc.bias", (1000,)
+
+
+def resnet18():
+    """torchvision's names and shapes."""
+    yield "conv1.weight", (64, 3, 7, 7)
+    yield from norm("bn1", 64)
+    inputs = 64
+    for layer, channels in enumerate((64, 128, 256, 512), 1):
+        for index in range(2):
+            block = f"layer{layer}.{index}"
+            for number, shape in enumerate([(channels, inputs, 3, 3), (channels, channels, 3, 3)], 1):
+                yield f"{block}.conv{number}.weight", shape
+                yield from norm(f"{block}.bn{number}", channels)
+            if inputs != channels:
+                yield f"{block}.downsample.0.weight", (channels, inputs, 1, 1)
+                yield from norm(f"{block}.downsample.1", channels)
+            inputs = channels
+    yield "fc.weight", (1000, inputs)
+    yield "fc.bias", (1000,)
+
+
+def small():
+    """A classifier of eight layers."""
+    for index in range(8):
+        yield f"features.{3 * index}.weight", (16, 16, 3, 3)
+        yield from norm(f"features.{3 * index + 1}", 16)
+    yield "classifier.weight", (10, 16)
 
 
 def mobilenet():
@@ -123,6 +152,17 @@ def make(path, tensors, dtype):
     unfinished.rename(path)
 
 
+def make_zoo(folder, tensors, count):
+    """Models of the same shapes, no two alike: their last element tells them apart."""
+    folder.mkdir()
+    first = folder / "0000.safetensors"
+    make(first, tensors, "F32")
+    content = bytearray(first.read_bytes())
+    for number in range(1, count):
+        content[-4:] = np.float32(number).tobytes()
+        (folder / f"{number:04}.safetensors").write_bytes(content)
+
+
 # ---- the measurement ------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +185,7 @@ def in_turn(commands, output, rounds):
     measured = [Measured() for _ in commands]
     for number in range(rounds + 1):
         for command, found in zip(commands, measured):
-            output.unlink(missing_ok=True)
+            remove(output)
             began = time.perf_counter()
             process = subprocess.Popen(["sh", "-c", f"exec {command}"] if "&&" not in command else ["sh", "-c", command],
                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -157,8 +197,52 @@ def in_turn(commands, output, rounds):
             if number:
                 found.seconds.append(seconds)
                 found.mebibytes = max(found.mebibytes, usage.ru_maxrss / 1024)
-    output.unlink(missing_ok=True)
+    remove(output)
     return measured
+
+
+def remove(output):
+    if output.is_dir():
+        shutil.rmtree(output)
+    output.unlink(missing_ok=True)
+
+
+def zoos(arguments):
+    """Folders in one call, beside `cp -r`."""
+    output = arguments.folder / "results"
+    for name, what, tensors, count in [("resnet18", "ResNet-18", resnet18(), 20), ("small", "a small classifier", small(), 2000)]:
+        zoo = arguments.folder / f"zoo-{name}"
+        if not zoo.exists():
+            make_zoo(zoo, list(tensors), count)
+        fold = f"{shlex.quote(str(arguments.bin))} --input {zoo} --output {output} --eps 1e-5 --no-sync --device cpu"
+        ours, cp = in_turn([fold, f"cp -r {zoo} {output}"], output, arguments.rounds)
+        size = sum(path.stat().st_size for path in zoo.iterdir()) / 1e6
+        print(
+            f"{count} of {what}, {size:.0f} MB: {ours.median:.3f} s, {ours.ratio(cp):.2f} of `cp -r`, "
+            f"{1e3 * ours.median / count:.2f} ms a model, {ours.mebibytes:.0f} MiB resident",
+            flush=True,
+        )
+
+
+def adapter(arguments):
+    """What the host adds to the kernels, by `bench`, whose adapter has a clock."""
+    for name, what in [("resnet152", "ResNet-152"), ("wide", "a wider ResNet-152")]:
+        path = arguments.folder / f"{name}.safetensors"
+        command = [arguments.bin, "bench", "--device", "gpu", "--format", "json", "--runs", str(arguments.rounds)]
+        run = subprocess.run([*command, "--input", path, "--output", arguments.folder], capture_output=True, text=True)
+        if run.returncode:
+            sys.exit(run.stderr)
+        report = json.loads(run.stdout)
+        seconds = {taken["step"]: taken["seconds"]["samples"] for taken in report["measurements"]}
+        if "gpu_kernels" in seconds:
+            host = statistics.median(gpu - kernels for gpu, kernels in zip(seconds["gpu"], seconds["gpu_kernels"]))
+            cpu = statistics.median(seconds["cpu"])
+            overlap = report["shares"]["overlap"]
+            print(
+                f"{what} on {report['adapter']['name']}: {statistics.median(seconds['gpu']):.3f} s, less its kernels "
+                f"{host:.3f} s, {host / cpu:.2f} of the CPU path's {cpu:.3f} s; overlap {100 * overlap:.0f} %",
+                flush=True,
+            )
 
 
 PYTORCH = """
@@ -181,7 +265,7 @@ print(time.perf_counter() - began)
 def pytorch(path, output, rounds):
     seconds = []
     for _ in range(rounds):
-        output.unlink(missing_ok=True)
+        remove(output)
         run = subprocess.run([sys.executable, "-c", PYTORCH, path, output], capture_output=True, text=True, check=True)
         seconds.append(float(run.stdout))
     output.unlink()
@@ -220,6 +304,7 @@ def main():
     flushed = [fold(path, "--device cpu"), f"cp {path} {copy} && sync {copy}"]
     ours, cp = in_turn(flushed, output, arguments.rounds)
     print(f"ResNet-152, flushed: {ours.median:.4f} s, {ours.ratio(cp):.2f} of `cp` and `sync`")
+    zoos(arguments)
     devices = subprocess.run([arguments.bin, "devices"], capture_output=True, text=True)
     if "gpu:0" in devices.stdout:
         gpu, cpu = in_turn([fold(path, f"--no-sync --device {device}") for device in ("gpu", "cpu")], output, arguments.rounds)
@@ -227,6 +312,7 @@ def main():
             f"ResNet-152 on the adapter: {gpu.median:.4f} s, {gpu.ratio(cpu):.2f} of the CPU path's; "
             f"{gpu.mebibytes:.0f} MiB resident"
         )
+        adapter(arguments)
     if arguments.pytorch:
         seconds = pytorch(path, output, max(3, arguments.rounds // 2))
         print(f"ResNet-152 in PyTorch, without its import: {seconds:.2f} s")

@@ -88,7 +88,9 @@ fn survives(faults: &[&str], kind: &str) {
             _ => recordings,
         };
         for from in [1, all / 2, all] {
-            for (more, expected) in options.iter().zip(&expected) {
+            // Every hang takes its time; what is done about it does not depend on verification.
+            let ways = if *fault == "hang" { 1 } else { options.len() };
+            for (more, expected) in options.iter().zip(&expected).take(ways) {
                 let what = format!("{fault} from {from} of {all}, {more:?}, as {kind}");
                 let settings = [
                     ("MISBEHAVE_AS", kind.to_owned()),
