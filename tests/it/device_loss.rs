@@ -21,17 +21,7 @@ use crate::fixture::{Folder, Model, Numbers, plan};
 /// Three layers of 12 MB in two element types: more batches than are under way at once.
 fn model() -> Model {
     let mut numbers = Numbers::new(7);
-    let mut layer = |name: &str, float: Float| {
-        let weights = numbers.many(8 * 375_000, -1.0, 1.0);
-        Model::new().floats(&format!("{name}.fc.weight"), float, &[8, 375_000], &weights).norm(
-            &format!("{name}.bn"),
-            Float::F32,
-            &numbers.many(8, -2.0, 2.0),
-            &numbers.many(8, -1.0, 1.0),
-            &numbers.many(8, -1.0, 1.0),
-            &numbers.many(8, 0.01, 9.0),
-        )
-    };
+    let mut layer = |name, float| Model::wide(&mut numbers, name, float, 375_000);
     Model::merged([layer("a", Float::F32), layer("b", Float::F32), layer("c", Float::F16), layer("d", Float::F32)])
 }
 

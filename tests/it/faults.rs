@@ -23,18 +23,7 @@ impl Case {
     fn new() -> Case {
         let folder = Folder::new();
         let mut numbers = Numbers::new(11);
-        let mut layer = |name: &str, float: Float| {
-            let weights = numbers.many(8 * 200_000, -1.0, 1.0);
-            let [gamma, beta, mean] = [2.0, 1.0, 1.0].map(|most| numbers.many(8, -most, most));
-            Model::new().floats(&format!("{name}.fc.weight"), float, &[8, 200_000], &weights).norm(
-                &format!("{name}.bn"),
-                Float::F32,
-                &gamma,
-                &beta,
-                &mean,
-                &numbers.many(8, 0.01, 9.0),
-            )
-        };
+        let mut layer = |name, float| Model::wide(&mut numbers, name, float, 200_000);
         let model = Model::merged([layer("a", Float::F32), layer("b", Float::F16), layer("c", Float::F32)]);
         let pairs = [("a.bn", "a.fc.weight"), ("b.bn", "b.fc.weight"), ("c.bn", "c.fc.weight")];
         let (input, plan) = (folder.file("m.safetensors", &model), folder.text("plan.json", plan(&pairs)));

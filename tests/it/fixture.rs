@@ -93,6 +93,20 @@ impl Model {
         self.floats(name, Float::F32, &[values.len()], values)
     }
 
+    /// `name.fc.weight` of 8 rows of `row` elements and its norm `name.bn`: large, with few channels.
+    pub fn wide(numbers: &mut Numbers, name: &str, float: Float, row: usize) -> Model {
+        let weights = numbers.many(8 * row, -1.0, 1.0);
+        let [gamma, beta, mean] = [2.0, 1.0, 1.0].map(|most| numbers.many(8, -most, most));
+        Model::new().floats(&format!("{name}.fc.weight"), float, &[8, row], &weights).norm(
+            &format!("{name}.bn"),
+            Float::F32,
+            &gamma,
+            &beta,
+            &mean,
+            &numbers.many(8, 0.01, 9.0),
+        )
+    }
+
     /// All tensors of several models, whose names must differ.
     pub fn merged(models: impl IntoIterator<Item = Model>) -> Model {
         let tensors = models.into_iter().flat_map(|model| model.tensors).collect();
