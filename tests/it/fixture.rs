@@ -94,6 +94,7 @@ impl Model {
     }
 
     /// `name.fc.weight` of 8 rows of `row` elements and its norm `name.bn`: large, with few channels.
+    #[cfg(feature = "gpu")]
     pub fn wide(numbers: &mut Numbers, name: &str, float: Float, row: usize) -> Model {
         let weights = numbers.many(8 * row, -1.0, 1.0);
         let [gamma, beta, mean] = [2.0, 1.0, 1.0].map(|most| numbers.many(8, -most, most));
