@@ -7,19 +7,22 @@ use super::{Status, console};
 #[cfg(feature = "gpu")]
 pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
     use bnfold_gpu::fold::gpu::{AdapterSummary, Adapters, Wanted};
+    use bnfold_gpu::job::rates;
     use bnfold_gpu::text::bytes;
 
     #[derive(serde::Serialize)]
     struct Devices {
         adapters: Vec<AdapterSummary>,
-        /// The adapter's number; `null` for the CPU.
+        /// The number of the adapter that may be picked, if it was measured; `null` for the CPU.
         auto: Option<usize>,
         /// The adapter's number; `null` if `--device gpu` fails.
         gpu: Option<usize>,
     }
     let found = Adapters::find();
-    let number = |wanted| found.pick(&wanted).ok().map(|adapter| adapter.number);
-    let (adapters, auto, gpu) = (found.summaries(), number(Wanted::Hardware), number(Wanted::Any));
+    let (known, best) = (rates::known(), found.pick(&Wanted::Hardware).ok());
+    let auto = best.as_ref().filter(|best| known.iter().any(|rates| rates.is_of(best))).map(|best| best.number);
+    let gpu = found.pick(&Wanted::Any).ok().map(|adapter| adapter.number);
+    let adapters = found.summaries();
     if arguments.format == Format::Json {
         console::json(&Devices { adapters, auto, gpu }, true)?;
         return Ok(Status::Done);
@@ -35,9 +38,17 @@ pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
             adapter.max_workgroups
         );
     }
-    let named = |number: Option<usize>, none: &str| number.map_or(none.to_owned(), |number| format!("gpu:{number}"));
-    text += &format!("--device auto picks {}\n", named(auto, "the CPU (no hardware GPU)"));
-    text += &format!("--device gpu picks {}\n", named(gpu, "nothing and fails (no adapter)"));
+    text += &match (auto, best) {
+        (Some(number), _) => {
+            format!("--device auto picks gpu:{number} where it is no slower than the CPU, as measured\n")
+        }
+        (None, Some(best)) => {
+            format!("--device auto picks the CPU until `bnfold-gpu bench` has measured gpu:{}\n", best.number)
+        }
+        (None, None) => "--device auto picks the CPU (no hardware GPU)\n".to_owned(),
+    };
+    let gpu = gpu.map_or("nothing and fails (no adapter)".to_owned(), |number| format!("gpu:{number}"));
+    text += &format!("--device gpu picks {gpu}\n");
     console::data(&text)?;
     Ok(Status::Done)
 }

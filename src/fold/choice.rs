@@ -36,6 +36,11 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// Whether they were measured on `adapter`, with the driver that it has now.
+    pub fn is_of(&self, adapter: &AdapterSummary) -> bool {
+        (&self.adapter, &self.driver) == (&adapter.name, &adapter.driver)
+    }
+
     /// How many times the CPU path's time the GPU path takes for `bytes` bytes.
     fn ratio(&self, bytes: u64) -> f64 {
         let bytes = bytes as f64;
@@ -96,7 +101,7 @@ pub fn choose(bytes: u64, known: &[Rates], adapter: impl FnOnce() -> Result<Adap
         Ok(adapter) => adapter,
         Err(reason) => return Choice::Cpu(WhyCpu::NoAdapter(format!("no graphics adapter found ({reason})"))),
     };
-    match known.iter().find(|rates| rates.adapter == adapter.name && rates.driver == adapter.driver) {
+    match known.iter().find(|rates| rates.is_of(&adapter)) {
         None => Choice::Cpu(WhyCpu::NotMeasured),
         Some(rates) if adapter.is_software() || !rates.is_worth(bytes) => slower(rates),
         Some(_) => {

@@ -100,7 +100,8 @@ fn a_failure_leaves_nothing_and_names_what_failed() {
 /// The adapters of this machine, as `devices` lists them.
 #[cfg(feature = "gpu")]
 fn hardware() -> bool {
-    !bnfold(&[&"devices", &"--format", &"json"]).expect(0).json()["auto"].is_null()
+    let devices = bnfold(&[&"devices", &"--format", &"json"]).expect(0).json();
+    devices["adapters"].as_array().unwrap().iter().any(|adapter| adapter["kind"] != "software")
 }
 
 #[cfg(feature = "gpu")]
@@ -169,6 +170,8 @@ fn auto_goes_by_what_was_measured_on_this_machine_and_by_nothing_else() {
     );
     let run = fold();
     assert!(run.stderr.contains(" times as long, as measured"), "{}", run.stderr);
+    let devices = || on_a_card(&cache, &[&"devices"]).stdout;
+    assert!(devices().contains("--device auto picks gpu:0 where it is no slower than the CPU, as measured\n"));
 
     // Had it been quick, it would be taken; another one, or none, would not.
     let mut quick = kept.clone();
@@ -179,6 +182,7 @@ fn auto_goes_by_what_was_measured_on_this_machine_and_by_nothing_else() {
     quick[0]["driver"] = "of last year".into();
     std::fs::write(&rates, quick.to_string()).unwrap();
     cpu(&fold(), "no graphics adapter has been measured");
+    assert!(devices().contains("--device auto picks the CPU until `bnfold-gpu bench` has measured gpu:0\n"));
     std::fs::write(&rates, "[{").unwrap();
     cpu(&fold(), "no graphics adapter has been measured");
 }
