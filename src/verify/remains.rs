@@ -6,7 +6,7 @@
 use super::Mismatch;
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
-use crate::fold::oracle;
+use crate::fold::runtime;
 use crate::network::{Fold, Norm};
 
 /// What the norm computes after folding, `(x - mean) * factor + beta`: one entry per channel.
@@ -64,9 +64,10 @@ impl Remains {
             return Err(Mismatch::Structure(text.to_owned()));
         };
         let holder = folded.tensor(beta.as_ref().unwrap_or(mean))?;
+        let var_float = folded.tensor(var)?.dtype.float().unwrap_or(Float::F32);
         let scales = gamma_values.iter().zip(&var_values);
         Ok(Remains {
-            factor: scales.map(|(&gamma, &var)| oracle::scale(gamma, var, fold.eps)).collect(),
+            factor: scales.map(|(&gamma, &var)| runtime::factor(var_float, gamma, var, fold.eps)).collect(),
             mean: mean_values,
             beta: beta_values,
             float: holder.dtype.float().unwrap_or(Float::F32),

@@ -7,6 +7,8 @@
 #![expect(unreachable_pub, reason = "`pub` says that another module uses it; nothing leaves this binary")]
 #![expect(clippy::cast_possible_truncation, reason = "numbers are the tests' own; rounding to f32 is what is wanted")]
 
+// What is folded is accepted by `verify`, in every mix of types.
+mod agreement;
 // Folded layers compute what layers and norms did.
 mod arithmetic;
 // Architectures that a user states: right, or refused.

@@ -1,0 +1,86 @@
+//! 3 FOLD, 5 VERIFY: what is folded is accepted, in every mix of types.
+//!
+//! In: files of many small layers, each tensor of a random type; both styles, every `--dtype`. Out: `verify` finds
+//! nothing, in any of them.
+
+use std::path::Path;
+
+use bnfold_gpu::checkpoint::Float;
+use bnfold_gpu::fold::{Engine, Style};
+use bnfold_gpu::{Job, VerifyReport};
+
+use crate::arithmetic::EPS;
+use crate::fixture::{Folder, Model, Numbers};
+use crate::library::{How, USUAL, fold, line, write_plan};
+
+/// Layers of a file: starting a fold takes longer than a small layer.
+const LAYERS: usize = 50;
+
+/// One of `choices`.
+fn any<T: Copy>(n: &mut Numbers, choices: &[T]) -> T {
+    choices[(n.unit() * choices.len() as f64) as usize]
+}
+
+/// Numbers of either sign and of every size from 10^`least` to 10^`most`.
+fn sizes(n: &mut Numbers, count: usize, least: f64, most: f64) -> Vec<f64> {
+    (0..count).map(|_| n.between(-1.0, 1.0).signum() * 10f64.powf(n.between(least, most))).collect()
+}
+
+/// Adds layer `at`, with what it may lack and in types of its own; returns its line of the plan.
+fn add_layer(model: Model, at: usize, n: &mut Numbers) -> (Model, serde_json::Value) {
+    let (channels, row, eps) = (any(n, &[1, 2, 3, 8, 17]), any(n, &[1, 3, 9, 40]), any(n, EPS));
+    // One in four is the identity already, or nearly so: nothing is left to fold, in the run time's eyes or in exact ones.
+    let var = match n.unit() < 0.25 {
+        true => vec![1.0 - eps.min(0.9); channels],
+        false => sizes(n, channels, -3.0, 3.0).iter().map(|var| var.abs()).collect(),
+    };
+    let mut gamma = n.many(channels, -3.0, 3.0);
+    gamma[channels / 2] = any(n, &[0.0, 1.0, -0.5]);
+    let weight = sizes(n, channels * row, -5.0, 1.0);
+    let optional =
+        [("bn.weight", gamma), ("bn.bias", n.many(channels, -2.0, 2.0)), ("fc.bias", n.many(channels, -2.0, 2.0))];
+    let mut tensors = vec![("bn.running_mean", n.many(channels, -4.0, 4.0)), ("bn.running_var", var)];
+    tensors.extend(optional.into_iter().filter(|_| n.unit() < 0.7));
+    let model = tensors.into_iter().fold(model, |model, (name, values)| {
+        model.floats(&format!("l{at}.{name}"), any(n, &Float::ALL), &[channels], &values)
+    });
+    let model = model.floats(&format!("l{at}.fc.weight"), any(n, &Float::ALL), &[channels, row], &weight);
+    let mut line = line(&format!("l{at}.bn"), &format!("l{at}.fc.weight"), "linear");
+    line["eps"] = eps.into();
+    (model, line)
+}
+
+fn verify(original: &Path, folded: &Path, plan: &Path) -> VerifyReport {
+    Job::new(original).follow(plan).verify(folded).unwrap()
+}
+
+#[test]
+fn what_is_folded_is_accepted_in_every_mix_of_types() {
+    let folder = Folder::new();
+    let (plan, output) = (folder.path("plan.json"), folder.path("o.safetensors"));
+    let mut layers = 0;
+    for (seed, dtype) in
+        (0..60).zip([None, None, None, Some(Float::F16), Some(Float::Bf16), Some(Float::F32)].iter().cycle())
+    {
+        let n = &mut Numbers::new(seed);
+        let (mut model, mut lines) = (Model::new(), Vec::new());
+        for at in 0..LAYERS {
+            let line;
+            (model, line) = add_layer(model, at, n);
+            lines.push(line);
+        }
+        let input = folder.file("m.safetensors", &model);
+        write_plan(&plan, &lines);
+        for style in [Style::Strip, Style::DropIn] {
+            fold(&mut Engine::Cpu, &input, &plan, &output, How { style, dtype: *dtype, ..USUAL }).unwrap();
+            let report = verify(&input, &output, &plan);
+            assert!(report.ok, "file {seed}, {style:?}, {dtype:?}: {:#?}", report.problems);
+            // To fold a norm that is the identity may change nothing.
+            layers += report.folded + report.left;
+            assert!(report.left < LAYERS / 5, "test is broken: {} layers show nothing", report.left);
+        }
+        let report = verify(&input, &input, &plan);
+        assert_eq!((report.ok, report.left), (true, LAYERS), "file {seed} itself: {:#?}", report.problems);
+    }
+    assert_eq!(layers, 60 * 2 * LAYERS, "every layer was judged");
+}
