@@ -89,6 +89,8 @@ mod pieces;
 mod plan_files;
 // Why a norm is folded or stays.
 mod explain;
+// Errors of every kind planted in every type and style.
+mod planted;
 // Files that cannot be read, or only just.
 mod reading;
 // Networks that others trained.
