@@ -9,7 +9,6 @@ mod shared;
 use std::path::PathBuf;
 
 use bnfold_gpu::store::Location;
-use bnfold_gpu::verify::DEFAULT_MAX_ULP;
 use clap::{Args, Parser, Subcommand};
 
 use shared::{REPORTS, WHAT_IS_FOLDED};
@@ -149,9 +148,10 @@ pub(crate) struct VerifyArguments {
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) planning: PlanningArguments,
-    /// Largest error accepted, in units in the last place
-    #[arg(long, default_value_t = DEFAULT_MAX_ULP, value_name = "ULP", value_parser = max_ulp, allow_negative_numbers = true)]
-    pub(crate) max_ulp: f64,
+    /// Largest error accepted, in units in the last place of any type [default: what a right fold may be off by: 8 of F32 and
+    /// F64, one rounding of F16 and BF16]
+    #[arg(long, value_name = "ULP", value_parser = max_ulp, allow_negative_numbers = true)]
+    pub(crate) max_ulp: Option<f64>,
     /// Fail if norms could have been folded and were not
     #[arg(long)]
     pub(crate) strict: bool,

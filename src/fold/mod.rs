@@ -26,6 +26,7 @@ pub mod oracle;
 mod problem;
 mod quantized;
 mod ranges;
+pub mod runtime;
 mod shifts;
 mod stats;
 mod stretches;

@@ -79,17 +79,30 @@ pub fn compare(
     folded: Elements<'_>,
 ) -> Worst {
     let mut worst = Worst::default();
+    each(geometry, scales, first, stored, folded, |_, found| worst.merge(found));
+    worst
+}
+
+/// The same, every element with its channel handed to `take`.
+pub fn each(
+    geometry: Geometry<'_>,
+    scales: &[f64],
+    first: u64,
+    stored: Elements<'_>,
+    folded: Elements<'_>,
+    mut take: impl FnMut(usize, Worst),
+) {
     let (from, to) = (stored.float, folded.float);
     let pairs = stored.bytes.chunks_exact(from.bytes()).zip(folded.bytes.chunks_exact(to.bytes()));
     let mut elements = pairs.zip(first..);
     for Run { channel, len, moving } in geometry.rows(first, stored.count()) {
         for (step, ((stored, folded), element)) in elements.by_ref().take(len).enumerate() {
-            let expected = from.widen(stored) * scales[channel + if moving { step } else { 0 }];
+            let channel = channel + if moving { step } else { 0 };
+            let expected = from.widen(stored) * scales[channel];
             let got = to.widen(folded);
-            worst.merge(Worst { ulp: distance(to, got, expected), element, got, expected });
+            take(channel, Worst { ulp: distance(to, got, expected), element, got, expected });
         }
     }
-    worst
 }
 
 /// How far `got` is from `expected`, in ulp of `float`; equal infinities and two NaNs are no distance apart.

@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::affine::Affine;
-use super::oracle;
+use super::{oracle, runtime};
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
 use crate::network::Fold;
@@ -127,17 +127,15 @@ impl Identity {
         let var_float = float_of(checkpoint, &norm.var, storage)?;
         let var = identity_variance(var_float, eps);
         // In f32 the runtime's var + eps is 1 and so is its root: gamma 1 is exact there.
-        let is_one = runtime_is_one(var_float, var, eps);
         let gamma = match &norm.gamma {
-            Some(tensor) if !is_one => {
+            Some(tensor) if !runtime::is_one(var_float, var, eps) => {
                 // Where the root does not fit into the type, the weight makes up for it.
                 let root = float_of(checkpoint, tensor, storage)?.round((var + eps).sqrt());
                 if root.is_finite() { root } else { 1.0 }
             }
             _ => 1.0,
         };
-        let factor = if is_one { gamma } else { oracle::scale(gamma, var, eps) };
-        Ok(Identity { var, gamma, factor })
+        Ok(Identity { var, gamma, factor: runtime::factor(var_float, gamma, var, eps) })
     }
 }
 
@@ -151,18 +149,9 @@ fn identity_variance(float: Float, eps: f64) -> f64 {
     let var = float.round(1.0 - eps);
     // Rounding may have moved var + eps away from 1 by half a unit; the neighbours are tried in the runtime's f32.
     let steps = [0.0, 1.0, -1.0].map(|step| float.round(var + step * float.ulp(var)));
-    let found = steps.into_iter().find(|&var| var >= 0.0 && runtime_is_one(float, var, eps));
+    let found = steps.into_iter().find(|&var| var >= 0.0 && runtime::is_one(float, var, eps));
     // An eps of 1 or more leaves no variance that could: 0, and the weight makes up for it.
     found.unwrap_or_else(|| var.max(0.0))
-}
-
-/// Whether a runtime that adds eps in f32 (or in f64, for an f64 norm) gets exactly 1.
-#[expect(clippy::cast_possible_truncation, reason = "it is the runtime's rounding that is asked about")]
-fn runtime_is_one(float: Float, var: f64, eps: f64) -> bool {
-    match float {
-        Float::F64 => var + eps == 1.0,
-        _ => var as f32 + eps as f32 == 1.0,
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +163,7 @@ mod tests {
         for eps in [0.0, 1e-3, 1.001e-5, 1e-5, 1e-6, 1e-7, 0.001_000_000_047_497_451_3, 0.1] {
             for float in [Float::F32, Float::F64] {
                 let var = identity_variance(float, eps);
-                assert!(runtime_is_one(float, var, eps), "{float:?} eps {eps}: var {var}");
+                assert!(runtime::is_one(float, var, eps), "{float:?} eps {eps}: var {var}");
                 assert!((var + eps - 1.0).abs() < 1e-7, "{float:?} eps {eps}: var {var}");
             }
         }

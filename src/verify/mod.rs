@@ -5,10 +5,12 @@
 //! norms that are gone, norms that became an identity and norms that were left alone are judged by one rule. Every
 //! other tensor must be the same.
 
+mod lean;
 mod numbers;
 mod pair;
 mod remains;
 mod tensor;
+mod tolerance;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,10 +23,7 @@ use crate::plan::Planned;
 use numbers::worse;
 use pair::{Pair, State};
 use tensor::Side;
-
-/// The default for the largest error accepted, in ulp. Ours are within 1.5 (weights) and 2 (biases); PyTorch's own
-/// `fuse_conv_bn_weights` in f32 was measured at 3.0 and 3.2 and is bounded by about 4.5 and 6.
-pub const DEFAULT_MAX_ULP: f64 = 8.0;
+use tolerance::Tolerance;
 
 /// What verification found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -95,15 +94,22 @@ impl From<Error> for Mismatch {
     }
 }
 
-/// Compares `folded` with `original`, whose plan is `planned`; errors beyond `max_ulp`, in units in the last place, are
-/// problems. An `Err` is a file that cannot be read, or a norm of the original that cannot be folded.
-pub fn verify(original: &Checkpoint, folded: &Checkpoint, planned: &Planned, max_ulp: f64) -> Result<VerifyReport> {
+/// Compares `folded` with `original`, whose plan is `planned`. Errors that a right fold cannot have in the types at hand are
+/// problems, or those beyond `max_ulp` units in the last place, whatever the type. An `Err` is a file that cannot be read, or
+/// a norm of the original that cannot be folded.
+pub fn verify(
+    original: &Checkpoint,
+    folded: &Checkpoint,
+    planned: &Planned,
+    max_ulp: Option<f64>,
+) -> Result<VerifyReport> {
+    let tolerance = Tolerance::new(max_ulp);
     let mut report = VerifyReport::default();
     let mut judged = BTreeSet::new();
     for fold in &planned.folds {
         judged.extend(fold.norm.tensors());
         judged.extend([fold.weight.as_str(), fold.bias.as_str()]);
-        report.judge(Pair::new(original, folded, fold, max_ulp))?;
+        report.judge(Pair::new(original, folded, fold, tolerance))?;
     }
     report.compare_others(original, folded, &judged)?;
     report.ok = report.problems.is_empty();

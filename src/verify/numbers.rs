@@ -1,11 +1,13 @@
 //! 5 VERIFY: the numbers of one layer, before and after.
 //!
-//! In: the original's norm, what is left of it, both biases and both weights. Out: the largest errors, and the first shift
-//! or the worst weight that is not accepted, in words.
+//! In: the original's norm, what is left of it, both biases and both weights. Out: the largest errors, and in words what is
+//! not accepted: the first such shift, the worst weight, or the mean of all weights.
 
+use super::lean::{Errors, Lean};
 use super::pair::Pair;
 use super::remains::Remains;
 use super::tensor::{CHUNK, Elements, Side};
+use super::tolerance::units;
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
 use crate::fold::affine::Affine;
@@ -49,22 +51,24 @@ impl Pair<'_> {
     /// Compares the effective shifts; says which channel is the first that is wrong.
     pub(super) fn compare_shifts(&mut self, before: &Before, remains: &Remains) -> Result<Option<String>> {
         let (bias, folded_bias) = (self.bias_of(self.original)?, self.bias_of(self.folded)?);
+        let bias_float = self.folded.tensors().get(&self.fold.bias).and_then(|bias| bias.dtype.float());
         let mut wrong = None;
         for (channel, &scale) in before.scale.iter().enumerate() {
             let (mean, beta) = (before.affine.mean[channel], before.affine.beta[channel]);
             let (expected, largest) = oracle::shift(bias[channel], mean, scale, beta);
-            let moved = (folded_bias[channel] - remains.mean[channel]) * remains.factor[channel];
-            let got = moved + remains.beta[channel];
+            let got = remains.shift(channel, folded_bias[channel]);
             let ulp = if got == expected { 0.0 } else { (got - expected).abs() / remains.float.ulp(largest) };
             self.figures.elements += 1;
             self.figures.worst_shift_ulp = worse(self.figures.worst_shift_ulp, ulp);
+            let rounding = remains.rounding(channel, folded_bias[channel], bias_float);
+            let accepted = self.tolerance.shift(remains.float, largest, rounding);
             // Written so that a NaN distance fails.
-            if wrong.is_none() && !(ulp <= self.max_ulp) {
+            if wrong.is_none() && !(ulp <= accepted) {
                 wrong = Some(format!(
-                    "shift in {}, channel {channel}: {got} instead of {expected} ({ulp:.1} ulp of the largest addend, {} \
-                     accepted)",
+                    "shift in {}, channel {channel}: {got} instead of {expected} ({} ulp of the largest addend, {} accepted)",
                     self.shift_holder(remains),
-                    self.max_ulp
+                    units(ulp),
+                    units(accepted)
                 ));
             }
         }
@@ -89,8 +93,14 @@ impl Pair<'_> {
         format!("`{holder}`{missing}")
     }
 
-    /// Compares the effective weights: those of the folded file times what is left of the norm.
-    pub(super) fn compare_weights(&mut self, weight: &Weight<'_>, before: &Before, remains: &Remains) -> Result<Worst> {
+    /// Compares the effective weights: those of the folded file times what is left of the norm. Says which weight is the
+    /// worst if one is wrong, or how far all of them lean one way.
+    pub(super) fn compare_weights(
+        &mut self,
+        weight: &Weight<'_>,
+        before: &Before,
+        remains: &Remains,
+    ) -> Result<Option<String>> {
         let fold = self.fold;
         let geometry = Geometry { axis: fold.axis, shape: &fold.shape, channels: fold.channels };
         // What is left of the norm is moved to the other side, so that one comparison serves all styles.
@@ -98,30 +108,50 @@ impl Pair<'_> {
         let reference = |(scale, factor): (&f64, &f64)| if scale == factor { 1.0 } else { scale / factor };
         let reference = before.scale.iter().zip(&remains.factor).map(reference).collect::<Vec<_>>();
         let stored = Side::of(self.original, &fold.weight)?;
-        let mut worst = Worst::default();
+        let (mut worst, mut errors) = (Worst::default(), Errors::new(reference.len()));
         for first in (0..fold.elements).step_by(CHUNK) {
             let elements = (fold.elements - first).min(CHUNK as u64);
             let before = stored.elements(fold.float, first, elements)?;
             let after = weight.side.elements(weight.float, first, elements)?;
             worst.merge(blown_up(&before, &after, first));
-            worst.merge(oracle::compare(geometry, &reference, first, before.typed(), after.typed()));
+            oracle::each(geometry, &reference, first, before.typed(), after.typed(), |channel, found| {
+                worst.merge(found);
+                errors.add(channel, found);
+            });
             self.figures.elements += elements;
         }
         self.figures.worst_ulp = worse(self.figures.worst_ulp, worst.ulp);
-        Ok(worst)
+        Ok(self.wrong_weight(weight.float, worst).or_else(|| self.leaning(weight.float, before, &errors)))
     }
 
     /// What is to be said of the worst weight, if it is not accepted.
-    pub(super) fn wrong_weight(&self, worst: Worst) -> Option<String> {
+    fn wrong_weight(&self, float: Float, worst: Worst) -> Option<String> {
         let Worst { ulp, element, got, expected } = worst;
+        let accepted = self.tolerance.weight(float);
         // Written so that a NaN distance fails.
-        if ulp <= self.max_ulp {
+        if ulp <= accepted {
             return None;
         }
         let (weight, channel) = (&self.fold.weight, self.fold.map.channel(element));
         Some(format!(
-            "weight `{weight}`, element {element}, channel {channel}: {got} instead of {expected} ({ulp:.1} ulp, {} accepted)",
-            self.max_ulp
+            "weight `{weight}`, element {element}, channel {channel}: {got} instead of {expected} ({} ulp, {} accepted)",
+            units(ulp),
+            units(accepted)
+        ))
+    }
+
+    /// What is to be said of weights each of which is accepted, if all of them lean one way.
+    fn leaning(&self, float: Float, before: &Before, errors: &Errors) -> Option<String> {
+        if !self.tolerance.asks_for_mean(float) {
+            return None;
+        }
+        let Lean { mean, variances, accepted } = errors.lean(&before.affine.var, self.tolerance.weight(float))?;
+        let (weight, side) = (&self.fold.weight, if mean > 0.0 { "large" } else { "small" });
+        Some(format!(
+            "weight `{weight}`: by {} ulp too {side} on average over {variances} channels, {} accepted: roundings would \
+             cancel, so its scales are wrong",
+            units(mean.abs()),
+            units(accepted)
         ))
     }
 }

@@ -6,7 +6,7 @@
 use super::Mismatch;
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
-use crate::fold::oracle;
+use crate::fold::runtime;
 use crate::network::{Fold, Norm};
 
 /// What the norm computes after folding, `(x - mean) * factor + beta`: one entry per channel.
@@ -16,6 +16,9 @@ pub(super) struct Remains {
     pub(super) beta: Vec<f64>,
     /// The element type that holds the shift.
     pub(super) float: Float,
+    /// Those of the running mean and of beta, where they are stored.
+    pub(super) mean_float: Option<Float>,
+    pub(super) beta_float: Option<Float>,
     /// No tensor of the norm is left.
     pub(super) gone: bool,
 }
@@ -44,6 +47,8 @@ impl Remains {
             mean: vec![0.0; channels],
             beta: vec![0.0; channels],
             float: float.unwrap_or(fold.float),
+            mean_float: None,
+            beta_float: None,
             gone: true,
         }
     }
@@ -63,15 +68,31 @@ impl Remains {
             let text = "a tensor of it has another length or type than in the original";
             return Err(Mismatch::Structure(text.to_owned()));
         };
-        let holder = folded.tensor(beta.as_ref().unwrap_or(mean))?;
+        let float = |name: &String| folded.tensors().get(name).and_then(|tensor| tensor.dtype.float());
+        let (mean_float, beta_float) = (float(mean), beta.as_ref().and_then(float));
+        let var_float = float(var).unwrap_or(Float::F32);
         let scales = gamma_values.iter().zip(&var_values);
         Ok(Remains {
-            factor: scales.map(|(&gamma, &var)| oracle::scale(gamma, var, fold.eps)).collect(),
+            factor: scales.map(|(&gamma, &var)| runtime::factor(var_float, gamma, var, fold.eps)).collect(),
             mean: mean_values,
             beta: beta_values,
-            float: holder.dtype.float().unwrap_or(Float::F32),
+            float: beta_float.or(mean_float).unwrap_or(Float::F32),
+            mean_float,
+            beta_float,
             gone: false,
         })
+    }
+
+    /// The shift of `channel` with a layer's bias of `bias`.
+    pub(super) fn shift(&self, channel: usize, bias: f64) -> f64 {
+        (bias - self.mean[channel]) * self.factor[channel] + self.beta[channel]
+    }
+
+    /// How far the shift of `channel` may be off because bias, mean and beta were each rounded once to be stored.
+    pub(super) fn rounding(&self, channel: usize, bias: f64, bias_float: Option<Float>) -> f64 {
+        let half = |float: Option<Float>, value: f64| float.map_or(0.0, |float| float.ulp(value) / 2.0);
+        let before = half(bias_float, bias) + half(self.mean_float, self.mean[channel]);
+        before * self.factor[channel].abs() + half(self.beta_float, self.beta[channel])
     }
 }
 

@@ -88,7 +88,7 @@ fn sizes_and_limits_in_prose_are_those_of_the_code() {
     let rows = constant("measure/transposed.rs", "ROWS");
     assert_eq!(constant("choice.rs", "MOST_LOSS"), 0.1, "docs/performance.md says a tenth");
     let telling = constant("cli/bench.rs", "TELLING_BYTES") / 1e6;
-    let ulp = constant("verify/mod.rs", "DEFAULT_MAX_ULP");
+    let [shared, rate] = ["SHARED", "ERROR_RATE"].map(|name| constant("verify/lean.rs", name));
     let [batch, bus] = ["BATCH_BYTES", "BUS_BATCH_BYTES"].map(|name| format!("{} MiB", bytes("gpu/mod.rs", name, 20)));
     let slots = constant("gpu/mod.rs", "SLOTS");
     let piece = format!("{} KiB", bytes("fold/mod.rs", "PIECE_BYTES", 10));
@@ -130,7 +130,14 @@ fn sizes_and_limits_in_prose_are_those_of_the_code() {
         "docs/zoo.md",
         &["eight at most".to_owned(), format!("of up to {} MiB the store", bytes("publish.rs", "WHOLE", 20))],
     );
-    states("docs/verification.md", &[format!("`verify` accepts {ulp} by default")]);
+    let wide = 0.5 + constant("verify/tolerance.rs", "STEPS");
+    let accepted = [
+        format!("`verify` accepts {wide} by default"),
+        format!("F32, F64 {wide} ulp;"),
+        format!("{shared} ulp that all channels may share"),
+        format!("at most {rate:e} of the layers"),
+    ];
+    states("docs/verification.md", &accepted);
     let header = constant("header.rs", "HEADER_LIMIT") / 1e6;
     states("docs/formats.md", &[format!("over {header} MB")]);
 }

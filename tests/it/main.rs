@@ -7,6 +7,8 @@
 #![expect(unreachable_pub, reason = "`pub` says that another module uses it; nothing leaves this binary")]
 #![expect(clippy::cast_possible_truncation, reason = "numbers are the tests' own; rounding to f32 is what is wanted")]
 
+// What is folded is accepted by `verify`, in every mix of types.
+mod agreement;
 // Folded layers compute what layers and norms did.
 mod arithmetic;
 // Architectures that a user states: right, or refused.
@@ -91,6 +93,8 @@ mod pieces;
 mod plan_files;
 // Why a norm is folded or stays.
 mod explain;
+// Errors of every kind planted in every type and style.
+mod planted;
 // Files that cannot be read, or only just.
 mod reading;
 // Networks that others trained.
