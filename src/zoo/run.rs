@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
 use super::{Engines, Source, Task};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Budget, Checkpoint};
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Recording, Settings, record};
@@ -55,11 +55,12 @@ impl Run<'_> {
     pub fn go(&self) -> Result<()> {
         // What is copied comes last: by then the originals are done.
         let originals = self.tasks.iter().take_while(|task| task.same_as.is_none()).count();
-        self.pass(0..originals)?;
-        self.pass(originals..self.tasks.len())
+        let budget = Budget::default();
+        self.pass(0..originals, &budget)?;
+        self.pass(originals..self.tasks.len(), &budget)
     }
 
-    fn pass(&self, tasks: Range<usize>) -> Result<()> {
+    fn pass(&self, tasks: Range<usize>, budget: &Budget) -> Result<()> {
         let tasks = tasks.collect::<Vec<_>>();
         let jobs = self.jobs.clamp(1, tasks.len().max(1));
         // A panic of the observer, which is not ours, goes on.
@@ -69,7 +70,7 @@ impl Run<'_> {
             || (),
             |(), _, &task| {
                 self.observer.begin(task);
-                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs))?;
+                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs), budget)?;
                 self.observer.end(task, outcome);
                 Ok(())
             },
@@ -78,9 +79,9 @@ impl Run<'_> {
     }
 
     /// One task; an `Err` ends the whole run.
-    fn isolated(&self, task: usize, threads: usize) -> Result<Outcome> {
+    fn isolated(&self, task: usize, threads: usize, budget: &Budget) -> Result<Outcome> {
         let input = &self.tasks[task].source.input;
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.one(task, threads, budget)))
             .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }));
         match outcome {
             // Of a single model there is nothing else to do.
@@ -93,11 +94,11 @@ impl Run<'_> {
         }
     }
 
-    fn one(&self, index: usize, threads: usize) -> Result<Outcome> {
+    fn one(&self, index: usize, threads: usize, budget: &Budget) -> Result<Outcome> {
         let Task { source, output, make_folder, .. } = &self.tasks[index];
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
-        let checkpoint = Checkpoint::open(&source.input)?;
+        let checkpoint = Checkpoint::open_within(&source.input, budget)?;
         let mut settings = Settings { make_folder: *make_folder, ..(self.settings)(source)? };
         settings.planning.threads = threads;
         if self.resume {

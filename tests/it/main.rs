@@ -39,6 +39,8 @@ mod docs_numbers;
 mod dtype_option;
 // `--dtype`: what is folded and what is not is rounded once.
 mod dtypes;
+// Files made to exhaust a machine.
+mod exhausting;
 // Every source of eps, and their order.
 mod eps;
 // Where a norm's eps comes from, as the command line has it.
