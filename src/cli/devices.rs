@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
     let named = |number: Option<usize>, none: &str| number.map_or(none.to_owned(), |number| format!("gpu:{number}"));
     text += &format!("--device auto picks {}\n", named(auto, "the CPU (no hardware GPU)"));
     text += &format!("--device gpu picks {}\n", named(gpu, "nothing and fails (no adapter)"));
-    console::data(&text)?;
+    console::lines(&text)?;
     Ok(Status::Done)
 }
 

@@ -51,6 +51,8 @@ mod evidence;
 mod exact;
 // Whatever fails leaves nothing behind.
 mod failures;
+// Names that are not what they look like.
+mod misleading;
 // What a new user types in the first minute.
 mod first_minute;
 // A graphics device that misbehaves.
