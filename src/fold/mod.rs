@@ -30,6 +30,7 @@ mod shifts;
 mod stats;
 mod stretches;
 pub mod style;
+mod wide;
 mod work;
 mod workers;
 
