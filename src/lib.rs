@@ -29,6 +29,7 @@ pub mod error;
 pub mod fold;
 #[doc(hidden)]
 pub mod job;
+mod json;
 #[doc(hidden)]
 pub mod model;
 #[doc(hidden)]

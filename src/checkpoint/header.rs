@@ -5,11 +5,14 @@
 //! them, including "duplicate keys are disallowed", which the `safetensors` crate does not enforce.
 
 mod json;
+mod limits;
 mod problem;
 
 use super::foreign::{BEGINNING, recognise};
 use super::{Dtype, Foreign, InputFile, Metadata};
+use crate::json::parse as parse_json;
 use json::RawHeader;
+pub(crate) use limits::TENSOR_LIMIT;
 pub use problem::HeaderProblem;
 
 /// The longest header that readers accept (the `safetensors` crate's limit).
@@ -41,27 +44,54 @@ pub(super) enum ReadError {
     Io(crate::Error),
 }
 
+impl ReadError {
+    /// As the error of `file`.
+    pub(super) fn of(self, file: &InputFile) -> crate::Error {
+        match self {
+            ReadError::Problem(problem) => crate::Error::Header { path: file.path().to_owned(), problem },
+            ReadError::Io(error) => error,
+        }
+    }
+}
+
 impl From<HeaderProblem> for ReadError {
     fn from(problem: HeaderProblem) -> Self {
         ReadError::Problem(problem)
     }
 }
 
-/// Reads and checks the header of `file`; nothing is allocated before the length was checked against the file.
-pub(super) fn read(file: &InputFile) -> Result<Header, ReadError> {
-    let (declared, available) = match declared(file) {
+/// The length of a header, checked against its file, before anything is allocated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Length {
+    /// Bytes of JSON.
+    pub(super) declared: u64,
+    /// Bytes of JSON and data.
+    available: u64,
+}
+
+/// Reads how long the header of `file` is.
+pub(super) fn length(file: &InputFile) -> Result<Length, ReadError> {
+    match declared(file) {
         // A length that cannot be is most often the beginning of something else.
-        Err(ReadError::Problem(problem)) => return Err(foreign(file)?.map_or(problem, HeaderProblem::Foreign).into()),
-        other => other?,
-    };
+        Err(ReadError::Problem(problem)) => Err(foreign(file)?.map_or(problem, HeaderProblem::Foreign).into()),
+        other => other,
+    }
+}
+
+/// Reads and checks the header of `file`.
+pub(super) fn read(file: &InputFile, length: Length) -> Result<Header, ReadError> {
+    let Length { declared, available } = length;
     let mut json = vec![0; usize::try_from(declared).map_err(|_| HeaderProblem::TooLong { declared })?];
     file.read_at(8, &mut json).map_err(ReadError::Io)?;
-    let (metadata, entries) = parse(&json, available - declared)?;
+    let raw = raw(&json)?;
+    // Half of what a header of small tensors takes would lie idle.
+    drop(json);
+    let (metadata, entries) = check(raw, available - declared)?;
     Ok(Header { metadata, entries, data_start: 8 + declared })
 }
 
 /// The length of the JSON, as the file declares it, and how many bytes there are for it and the data.
-fn declared(file: &InputFile) -> Result<(u64, u64), ReadError> {
+fn declared(file: &InputFile) -> Result<Length, ReadError> {
     let Some(available) = file.bytes().checked_sub(8) else {
         return Err(HeaderProblem::TooShort { found: file.bytes() }.into());
     };
@@ -74,7 +104,7 @@ fn declared(file: &InputFile) -> Result<(u64, u64), ReadError> {
     if declared > available {
         return Err(HeaderProblem::BeyondFile { declared, available }.into());
     }
-    Ok((declared, available))
+    Ok(Length { declared, available })
 }
 
 /// What the file is instead, if that is known.
@@ -84,27 +114,20 @@ fn foreign(file: &InputFile) -> Result<Option<Foreign>, ReadError> {
     Ok(recognise(&beginning))
 }
 
-/// Parses the JSON and checks it against the length of the data section; entries come back in data order.
-pub(super) fn parse(json: &[u8], data_bytes: u64) -> Result<(Option<Metadata>, Vec<Entry>), HeaderProblem> {
+/// Parses the JSON.
+fn raw(json: &[u8]) -> Result<RawHeader, HeaderProblem> {
     // Checked apart: the parser skips over strings that it need not keep.
     let text = std::str::from_utf8(json).map_err(|error| HeaderProblem::Json { reason: error.to_string() })?;
-    let raw: RawHeader =
-        serde_json::from_str(text).map_err(|error| HeaderProblem::Json { reason: error.to_string() })?;
+    parse_json(text.as_bytes()).map_err(|error| HeaderProblem::Json { reason: error.to_string() })
+}
+
+/// Checks it against the length of the data section; entries come back in data order.
+fn check(raw: RawHeader, data_bytes: u64) -> Result<(Option<Metadata>, Vec<Entry>), HeaderProblem> {
     if let Some(name) = raw.duplicate {
         return Err(HeaderProblem::Duplicate { name });
     }
-    let mut entries = raw
-        .tensors
-        .into_iter()
-        .map(|(name, raw)| Entry {
-            name,
-            dtype: Dtype::parse(&raw.dtype),
-            shape: raw.shape,
-            begin: raw.data_offsets.0,
-            end: raw.data_offsets.1,
-        })
-        .collect::<Vec<_>>();
-    entries.sort_by(|a, b| (a.begin, a.end, &a.name).cmp(&(b.begin, b.end, &b.name)));
+    let mut entries = raw.entries;
+    entries.sort_unstable_by(|a, b| (a.begin, a.end, &a.name).cmp(&(b.begin, b.end, &b.name)));
     if let Some(twins) = by_name(&entries).windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(HeaderProblem::Duplicate { name: twins[0].to_owned() });
     }

@@ -44,7 +44,11 @@ pub(crate) enum Part {
 impl Index {
     /// Reads and parses the index at `location`, if it is no longer than one may be.
     pub fn read(location: impl Into<Location>) -> Result<Index, Error> {
-        let file = InputFile::open(location)?;
+        Index::of(&InputFile::open(location)?)
+    }
+
+    /// The same of an open file.
+    pub(super) fn of(file: &InputFile) -> Result<Index, Error> {
         let wrong = |problem| Error::Index { path: file.path().to_owned(), problem };
         if file.bytes() > INDEX_LIMIT {
             return Err(wrong(IndexProblem::TooLong { found: file.bytes() }));

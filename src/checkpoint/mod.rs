@@ -5,6 +5,7 @@
 //! nothing is mapped into memory (a file that is truncated under a mapping kills the process), and no alignment is
 //! assumed.
 
+mod budget;
 mod dtype;
 mod element;
 mod file;
@@ -17,10 +18,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+pub use budget::HeaderBudget;
+use budget::Share;
 pub use dtype::{Dtype, Float};
 pub(crate) use element::Element;
 pub use file::InputFile;
 pub use foreign::{Foreign, TORCH_LINE};
+pub(crate) use header::TENSOR_LIMIT;
 pub use header::{HEADER_LIMIT, HeaderProblem};
 pub(crate) use index::Part;
 pub use index::{INDEX_LIMIT, Index, IndexProblem};
@@ -72,16 +76,26 @@ pub struct Checkpoint {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Tensor>,
     opening: Duration,
+    /// What it has of a run's budget of headers.
+    #[expect(dead_code, reason = "they are given back when it is dropped")]
+    shares: Vec<Share>,
 }
 
 impl Checkpoint {
     /// Opens a `.safetensors` file, or the index of a sharded checkpoint (see [`is_index`]) with all its shards, and
     /// checks headers and index.
     pub fn open(location: impl Into<Location>) -> Result<Checkpoint> {
+        // Alone it has what it needs.
+        Checkpoint::open_within(location, &HeaderBudget::default())
+    }
+
+    /// The same as one of several models of a run: waits until its headers fit into the run's `budget`, of which it has its
+    /// share for as long as it lives.
+    pub fn open_within(location: impl Into<Location>, budget: &HeaderBudget) -> Result<Checkpoint> {
         let (location, began) = (location.into(), Instant::now());
         let mut checkpoint = match is_index(location.path()) {
-            true => sharded::open(location)?,
-            false => open_single(location)?,
+            true => sharded::open(location, budget)?,
+            false => open_single(location, budget)?,
         };
         checkpoint.opening = began.elapsed();
         Ok(checkpoint)
@@ -160,35 +174,54 @@ impl Checkpoint {
     }
 }
 
-fn open_single(location: Location) -> Result<Checkpoint> {
-    let (shard, tensors) = open_shard(&location, 0)?;
+fn open_single(location: Location, budget: &HeaderBudget) -> Result<Checkpoint> {
+    let unread = Unread::open(&location)?;
+    let shares = vec![budget.headers.take(unread.header_bytes())];
+    let (shard, tensors) = unread.read(0)?;
     let (shards, tensors) = (vec![shard], tensors.collect());
-    Ok(Checkpoint { location, index: None, shards, tensors, opening: Duration::ZERO })
+    Ok(Checkpoint { location, index: None, shards, tensors, opening: Duration::ZERO, shares })
 }
 
-/// Opens one file and checks its header; its tensors get the shard's `number`.
-fn open_shard(location: &Location, number: usize) -> Result<(Shard, impl Iterator<Item = (String, Tensor)> + use<>)> {
-    let file = InputFile::open(location)?;
-    let header = read_header(&file)?;
-    let start = header.data_start;
-    let tensors = header.entries.into_iter().map(move |entry| {
+/// An open file of which no more is known than how long its header is.
+struct Unread {
+    file: InputFile,
+    length: header::Length,
+}
+
+impl Unread {
+    fn open(location: &Location) -> Result<Unread> {
+        let file = InputFile::open(location)?;
+        let length = header::length(&file).map_err(|error| error.of(&file))?;
+        Ok(Unread { file, length })
+    }
+
+    fn header_bytes(&self) -> u64 {
+        self.length.declared
+    }
+
+    /// Reads and checks its header; its tensors get the shard's `number`.
+    fn read(self, number: usize) -> Result<(Shard, impl Iterator<Item = (String, Tensor)> + use<>)> {
+        let Unread { file, length } = self;
+        let header = header::read(&file, length).map_err(|error| error.of(&file))?;
+        let (metadata, tensors) = (header.metadata, numbered(header.entries, header.data_start, number));
+        Ok((Shard { file, metadata }, tensors))
+    }
+}
+
+/// Entries as tensors of the file of that number, whose data begin at `start`.
+fn numbered(entries: Vec<header::Entry>, start: u64, shard: usize) -> impl Iterator<Item = (String, Tensor)> {
+    entries.into_iter().map(move |entry| {
         let (offset, bytes) = (start + entry.begin, entry.end - entry.begin);
-        (entry.name, Tensor { dtype: entry.dtype, shape: entry.shape, shard: number, offset, bytes })
-    });
-    Ok((Shard { file, metadata: header.metadata }, tensors))
+        (entry.name, Tensor { dtype: entry.dtype, shape: entry.shape, shard, offset, bytes })
+    })
 }
 
 /// Checks that `file`, which is to stand at `location`, is what readers accept.
 pub(crate) fn check_readable(location: &Location, file: &std::fs::File) -> Result<()> {
     let handle = file.try_clone().map_err(Error::io("read back", location.path()))?;
-    read_header(&InputFile::from_handle(location, handle)?).map(|_| ())
-}
-
-fn read_header(file: &InputFile) -> Result<header::Header> {
-    header::read(file).map_err(|error| match error {
-        header::ReadError::Problem(problem) => Error::Header { path: file.path().to_owned(), problem },
-        header::ReadError::Io(error) => error,
-    })
+    let file = InputFile::from_handle(location, handle)?;
+    let header = header::length(&file).and_then(|length| header::read(&file, length));
+    header.map(drop).map_err(|error| error.of(&file))
 }
 
 /// A tensor larger than this machine's address space; only a 32-bit build can meet it.

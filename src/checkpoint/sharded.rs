@@ -6,24 +6,26 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{Checkpoint, Index, IndexProblem, open_shard};
+use super::{Checkpoint, HEADER_LIMIT, HeaderBudget, Index, IndexProblem, InputFile, Unread};
 use crate::error::{Error, Result};
 use crate::store::Location;
 
 /// Opens the index at `location` and all its shards.
-pub(super) fn open(location: Location) -> Result<Checkpoint> {
+pub(super) fn open(location: Location, budget: &HeaderBudget) -> Result<Checkpoint> {
     let wrong = |problem| Error::Index { path: location.path().to_owned(), problem };
-    let index = Index::read(&location)?;
+    let file = InputFile::open(&location)?;
+    let mut shares = vec![budget.indexes.take(file.bytes())];
+    let index = Index::of(&file)?;
+    let unread = open_shards(&location, &index)?;
+    let found = unread.iter().map(Unread::header_bytes).sum();
+    if found > HEADER_LIMIT {
+        return Err(wrong(IndexProblem::Headers { found }));
+    }
+    shares.push(budget.headers.take(found));
     let mapped = index.weights().iter().map(|(name, shard)| (name.as_str(), *shard)).collect::<HashMap<_, _>>();
     let (mut shards, mut tensors) = (Vec::new(), BTreeMap::new());
-    for (number, name) in index.shards().iter().enumerate() {
-        let (shard, entries) = open_shard(&location.with_file_name(name), number).map_err(|error| match error {
-            error if is_missing(&error) => {
-                let tensors = index.weights().iter().filter(|(_, shard)| *shard == number).count();
-                wrong(IndexProblem::MissingShard { shard: name.clone(), tensors })
-            }
-            other => other.among(index.shards().len()),
-        })?;
+    for (number, unread) in unread.into_iter().enumerate() {
+        let (shard, entries) = unread.read(number)?;
         for (tensor, entry) in entries {
             check_place(&index, mapped.get(tensor.as_str()).copied(), &tensor, number).map_err(wrong)?;
             tensors.insert(tensor, entry);
@@ -34,7 +36,22 @@ pub(super) fn open(location: Location) -> Result<Checkpoint> {
         let (tensor, shard) = (tensor.clone(), index.shards()[*shard].clone());
         return Err(wrong(IndexProblem::NotInShard { tensor, shard }));
     }
-    Ok(Checkpoint { location, index: Some(index), shards, tensors, opening: Duration::ZERO })
+    Ok(Checkpoint { location, index: Some(index), shards, tensors, opening: Duration::ZERO, shares })
+}
+
+/// The shards of `index`, which lies at `location`, with their headers unread.
+fn open_shards(location: &Location, index: &Index) -> Result<Vec<Unread>> {
+    let open = |(number, name): (usize, &String)| {
+        Unread::open(&location.with_file_name(name)).map_err(|error| match error {
+            error if is_missing(&error) => {
+                let tensors = index.weights().iter().filter(|(_, shard)| *shard == number).count();
+                let problem = IndexProblem::MissingShard { shard: name.clone(), tensors };
+                Error::Index { path: location.path().to_owned(), problem }
+            }
+            other => other.among(index.shards().len()),
+        })
+    };
+    index.shards().iter().enumerate().map(open).collect()
 }
 
 /// Whether there is no file, or a link that leads to none.

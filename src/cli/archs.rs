@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &ArchsArguments) -> anyhow::Result<Status> {
     }
     match arguments.format {
         Format::Json => console::json(&found, true)?,
-        Format::Human => console::data(&found.iter().map(line).collect::<String>())?,
+        Format::Human => console::lines(&found.iter().map(line).collect::<String>())?,
     }
     Ok(Status::Done)
 }

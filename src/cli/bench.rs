@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<Status> {
     remember(&report)?;
     match arguments.format {
         Format::Json => console::json(&report, true)?,
-        Format::Human => console::data(&report.to_string())?,
+        Format::Human => console::lines(&report.to_string())?,
     }
     Ok(Status::Done)
 }

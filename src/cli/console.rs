@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use bnfold_gpu::text::shown;
+use bnfold_gpu::text::{escaped_json, shown};
 
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[1;33m";
@@ -19,24 +19,22 @@ pub(crate) fn data(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Prints lines for people: whatever they are made of, nothing in them misleads.
+pub(crate) fn lines(text: &str) -> anyhow::Result<()> {
+    data(&text.split('\n').map(shown).collect::<Vec<_>>().join("\n"))
+}
+
 /// What is data elsewhere, on stderr: stdout takes something else.
 pub(crate) fn aside(text: &str, quiet: bool) {
     if !quiet {
-        text.lines().for_each(line);
+        text.lines().for_each(|text| line(&shown(text)));
     }
 }
 
 /// Prints a value as one line of JSON, or as indented JSON.
 pub(crate) fn json(value: &impl serde::Serialize, indented: bool) -> anyhow::Result<()> {
     let text = if indented { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
-    // JSON need not escape these, but a terminal may obey them (U+009B begins a control sequence).
-    let escape = |c: char| match c {
-        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
-        _ => c.to_string(),
-    };
-    let is_odd = |c: char| ('\u{7f}'..='\u{9f}').contains(&c);
-    let text = if text.contains(is_odd) { text.chars().map(escape).collect() } else { text };
-    data(&(text + "\n"))
+    data(&(escaped_json(text) + "\n"))
 }
 
 /// Prints a line on stderr. anstream takes the colours out where `NO_COLOR` or a pipe says so; that stderr is closed is

@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &DevicesArguments) -> anyhow::Result<Status> {
     };
     let gpu = gpu.map_or("nothing and fails (no adapter)".to_owned(), |number| format!("gpu:{number}"));
     text += &format!("--device gpu picks {gpu}\n");
-    console::data(&text)?;
+    console::lines(&text)?;
     Ok(Status::Done)
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn run(arguments: &InfoArguments) -> anyhow::Result<Status> {
             Ok(checkpoint) => {
                 let info = Info::of(&checkpoint);
                 match arguments.format {
-                    Format::Human => console::data(&info.to_string())?,
+                    Format::Human => console::lines(&info.to_string())?,
                     Format::Json => console::json(&info, false)?,
                 }
             }

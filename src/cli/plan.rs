@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
         (Format::Human, plans) => {
             let all = arguments.verbosity.verbose;
             let text = plans.iter().map(|plan| PlanTable { plan, all }.to_string()).collect::<Vec<_>>().join("\n");
-            console::data(&text)?;
+            console::lines(&text)?;
         }
         (Format::Json, [plan]) if is_one => console::json(plan, true)?,
         // The only model failed: its error is all there is to say.
@@ -82,7 +82,7 @@ fn explained(norm: &str, sources: &[Source], arguments: &PlanArguments) -> anyho
             format!("--explain {norm}: no checkpoint has a norm of this name; `bnfold-gpu plan -v` lists them");
         return Err(settings::UsageError(problem).into());
     }
-    console::data(&found.join("\n"))?;
+    console::lines(&found.join("\n"))?;
     Ok(Status::Done)
 }
 

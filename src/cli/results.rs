@@ -79,7 +79,7 @@ impl<'a> Results<'a> {
                 console::aside(&self.text(&outcome), self.arguments.verbosity.quiet);
                 Ok(())
             }
-            Format::Human => console::data(&self.text(&outcome)),
+            Format::Human => console::lines(&self.text(&outcome)),
         };
         // A full disk under stdout is no reason to stop folding, but one to say so in the end.
         self.unwritten = self.unwritten.take().or(written.err());
@@ -137,7 +137,7 @@ impl<'a> Results<'a> {
         let idle = idle.map(|share| format!("; no model falls to part {share} (--shard)")).unwrap_or_default();
         let text = format!("{totals}, {:.3} s{idle}", self.started.elapsed().as_secs_f64());
         match self.arguments.format {
-            Format::Human => console::data(&(text + "\n"))?,
+            Format::Human => console::lines(&(text + "\n"))?,
             Format::Json if !self.arguments.verbosity.quiet => console::note(&text),
             Format::Json => {}
         }

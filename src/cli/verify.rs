@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     }
     match arguments.format {
         Format::Json => console::json(&report, false)?,
-        Format::Human => console::data(&format!("{}: {}\n", shown(&name.to_string()), summary(&report)))?,
+        Format::Human => console::lines(&format!("{}: {}\n", shown(&name.to_string()), summary(&report)))?,
     }
     for problem in &report.problems {
         console::error(&format!("{name}: {}", hints::found(problem)));

@@ -9,6 +9,7 @@
 //! ```
 
 use super::FoldProblem;
+use super::wide::Wide;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::network::{Fold, Norm};
@@ -16,7 +17,7 @@ use crate::network::{Fold, Norm};
 /// A norm, ready to be folded. All vectors have one entry a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Affine {
-    /// gamma / sqrt(var + eps), in f64: so cheap that there is no reason to lose a bit.
+    /// gamma / sqrt(var + eps), to the nearest f64: so cheap that there is no reason to lose a bit.
     pub scale: Vec<f64>,
     /// Running mean.
     pub mean: Vec<f64>,
@@ -60,7 +61,7 @@ impl Affine {
         if let Some(channel) = var.iter().position(|&value| value + fold.eps <= 0.0) {
             return unfit("running variance + eps", channel, var[channel] + fold.eps);
         }
-        let scale = gamma.iter().zip(&var).map(|(gamma, var)| gamma / (var + fold.eps).sqrt()).collect::<Vec<_>>();
+        let scale = wide_scales(&gamma, &var, fold.eps).map(Wide::rounded).collect::<Vec<_>>();
         // Beyond f32 no weight but an f64 one could be multiplied by it.
         let limit = if fold.float == crate::checkpoint::Float::F64 { f64::MAX } else { f64::from(f32::MAX) };
         if let Some(channel) = scale.iter().position(|value| value.is_nan() || value.abs() > limit) {
@@ -69,10 +70,26 @@ impl Affine {
         Ok(Affine { scale, mean, beta, var, gamma, eps: fold.eps })
     }
 
+    /// The scales over `factor`, rounded once.
+    pub(super) fn scales_over(&self, factor: f64) -> Vec<f64> {
+        wide_scales(&self.gamma, &self.var, self.eps).map(|scale| scale.over(factor).rounded()).collect()
+    }
+
+    /// The shifts in f64, rounded once.
+    pub(super) fn shifts(&self, bias: Option<&[f64]>) -> Vec<f64> {
+        let scales = wide_scales(&self.gamma, &self.var, self.eps).enumerate();
+        let bias = |channel: usize| bias.map_or(0.0, |bias| bias[channel]);
+        scales.map(|(c, scale)| scale.shift(bias(c), self.mean[c], self.beta[c])).collect()
+    }
+
     /// `(bias - mean) * scale`, the part of the shift that is added to beta. Bias minus mean first: multiplied out, the
     /// two products can be large and cancel.
     pub fn moved(&self, bias: Option<&[f64]>) -> Vec<f64> {
         let bias = |channel: usize| bias.map_or(0.0, |bias| bias[channel]);
         self.mean.iter().zip(&self.scale).enumerate().map(|(c, (mean, scale))| (bias(c) - mean) * scale).collect()
     }
+}
+
+fn wide_scales(gamma: &[f64], var: &[f64], eps: f64) -> impl Iterator<Item = Wide> {
+    gamma.iter().zip(var).map(move |(&gamma, &var)| Wide::scale(gamma, var, eps))
 }

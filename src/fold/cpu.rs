@@ -73,8 +73,8 @@ impl Kernel<'_> {
         pulp::Arch::new().dispatch(Compare { kernel: *self, stored, folded, differ: T::NO_BITS }) == T::NO_BITS
     }
 
-    /// Element by element: f64, changes of type, and channels whose scale is subnormal in f32 and would lose its digits
-    /// there.
+    /// Element by element: f64, changes of type, and channels whose scale is below f32's normal numbers and would lose its
+    /// digits there.
     fn exactly(&self, stored: Elements<'_>, folded: ElementsMut<'_>) {
         let (from, to) = (stored.float, folded.float);
         let results = folded.bytes.chunks_exact_mut(to.bytes());
@@ -84,7 +84,7 @@ impl Kernel<'_> {
                 let channel = channel + if moving { step } else { 0 };
                 let (narrow, exact) = (self.scales.f32[channel], self.scales.f64[channel]);
                 let value = from.widen(stored);
-                let product = match from == Float::F64 || to == Float::F64 || narrow.is_subnormal() {
+                let product = match from == Float::F64 || to == Float::F64 || self.scales.is_subnormal(channel) {
                     true => value * exact,
                     false => Float::F32.round(value * f64::from(narrow)),
                 };

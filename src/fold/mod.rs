@@ -31,6 +31,7 @@ mod shifts;
 mod stats;
 mod stretches;
 pub mod style;
+mod wide;
 mod work;
 mod workers;
 

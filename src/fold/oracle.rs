@@ -19,9 +19,53 @@ pub struct Geometry<'a> {
     pub channels: u64,
 }
 
-/// gamma / sqrt(var + eps).
+/// gamma / sqrt(var + eps), to the nearest f64.
 pub fn scale(gamma: f64, var: f64, eps: f64) -> f64 {
-    gamma / (var + eps).sqrt()
+    scale_over(gamma, var, eps, 1.0)
+}
+
+/// gamma / sqrt(var + eps) / factor, to the nearest f64: of the four operations each rounds, together by up to 2 ulp, which
+/// is more than an f64 weight may be off. So the residual gamma^2 - (scale * factor)^2 * (var + eps) of what they come to,
+/// multiplied out without rounding, says how far that is from the truth.
+pub fn scale_over(gamma: f64, var: f64, eps: f64, factor: f64) -> f64 {
+    let plain = gamma / (var + eps).sqrt() / factor;
+    // Nothing to improve, or nothing that a norm may have.
+    if plain == 0.0 || !plain.is_finite() {
+        return plain;
+    }
+    // Powers of two change no digit, and keep squares within what f64 holds.
+    let (unit, root) = (power_below(gamma), power_below(var.max(eps).sqrt()));
+    let [gamma, var, eps] = [gamma / unit, var / root / root, eps / root / root];
+    let near = gamma / (var + eps).sqrt() / factor;
+    let (back, low) = product(near, factor);
+    let (square, rest) = product(back, back);
+    let rest = rest + 2.0 * back * low;
+    let (whole, own) = product(gamma, gamma);
+    let [(of_var, var_rest), (of_eps, eps_rest)] = [var, eps].map(|part| {
+        let (product, lost) = product(square, part);
+        (product, lost + rest * part)
+    });
+    // The large ones cancel but for their last digits, which is exact where the larger one goes first.
+    let residual = whole - of_var.max(of_eps) - of_var.min(of_eps) + (own - var_rest - eps_rest);
+    (near + near * (residual / (2.0 * whole))) / root * unit
+}
+
+/// The power of two at or below a magnitude; for 0 and subnormal numbers the smallest normal one.
+fn power_below(value: f64) -> f64 {
+    f64::from_bits(value.to_bits() & f64::INFINITY.to_bits()).max(f64::MIN_POSITIVE)
+}
+
+/// A product, and what rounding it leaves out.
+fn product(a: f64, b: f64) -> (f64, f64) {
+    let product = a * b;
+    (product, a.mul_add(b, -product))
+}
+
+/// A difference, and what rounding it leaves out: the smaller number less what of it has got into the difference.
+fn difference(a: f64, b: f64) -> (f64, f64) {
+    let difference = a - b;
+    let rest = if a.abs() >= b.abs() { (a - difference) - b } else { a - (difference + b) };
+    (difference, rest)
 }
 
 /// (bias - mean) * scale + beta, and the largest of the numbers that it adds up: what its error is measured by, since
@@ -30,11 +74,17 @@ pub fn shift(bias: f64, mean: f64, scale: f64, beta: f64) -> (f64, f64) {
     let moved = (bias - mean) * scale;
     let largest =
         [bias * scale, mean * scale, moved, beta].into_iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
-    (moved + beta, largest)
+    // What the difference and the product leave out, a whole ulp together, is no less than what may be wrong.
+    let (distance, rest) = difference(bias, mean);
+    let (moved, lost) = product(distance, scale);
+    let (sum, left) = difference(moved, -beta);
+    let rest = lost + rest * scale + left;
+    (if rest.is_finite() { sum + rest } else { sum }, largest)
 }
 
 /// The largest error that a shift may have, in ulp of the largest number it adds up: (bias - mean) * scale is rounded
-/// once, 0.5; beta too where it is wider than f32, 0.5; their sum is up to twice the larger one, and so is its ulp: 1.
+/// once, 0.5; beta too where it is wider than f32, 0.5; their sum is up to twice the larger one, and so is its ulp: 1. In
+/// f64 only the sum is rounded, 1, and the scale that the reference multiplies by, 1.
 pub const SHIFT_BOUND: f64 = 2.0;
 
 /// The furthest that folded elements were from the reference.
@@ -62,7 +112,8 @@ impl Worst {
 /// The largest error that `float` results of the paths may have, in ulp at the reference.
 ///
 /// Two roundings: that of the scale moves the product by one ulp at most, that of the product by half of one. Half types
-/// go through an f32 product, whose 1.5 ulp are 2^-13 (f16) or 2^-16 (bf16) of theirs, and are then rounded once.
+/// go through an f32 product, whose 1.5 ulp are 2^-13 (f16) or 2^-16 (bf16) of theirs, and are then rounded once. A scale
+/// that is subnormal in f64 counts as the subnormal number that is nearest to it.
 pub const fn bound(float: Float) -> f64 {
     match float {
         Float::F32 | Float::F64 => 1.5,

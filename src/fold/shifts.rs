@@ -80,10 +80,7 @@ pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine, warni
     let mut shifted = values.into_iter().map(f64::from);
     for FoldedLayer { norm, shift, .. } in layers {
         let exact: Vec<f64> = match norm.shift_float {
-            Float::F64 => {
-                let moved = norm.affine.moved(norm.bias.as_deref());
-                moved.iter().zip(&norm.affine.beta).map(|(moved, beta)| moved + beta).collect()
-            }
+            Float::F64 => norm.affine.shifts(norm.bias.as_deref()),
             _ => shifted.by_ref().take(norm.affine.beta.len()).collect(),
         };
         *shift = exact.iter().map(|shift| norm.shift_float.round(shift * norm.shift_sign)).collect();

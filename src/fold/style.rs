@@ -109,14 +109,13 @@ impl StyledNorm {
 
     /// What the weight's channels are multiplied by.
     pub fn scales(&self) -> Vec<f64> {
-        let factor = self.factor();
-        self.affine.scale.iter().map(|scale| scale / factor).collect()
+        self.affine.scales_over(self.factor())
     }
 
     /// The same by the oracle's formula.
     pub fn reference(&self) -> Vec<f64> {
         let (Affine { gamma, var, eps, .. }, factor) = (&self.affine, self.factor());
-        gamma.iter().zip(var).map(|(&gamma, &var)| oracle::scale(gamma, var, *eps) / factor).collect()
+        gamma.iter().zip(var).map(|(&gamma, &var)| oracle::scale_over(gamma, var, *eps, factor)).collect()
     }
 }
 

@@ -37,9 +37,9 @@ pub struct ElementsMut<'a> {
 pub struct Scales {
     /// For f32 and narrower weights: rounded once.
     pub f32: Vec<f32>,
-    /// For f64 weights, and for channels whose scale is subnormal in f32.
+    /// For f64 weights, and for channels whose scale is below f32's normal numbers.
     pub f64: Vec<f64>,
-    /// Whether any scale is subnormal in f32.
+    /// Whether any scale is below f32's normal numbers, where it has few digits or none.
     pub subnormal: bool,
 }
 
@@ -48,8 +48,18 @@ impl Scales {
     #[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
     pub fn new(f64: Vec<f64>) -> Scales {
         let f32 = f64.iter().map(|&scale| scale as f32).collect::<Vec<_>>();
-        Scales { subnormal: f32.iter().any(|scale| scale.is_subnormal()), f32, f64 }
+        let subnormal = (0..f64.len()).any(|channel| is_below_normal(f32[channel], f64[channel]));
+        Scales { subnormal, f32, f64 }
     }
+
+    /// Whether the scale of `channel` is too small for f32 to hold all its digits.
+    pub(super) fn is_subnormal(&self, channel: usize) -> bool {
+        is_below_normal(self.f32[channel], self.f64[channel])
+    }
+}
+
+fn is_below_normal(narrow: f32, exact: f64) -> bool {
+    narrow.is_subnormal() || (narrow == 0.0 && exact != 0.0)
 }
 
 /// One weight to fold.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::checkpoint::{InputFile, is_index};
 use crate::error::{Error, Result};
+use crate::json;
 use crate::output::FOLDED;
 use crate::store::{self, Listings, Location};
 use crate::warning::Warning;
@@ -74,7 +75,7 @@ pub(super) fn config_beside(input: &Location, result: Option<&Location>, listing
     {
         return Ok(Beside::ignored(&path, format!("may be that of {other}, which lies beside it too")));
     }
-    Ok(match serde_json::from_slice(&file.read_whole()?) {
+    Ok(match json::parse(&file.read_whole()?) {
         Ok(config) => Beside { config: Some(config), ignored: None },
         Err(error) => Beside::ignored(&path, format!("not read as JSON ({error})")),
     })

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::fold::choice::Rates;
+use crate::json::parse;
 use crate::output::{Replace, write_whole};
 
 /// The rates of all adapters that were measured.
@@ -30,7 +31,7 @@ pub fn remember(rates: Rates) -> Result<Option<PathBuf>> {
 }
 
 fn read(file: &Path) -> Vec<Rates> {
-    std::fs::read(file).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+    std::fs::read(file).ok().and_then(|json| parse(&json).ok()).unwrap_or_default()
 }
 
 /// Where the system keeps what programs can make again.

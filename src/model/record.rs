@@ -11,6 +11,7 @@ use super::{PlanSource, Settings};
 use crate::checkpoint::{Checkpoint, InputFile};
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
+use crate::json::parse;
 use crate::output::{Record, SAMPLED};
 use crate::plan::{EpsSettings, PlanSettings};
 
@@ -138,7 +139,7 @@ fn stated_plan(plan: &PlanSource, checkpoint: &Checkpoint, planning: &PlanSettin
         PlanSource::File(path) => {
             let text = std::fs::read_to_string(path).map_err(Error::io("read the plan", path))?;
             // What is no JSON is refused when it is followed.
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
+            parse(text.as_bytes()).unwrap_or(Value::String(text))
         }
         PlanSource::Plan(plan) => serde_json::json!(plan),
     };

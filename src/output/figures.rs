@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::fold::Style;
+use crate::json::parse;
 use crate::plan::{Action, Plan};
 
 /// The metadata key.
@@ -81,6 +82,6 @@ impl Figures {
     /// Those that a result carries.
     pub fn of_result(result: &Checkpoint) -> Option<Figures> {
         let metadata = result.shards().first()?.metadata.as_ref()?;
-        serde_json::from_str(metadata.get(FIGURES_KEY)?).ok()
+        parse(metadata.get(FIGURES_KEY)?.as_bytes()).ok()
     }
 }

@@ -13,6 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::Layout;
 use crate::checkpoint::{Checkpoint, Index, Part};
 use crate::fold::FoldedLayer;
+use crate::json::parse;
 
 /// The text of the index of the output that is laid out as `layout`.
 pub(super) fn index_text(
@@ -122,7 +123,7 @@ fn like(value: &RawValue, new: impl Fn(u64) -> Option<u64>) -> Option<Box<RawVal
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
         return to_raw_value(&(new(old as u64)? as f64)).ok();
     }
-    let old = serde_json::from_str::<String>(text).ok()?.parse::<u64>().ok()?;
+    let old = parse::<String>(text.as_bytes()).ok()?.parse::<u64>().ok()?;
     to_raw_value(&new(old)?.to_string()).ok()
 }
 

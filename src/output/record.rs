@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::error::Error;
+use crate::json::parse;
 use crate::network::dialect;
 use crate::plan::Planned;
 use crate::store::Location;
@@ -49,7 +50,7 @@ impl Record {
 
     /// The one that a result carries.
     pub fn of_result(result: &Checkpoint) -> Option<Record> {
-        serde_json::from_str(result.shards().first()?.metadata.as_ref()?.get(KEY)?).ok()
+        parse(result.shards().first()?.metadata.as_ref()?.get(KEY)?.as_bytes()).ok()
     }
 
     /// Whether every file of a result carries this record. `false` too for what is no checkpoint at all.
@@ -67,7 +68,7 @@ impl Record {
         let expected = self.to_metadata();
         let mut carried = checkpoint.shards().iter().map(|shard| shard.metadata.as_ref()?.get(KEY));
         let other = carried.find(|carried| *carried != Some(&expected))?;
-        Some(other.and_then(|other| serde_json::from_str(other).ok()).map_or(OtherResult::Unknown, |other: Record| {
+        Some(other.and_then(|other| parse(other.as_bytes()).ok()).map_or(OtherResult::Unknown, |other: Record| {
             OtherResult::Of {
                 by_itself: other.source.starts_with(SAMPLED),
                 source: other.source != self.source,

@@ -12,6 +12,7 @@ use super::{Action, Judged, Layer, PlanSettings, Reason, judge, look_up, written
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::network::{Inventory, NormId, Op, WeightId};
+use crate::text::{escaped_json, shown};
 
 /// What was thought of one norm, step by step.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +85,8 @@ fn lines(board: &Board<'_>, norm: NormId) -> Vec<String> {
     weights.dedup();
     let (name, channels) = (&network[norm].name, network[norm].channels);
     let line = |(weight, op): (WeightId, Op)| {
-        let [norm, weight] = [name, &network[weight].tensor].map(|text| serde_json::Value::from(text.as_str()));
+        let [norm, weight] = [name, &network[weight].tensor]
+            .map(|text| escaped_json(serde_json::Value::from(text.as_str()).to_string()));
         format!("{{\"norm\": {norm}, \"action\": \"fold\", \"op\": \"{}\", \"weight\": {weight}}}", op.name())
     };
     let ops = weights.into_iter().flat_map(|weight| {
@@ -144,18 +146,18 @@ fn figures(agreement: Agreement) -> String {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.layer.norm)?;
+        writeln!(f, "{}", shown(&self.layer.norm))?;
         let mut last = "";
         for Step { stage, found } in &self.steps {
             if *stage != last {
                 writeln!(f, "  {stage}")?;
                 last = stage;
             }
-            writeln!(f, "    {} [{}]", found.text, found.code)?;
+            writeln!(f, "    {} [{}]", shown(&found.text), found.code)?;
         }
         match &self.layer.action {
             Action::Keep(reason) => {
-                write!(f, "  stays: {} [{}]", reason.text, reason.code)?;
+                write!(f, "  stays: {} [{}]", shown(&reason.text), reason.code)?;
                 if !self.settled_by.is_empty() {
                     write!(f, "\n  a plan with one of these layers settles it, if the model's code says so:")?;
                 }
@@ -164,7 +166,7 @@ impl fmt::Display for Explanation {
             Action::Fold(line) => write!(
                 f,
                 "  folded into {} as a {}, eps {:e} ({})",
-                line.weight,
+                shown(&line.weight),
                 line.op.name(),
                 line.eps,
                 line.eps_source

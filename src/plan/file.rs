@@ -14,6 +14,7 @@ use super::json::Stated;
 use super::meant::Model;
 use super::{Layer, LineProblem, Misfit, Plan, VERSION};
 use crate::error::{Error, Result};
+use crate::json::parse;
 
 /// Which plan of a file is meant.
 pub(super) enum Meant<'a> {
@@ -102,7 +103,7 @@ impl<'a> Text<'a> {
     /// A layer, completed.
     fn layer(&self, raw: &RawValue, known: Option<&ByName<'_>>) -> Result<Layer> {
         let line = self.line_of(raw);
-        let mut stated: Stated = serde_json::from_str(raw.get()).map_err(|error| {
+        let mut stated: Stated = parse(raw.get().as_bytes()).map_err(|error| {
             self.refuse(line + error.line().saturating_sub(1), format!("not a layer of a plan: {error}"))
         })?;
         let norm = stated.norm.clone();
@@ -116,8 +117,8 @@ impl<'a> Text<'a> {
         let syntax = |error: serde_json::Error| self.refuse(error.line(), format!("not a plan: {error}"));
         let is_array = self.text.trim_start().starts_with('[');
         let plans = match is_array {
-            true => serde_json::from_str::<Vec<RawPlan<'a>>>(self.text).map_err(syntax)?,
-            false => vec![serde_json::from_str::<RawPlan<'a>>(self.text).map_err(syntax)?],
+            true => parse::<Vec<RawPlan<'a>>>(self.text.as_bytes()).map_err(syntax)?,
+            false => vec![parse::<RawPlan<'a>>(self.text.as_bytes()).map_err(syntax)?],
         };
         let inputs = plans.iter().map(|plan| plan.input.as_deref()).collect::<Vec<_>>();
         let chosen = meant.among(&inputs, is_array);

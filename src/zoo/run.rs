@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{Engines, Source, Task};
-use crate::checkpoint::Checkpoint;
-use crate::descriptors::Budget;
+use crate::checkpoint::{Checkpoint, HeaderBudget};
+use crate::descriptors;
 use crate::error::{Error, Result};
 use crate::fold::FoldOptions;
 use crate::model::{Model, Recording, Settings, record};
@@ -55,18 +55,24 @@ pub struct Run<'a> {
     pub observer: &'a dyn Observer,
 }
 
+/// What the models under way take from each other.
+struct Shared {
+    headers: HeaderBudget,
+    files: descriptors::Budget,
+}
+
 impl Run<'_> {
     /// Runs all tasks; an `Err` is what ended the run before all of them were done.
     pub fn go(&self) -> Result<()> {
         // What is copied comes last: by then the originals are done.
         let originals = self.tasks.iter().take_while(|task| task.same_as.is_none()).count();
-        self.pass(0..originals)?;
-        self.pass(originals..self.tasks.len())
+        let shared = Shared { headers: HeaderBudget::default(), files: descriptors::Budget::of_process() };
+        self.pass(0..originals, &shared)?;
+        self.pass(originals..self.tasks.len(), &shared)
     }
 
-    fn pass(&self, tasks: Range<usize>) -> Result<()> {
+    fn pass(&self, tasks: Range<usize>, shared: &Shared) -> Result<()> {
         let tasks = tasks.collect::<Vec<_>>();
-        let files = Budget::of_process();
         let jobs = self.jobs.clamp(1, tasks.len().max(1));
         // A panic of the observer, which is not ours, goes on.
         let done = parallel::each(
@@ -75,8 +81,8 @@ impl Run<'_> {
             || (),
             |(), _, &task| {
                 self.observer.begin(task);
-                let part = files.take(self.tasks[task].open_files());
-                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs), part.is_enough)?;
+                let part = shared.files.take(self.tasks[task].open_files());
+                let outcome = self.isolated(task, self.options.threads.div_ceil(jobs), shared, part.is_enough)?;
                 drop(part);
                 self.observer.end(task, outcome);
                 Ok(())
@@ -86,10 +92,10 @@ impl Run<'_> {
     }
 
     /// One task; an `Err` ends the whole run.
-    fn isolated(&self, task: usize, threads: usize, may_wait: bool) -> Result<Outcome> {
+    fn isolated(&self, task: usize, threads: usize, shared: &Shared, may_wait: bool) -> Result<Outcome> {
         let input = &self.tasks[task].source.input;
         let attempt = || {
-            catch_unwind(AssertUnwindSafe(|| self.one(task, threads)))
+            catch_unwind(AssertUnwindSafe(|| self.one(task, threads, &shared.headers)))
                 .unwrap_or_else(|panic| Err(Error::Bug { path: input.path().to_owned(), what: panic_message(&*panic) }))
         };
         let mut outcome = attempt();
@@ -112,11 +118,11 @@ impl Run<'_> {
         }
     }
 
-    fn one(&self, index: usize, threads: usize) -> Result<Outcome> {
+    fn one(&self, index: usize, threads: usize, headers: &HeaderBudget) -> Result<Outcome> {
         let Task { source, output, root, .. } = &self.tasks[index];
         let options = FoldOptions { threads, progress: &|bytes| self.observer.advance(index, bytes), ..self.options };
         options.check_cancelled()?;
-        let checkpoint = Checkpoint::open(&source.input)?;
+        let checkpoint = Checkpoint::open_within(&source.input, headers)?;
         let root = root.as_ref().and_then(Location::as_file).map(Path::to_owned);
         let mut settings = Settings { root, ..(self.settings)(source)? };
         settings.planning.threads = threads;

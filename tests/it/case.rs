@@ -40,9 +40,27 @@ pub struct Names {
 /// What the norm makes of the layer, a number a channel.
 struct Expected {
     scale: Vec<f64>,
+    /// The scale of a channel over what remains of the norm.
+    over: Box<dyn Fn(usize, f64) -> f64>,
     shift: Vec<f64>,
     /// The largest number that the shift is the sum of: its error is measured there, since the sum may cancel.
     largest: Vec<f64>,
+}
+
+/// The f64 nearest to gamma / sqrt(var + eps) / factor. The operations come within a few ulp of it; of the numbers around what
+/// they come to it is the one for which (it * factor)^2 * (var + eps), multiplied out without rounding, is nearest to gamma^2.
+fn nearest(gamma: f64, var: f64, eps: f64, factor: f64) -> f64 {
+    let near = gamma / (var + eps).sqrt() / factor;
+    let product = |a: f64, b: f64| (a * b, a.mul_add(b, -(a * b)));
+    let off = |value: f64| {
+        let ((back, back_rest), (whole, whole_rest)) = (product(value, factor), product(gamma, gamma));
+        let (square, rest) = product(back, back);
+        let rest = rest + 2.0 * back * back_rest;
+        let ((a, a_rest), (b, b_rest)) = (product(square, var), product(square, eps));
+        ((whole - a.max(b)) - a.min(b) + (whole_rest - a_rest - b_rest - rest * (var + eps))).abs()
+    };
+    let around = (-4..=4).map(|step: i64| f64::from_bits(near.to_bits().wrapping_add_signed(step)));
+    if near == 0.0 { near } else { around.min_by(|&a, &b| off(a).total_cmp(&off(b))).unwrap() }
 }
 
 impl Case {
@@ -121,8 +139,8 @@ impl Case {
         let (gamma, beta) = (self.read(original, &names.gamma, 1.0), self.read(original, &names.beta, 0.0));
         let (mean, var) = (original.get(&names.mean).values(), original.get(&names.var).values());
         let bias = self.read(original, &names.bias, 0.0);
-        let channels = 0..self.layer.channels();
-        let scale = channels.clone().map(|c| gamma[c] / (var[c] + self.eps).sqrt()).collect::<Vec<_>>();
+        let (channels, eps) = (0..self.layer.channels(), self.eps);
+        let scale = channels.clone().map(|c| nearest(gamma[c], var[c], self.eps, 1.0)).collect::<Vec<_>>();
         let moved = |c: usize| (bias[c] - mean[c]) * scale[c];
         let largest = |c: usize| {
             [bias[c] * scale[c], mean[c] * scale[c], moved(c), beta[c]]
@@ -130,7 +148,8 @@ impl Case {
                 .fold(0.0, |a: f64, b| a.max(b.abs()))
         };
         Expected {
-            shift: channels.clone().map(|c| moved(c) + beta[c]).collect(),
+            shift: channels.clone().map(|c| (bias[c] - mean[c]).mul_add(scale[c], beta[c])).collect(),
+            over: Box::new(move |c, factor| nearest(gamma[c], var[c], eps, factor)),
             largest: channels.map(largest).collect(),
             scale,
         }
@@ -147,7 +166,7 @@ impl Case {
                 Float::F64 => var + self.eps == 1.0,
                 _ => var as f32 + self.eps as f32 == 1.0,
             };
-            if one { gamma } else { gamma / (var + self.eps).sqrt() }
+            if one { gamma } else { nearest(gamma, var, self.eps, 1.0) }
         };
         let factor = match folded.has(&names.var) {
             true => read(&names.gamma, 1.0).into_iter().zip(read(&names.var, 1.0)).map(factor).collect(),
@@ -195,7 +214,7 @@ impl Case {
         let (before, after) = (original.get(&names.weight).values(), folded.get(&names.weight).values());
         let weight = dtype(self.weight);
         for (index, tap) in self.layer.taps().iter().enumerate() {
-            let exact = before[index] * (expected.scale[tap.output] / factor[tap.output]);
+            let exact = before[index] * (expected.over)(tap.output, factor[tap.output]);
             let off = (after[index] - exact).abs();
             assert!(
                 off <= self.weight_bound() * ulp(weight, exact),

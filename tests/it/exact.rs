@@ -240,3 +240,33 @@ fn cpu_engine_is_among_the_engines() {
     assert!(engines().iter().any(|engine| matches!(engine, Engine::Cpu)));
     assert_eq!(engines().len(), if cfg!(feature = "gpu") { 2 } else { 1 });
 }
+
+/// A channel that training has all but switched off: its scale is nothing in f32, its large weights times the scale are not.
+#[test]
+fn scales_that_f32_cannot_hold_keep_their_digits() {
+    let folder = Folder::new();
+    let plan = folder.text("plan.json", crate::fixture::plan(&[("bn", "conv.weight")]));
+    for (gamma, weight, float) in [(9.8e-45, 1e38, Float::F32), (9.8e-45, 3e38, Float::Bf16), (1e-39, 2e3, Float::F32)]
+    {
+        let weights = [weight, -weight / 3.0, 0.0, weight / 7.0];
+        let model = crate::fixture::Model::new().floats("conv.weight", float, &[1, 4, 1, 1], &weights).norm(
+            "bn",
+            Float::F32,
+            &[gamma],
+            &[0.5],
+            &[0.0],
+            &[1e4],
+        );
+        let input = folder.file("m.safetensors", &model);
+        let scale = Float::F32.round(gamma) / (1e4 + 1e-5f64).sqrt();
+        assert!(!(scale as f32).is_normal() && scale.is_normal(), "test file is broken");
+        for more in [&[][..], &[&"--no-verify" as &dyn AsRef<std::ffi::OsStr>]] {
+            let arguments = [&[&"--plan" as &dyn AsRef<_>, &plan, &"--force"], more].concat();
+            crate::fixture::fold(&input, &arguments).expect(0);
+            let result = bnfold_gpu::checkpoint::Checkpoint::open(folder.path("m.folded.safetensors")).unwrap();
+            let folded = result.read_f64("conv.weight").unwrap().unwrap();
+            let exact = weights.map(|weight| float.round(float.round(weight) * scale));
+            assert_eq!(folded, exact, "{gamma:e} {float:?}");
+        }
+    }
+}

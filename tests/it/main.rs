@@ -43,6 +43,8 @@ mod docs_numbers;
 mod dtype_option;
 // `--dtype`: what is folded and what is not is rounded once.
 mod dtypes;
+// Files made to exhaust a machine.
+mod exhausting;
 // Every source of eps, and their order.
 mod eps;
 // Where a norm's eps comes from, as the command line has it.
@@ -53,6 +55,8 @@ mod evidence;
 mod exact;
 // Whatever fails leaves nothing behind.
 mod failures;
+// Names that are not what they look like.
+mod misleading;
 // What a new user types in the first minute.
 mod first_minute;
 // A graphics device that misbehaves.

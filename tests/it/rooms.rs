@@ -89,6 +89,32 @@ fn every_room_is_in_the_list_once() {
     assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), there);
 }
 
+/// Code of a file, without its tests.
+fn code_of(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+#[test]
+fn json_of_others_is_read_in_one_place() {
+    let mut found = Vec::new();
+    files(&root().join("src"), &mut found);
+    // The catalogue's JSON is the program's own.
+    let is_excused = |path: &Path| {
+        let path = path.strip_prefix(root().join("src")).unwrap();
+        path == Path::new("json.rs") || path.starts_with("plan/catalogue") || path.iter().any(|part| part == "tests")
+    };
+    found.retain(|path| !is_excused(path) && !path.ends_with("tests.rs"));
+    let calls = found.iter().filter(|path| code_of(path).contains("serde_json::from_"));
+    assert_eq!(
+        calls.collect::<Vec<_>>(),
+        [] as [&PathBuf; 0],
+        "it skips what is nested without end: crate::json::parse"
+    );
+    let parsed = found.iter().filter(|path| code_of(path).contains("json::parse")).count();
+    assert!(parsed >= 8, "the test looks in the wrong place: {parsed}");
+}
+
 #[test]
 fn no_room_imports_from_above() {
     let rooms = rooms();

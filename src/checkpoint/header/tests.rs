@@ -13,6 +13,11 @@ use safetensors::tensor::TensorView;
 use super::*;
 use crate::checkpoint::Checkpoint;
 
+/// What a header says, before `data` bytes.
+fn parse(json: &[u8], data: u64) -> Result<(Option<Metadata>, Vec<Entry>), HeaderProblem> {
+    check(raw(json)?, data)
+}
+
 /// An entry of a header: `"name":{...}`.
 fn entry(name: &str, dtype: &str, shape: &str, begin: u64, end: u64) -> String {
     format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{begin},{end}]}}"#)
@@ -322,4 +327,58 @@ proptest! {
             Err(error) => prop_assert!(theirs.is_err(), "{:?}: {error}", String::from_utf8_lossy(&json)),
         }
     }
+}
+
+#[test]
+fn what_is_skipped_is_nested_no_deeper_than_what_is_kept() {
+    let with = |levels: usize| {
+        let deep = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        [
+            format!(r#"{{"a":{{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":{deep}}}}}"#),
+            format!(r#"{{"a":{{"x":{deep},"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#),
+        ]
+    };
+    // What the library says to a file of that header and one number.
+    let library = |json: &str| {
+        let file = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &[0; 4]].concat();
+        safetensors::SafeTensors::deserialize(&file).map(drop)
+    };
+    for json in with(125) {
+        assert!(parse(json.as_bytes(), 4).is_ok(), "the model of what follows");
+        assert!(library(&json).is_ok());
+    }
+    for json in with(126).into_iter().chain(with(100_000)) {
+        let reason = json_problem(&json);
+        assert!(reason.starts_with("nested more than 127 levels deep at line 1"), "{reason}");
+        assert!(library(&json).is_err());
+    }
+    let twice = format!(r#"{{"__metadata__":{{}},"__metadata__":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
+    json_problem(twice);
+}
+
+#[test]
+fn more_than_any_model_has_is_refused() {
+    let rank = |dims: usize| {
+        let shape = format!("[{}]", vec!["1"; dims].join(","));
+        parse(header(&[entry("a", "F32", &shape, 0, 4)]).as_bytes(), 4)
+    };
+    assert!(rank(limits::RANK_LIMIT).is_ok());
+    let text = rank(limits::RANK_LIMIT + 1).unwrap_err().to_string();
+    assert!(text.contains("tensor `a`: more than 64 dimensions, which no model has at line 1"), "{text}");
+
+    let tensors = |count: usize| {
+        let entries = (0..count).map(|number| entry(&number.to_string(), "U8", "[0]", 0, 0)).collect::<Vec<_>>();
+        parse(header(&entries).as_bytes(), 0)
+    };
+    assert_eq!(tensors(limits::TENSOR_LIMIT).unwrap().1.len(), 500_000);
+    let text = tensors(limits::TENSOR_LIMIT + 1).unwrap_err().to_string();
+    assert!(text.contains("more than 500000 tensors, which no model has"), "{text}");
+
+    let keys = |count: usize| {
+        let keys = (0..count).map(|key| format!("\"{key}\":\"\"")).collect::<Vec<_>>();
+        parse(format!("{{\"__metadata__\":{{{}}}}}", keys.join(",")).as_bytes(), 0)
+    };
+    assert_eq!(keys(limits::METADATA_LIMIT).unwrap().0.unwrap().len(), 100_000);
+    let text = keys(limits::METADATA_LIMIT + 1).unwrap_err().to_string();
+    assert!(text.contains("__metadata__: more than 100000 keys, which no model has"), "{text}");
 }

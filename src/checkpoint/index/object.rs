@@ -6,14 +6,16 @@ use std::collections::HashSet;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::IndexProblem;
+use crate::checkpoint::TENSOR_LIMIT;
+use crate::json::parse;
 
 /// The entries of a JSON object in order, or what is wrong with it; no key may come twice. `part` is what the object is
 /// within the index, empty for all of it.
 pub(super) fn object<T: DeserializeOwned>(text: &[u8], part: &str) -> Result<Vec<(String, T)>, IndexProblem> {
-    let Entries(entries) = serde_json::from_slice(text).map_err(|error| IndexProblem::Json {
+    let Entries(entries) = parse(text).map_err(|error| IndexProblem::Json {
         reason: match part {
             "" => error.to_string(),
             // It was parsed apart.
@@ -42,6 +44,11 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Entries<T> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
+                    if entries.len() > TENSOR_LIMIT {
+                        return Err(A::Error::custom(format_args!(
+                            "more than {TENSOR_LIMIT} keys, which no model has"
+                        )));
+                    }
                 }
                 Ok(Entries(entries))
             }

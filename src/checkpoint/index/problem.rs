@@ -3,7 +3,7 @@
 //! In: what a check found. Out: an [`IndexProblem`], whose sentence names the tensor or the shard.
 
 use super::INDEX_LIMIT;
-use crate::checkpoint::Foreign;
+use crate::checkpoint::{Foreign, HEADER_LIMIT};
 use crate::text::{counted, shown};
 
 /// The rule that an index, or a shard held against it, breaks.
@@ -17,6 +17,12 @@ pub enum IndexProblem {
     #[error("it has {found} bytes, and {INDEX_LIMIT} is the limit")]
     TooLong {
         /// Length of the file.
+        found: u64,
+    },
+    /// Shards whose headers together are longer than one may be.
+    #[error("the headers of its shards have {found} bytes, and {HEADER_LIMIT} is the limit for all of a model")]
+    Headers {
+        /// Their length.
         found: u64,
     },
     /// Not the JSON it should be.

@@ -7,6 +7,7 @@
 //! Nothing that comes out of a file is trusted: text is escaped here and set as text by the script; the page's content
 //! security policy runs no script and no style but those of this folder.
 
+mod inert;
 mod names;
 mod summary;
 mod table;
@@ -77,19 +78,11 @@ fn data(run: &RunReport, out: &mut impl Write) -> io::Result<()> {
     run.models.iter().enumerate().try_for_each(|(index, model)| json(&format!("data-{index}"), model, out))
 }
 
-/// A block of JSON that no browser takes for anything else: in JSON a `<` stands in strings only, where it can be written
-/// as an escape, and without one no tag ends the block. Beyond ASCII there are characters that turn the direction of
-/// writing; all of them are escaped.
+/// A block of JSON that the scripts read.
 fn json(id: &str, value: &impl serde::Serialize, out: &mut impl Write) -> io::Result<()> {
-    let text = serde_json::to_string(value)?;
-    let mut block = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            ' '..='~' if c != '<' => block.push(c),
-            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| block += &format!("\\u{unit:04x}")),
-        }
-    }
-    writeln!(out, "<script type=\"application/json\" id=\"{id}\">{block}</script>")
+    write!(out, "<script type=\"application/json\" id=\"{id}\">")?;
+    out.write_all(&inert::to_vec(value)?)?;
+    writeln!(out, "</script>")
 }
 
 /// The word that scripts and styles must carry to be obeyed. It depends on the whole run, times included, so that nobody
