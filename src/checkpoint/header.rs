@@ -12,7 +12,7 @@ use super::foreign::{BEGINNING, recognise};
 use super::{Dtype, Foreign, InputFile, Metadata};
 use crate::json::parse as parse_json;
 use json::RawHeader;
-pub(crate) use limits::TENSOR_LIMIT;
+pub(crate) use limits::{METADATA_LIMIT, TENSOR_LIMIT};
 pub use problem::HeaderProblem;
 
 /// The longest header that readers accept (the `safetensors` crate's limit).

@@ -24,8 +24,8 @@ pub use dtype::{Dtype, Float};
 pub(crate) use element::Element;
 pub use file::InputFile;
 pub use foreign::{Foreign, TORCH_LINE};
-pub(crate) use header::TENSOR_LIMIT;
 pub use header::{HEADER_LIMIT, HeaderProblem};
+pub(crate) use header::{METADATA_LIMIT, TENSOR_LIMIT};
 pub(crate) use index::Part;
 pub use index::{INDEX_LIMIT, Index, IndexProblem};
 

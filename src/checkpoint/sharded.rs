@@ -4,6 +4,7 @@
 //! shards hold must agree both ways: a tensor too many is as suspicious as one that is missing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::{Checkpoint, HEADER_LIMIT, HeaderBudget, Index, IndexProblem, InputFile, Unread};
@@ -54,10 +55,12 @@ fn open_shards(location: &Location, index: &Index) -> Result<Vec<Unread>> {
     index.shards().iter().enumerate().map(open).collect()
 }
 
-/// Whether there is no file, or a link that leads to none.
+/// Whether there is no file, or a link that leads to none; nor can there be one of a name that no file system takes.
 fn is_missing(error: &Error) -> bool {
     match error {
-        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        Error::Io { source, .. } => {
+            matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename)
+        }
         error => matches!(error, Error::DanglingLink { .. }),
     }
 }

@@ -53,7 +53,9 @@ impl Weight {
         let ops: &[Op] = match self.shape.len() {
             2 => &[Op::Linear],
             // Where two have the same channel map, the plainer one comes first.
-            _ => &[Op::Conv, Op::Depthwise, Op::ConvTranspose],
+            3..=5 => &[Op::Conv, Op::Depthwise, Op::ConvTranspose],
+            // Of more dimensions no library has a layer: several weights in one, or something else.
+            _ => &[],
         };
         ops.iter().filter_map(|&op| Some((op, ChannelMap::new(self.axis(op)?, &self.shape, channels)?))).collect()
     }

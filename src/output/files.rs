@@ -11,6 +11,7 @@ use super::claims::Known;
 use super::commit::{self, Terms};
 use super::folders::{NewFolders, make_folder};
 use super::free::check_all_free;
+use super::header::check_length;
 use super::index::index_text;
 use super::layout::{Layout, ShardLayout};
 use super::places::places;
@@ -75,6 +76,9 @@ impl Files {
         let folders = NewFolders::create(&output.folder(), &places, destination.sync)?;
         let shards = places.iter().zip(&layout.shards).map(|(place, layout)| Shard::create(place, layout));
         let shards = shards.collect::<Result<Vec<_>>>().map_err(|error| error.among(places.len()))?;
+        let headers = shards.iter().map(|shard| shard.data).sum();
+        check_length("headers together", headers)
+            .map_err(|problem| Error::Output { path: output.path().to_owned(), problem })?;
         let index = index.map(|index| create_index(output, checkpoint, index, layout, layers)).transpose()?;
         Ok(Files { shards, index, folders, replace, known: Arc::clone(known) })
     }

@@ -9,20 +9,30 @@ use std::path::Path;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Entry, OutputProblem};
-use crate::checkpoint::{HEADER_LIMIT, Metadata};
+use crate::checkpoint::{HEADER_LIMIT, METADATA_LIMIT, Metadata, TENSOR_LIMIT};
 use crate::error::{Error, Result};
 
 /// The length and the JSON, padded.
 pub fn header_bytes(path: &Path, metadata: Option<&Metadata>, entries: &[Entry]) -> Result<Vec<u8>> {
+    let refuse = |problem| Error::Output { path: path.to_owned(), problem };
+    check_count("tensors", entries.len(), TENSOR_LIMIT).map_err(refuse)?;
+    check_count("keys of __metadata__", metadata.map_or(0, Metadata::len), METADATA_LIMIT).map_err(refuse)?;
     let mut json = serde_json::to_vec(&Header { metadata, entries })
         .map_err(|error| Error::io("lay out the header of", path)(error.into()))?;
     json.resize(json.len().next_multiple_of(8), b' ');
     let length = json.len() as u64;
-    if length > HEADER_LIMIT {
-        let problem = OutputProblem::TooLong { what: "header", bytes: length, limit: HEADER_LIMIT };
-        return Err(Error::Output { path: path.to_owned(), problem });
-    }
+    check_length("header", length).map_err(refuse)?;
     Ok([&length.to_le_bytes()[..], &json].concat())
+}
+
+/// A result that cannot be read back is of no use; better to know before the work.
+fn check_count(what: &'static str, count: usize, limit: usize) -> std::result::Result<(), OutputProblem> {
+    if count > limit { Err(OutputProblem::TooMany { what, count, limit }) } else { Ok(()) }
+}
+
+/// The same of a header's length, or of all headers' together.
+pub(super) fn check_length(what: &'static str, bytes: u64) -> std::result::Result<(), OutputProblem> {
+    if bytes > HEADER_LIMIT { Err(OutputProblem::TooLong { what, bytes, limit: HEADER_LIMIT }) } else { Ok(()) }
 }
 
 struct Header<'a> {

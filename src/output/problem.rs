@@ -63,14 +63,26 @@ pub enum OutputProblem {
     /// The index of a sharded model, under any other name.
     #[error("this name cannot hold the index of a sharded model; expected one like model.safetensors.index.json")]
     NoIndexName,
-    /// Its header, or it as an index, would be longer than readers accept.
+    /// Its header, the headers of its shards together, or it as an index, would be longer than readers accept.
     #[error("the output's {what} would take {bytes} bytes, and readers accept {limit} at most")]
     TooLong {
-        /// `header` or `index`.
+        /// `header`, `headers together` or `index`.
         what: &'static str,
         /// Its length.
         bytes: u64,
         /// What readers accept.
         limit: u64,
+    },
+    /// What folding adds would make it hold more than this program reads.
+    #[error(
+        "the output would hold {count} {what}, and {limit} are read at most; folding adds biases and a record of itself"
+    )]
+    TooMany {
+        /// `tensors` or `keys of __metadata__`.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many are read.
+        limit: usize,
     },
 }

@@ -16,6 +16,9 @@ use super::{Layer, LineProblem, Misfit, Plan, VERSION};
 use crate::error::{Error, Result};
 use crate::json::parse;
 
+/// Characters of a version that are shown.
+const SHOWN: usize = 40;
+
 /// Which plan of a file is meant.
 pub(super) enum Meant<'a> {
     /// The only one.
@@ -131,6 +134,7 @@ impl<'a> Text<'a> {
         match plan.version.get() {
             version if version.parse() == Ok(VERSION) => Ok(plan),
             version => {
+                let version = version.chars().take(SHOWN).collect::<String>();
                 let problem = format!("a plan of version {version}, and this program reads version {VERSION}");
                 Err(self.refuse(self.line_of(plan.version), problem))
             }

@@ -64,6 +64,9 @@ mod first_minute;
 mod faults;
 // Files for the other modules, and ways to run the program.
 mod fixture;
+// Hostile files, each with the outcome it must have.
+#[cfg(unix)]
+mod hostile;
 // Folded files verified in other people's pipelines.
 #[cfg(unix)]
 mod hooks;

@@ -9,7 +9,7 @@ pub(crate) const TENSOR_LIMIT: usize = 500_000;
 
 /// Keys of `__metadata__`: where each tensor that shares its values with another is named there, as PyTorch's `save_model`
 /// does, a key for a tensor; no known file has a thousand.
-pub(super) const METADATA_LIMIT: usize = 100_000;
+pub(crate) const METADATA_LIMIT: usize = 100_000;
 
 /// Dimensions of a tensor: those of NumPy, which has the most of all libraries that write the format.
 pub(super) const RANK_LIMIT: usize = 64;
