@@ -1,0 +1,91 @@
+"""Folds batch norms into the layers before them, in `.safetensors` checkpoints.
+
+Stage:  the face of the package; everything else is imported from here.
+In:     paths of checkpoints, and options of the program `bnfold-gpu` as keywords.
+Out:    typed reports (:class:`Report`), plans (:class:`Plan`) and errors (:class:`BnfoldError`).
+
+    import bnfold_gpu
+    bnfold_gpu.fold("resnet50.safetensors", "folded.safetensors")
+    model = bnfold_gpu.torch.load_folded(timm.create_model("resnet50"), "folded.safetensors")
+
+`bnfold_gpu.torch` needs PyTorch and is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._binary import binary
+from ._calls import archs, explain, fold, fold_zoo, plan, plan_zoo, verify
+from ._version import __version__
+from .errors import (
+    BinaryNotFound,
+    BinaryVersion,
+    BnfoldError,
+    BnfoldWarning,
+    CheckFailed,
+    DeviceOrDriverCrash,
+    Interrupted,
+    LoadError,
+    MissingLibrary,
+    ModelFailed,
+    PlanError,
+    TraceError,
+    UnexpectedAnswer,
+    UsageError,
+    ZooFailed,
+)
+from .plans import Layer, Plan
+from .reports import Architecture, Failed, FoldedNorm, KeptNorm, Lint, Report, Skipped, Verification, Zoo
+
+if TYPE_CHECKING:
+    from . import torch
+
+_WITH_LIBRARIES = ("torch",)
+
+__all__ = [
+    "Architecture",
+    "BinaryNotFound",
+    "BinaryVersion",
+    "BnfoldError",
+    "BnfoldWarning",
+    "CheckFailed",
+    "DeviceOrDriverCrash",
+    "Failed",
+    "FoldedNorm",
+    "Interrupted",
+    "KeptNorm",
+    "Layer",
+    "Lint",
+    "LoadError",
+    "MissingLibrary",
+    "ModelFailed",
+    "Plan",
+    "PlanError",
+    "Report",
+    "Skipped",
+    "TraceError",
+    "UnexpectedAnswer",
+    "UsageError",
+    "Verification",
+    "Zoo",
+    "ZooFailed",
+    "__version__",
+    "archs",
+    "binary",
+    "explain",
+    "fold",
+    "fold_zoo",
+    "plan",
+    "plan_zoo",
+    "torch",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The parts that need a library, when they are first asked for."""
+    if name in _WITH_LIBRARIES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
