@@ -1,0 +1,69 @@
+"""Reads the tensors of a folded model.
+
+Stage:  before loading.
+In:     a `.safetensors` file, an index of a sharded model, or a folder that holds one of these.
+Out:    :class:`Folded`: its tensors, and what the program wrote about itself; :class:`LoadError` if it cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Union
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..errors import LoadError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A folded model: its tensors by name, and the figures that the program left, if it did."""
+
+    path: Path
+    tensors: Dict[str, torch.Tensor]
+    figures: Optional[Mapping[str, Any]]
+
+
+def read(path: PathLike) -> Folded:
+    """All tensors, in memory, before anything is done with them."""
+    place = Path(path)
+    tensors: Dict[str, torch.Tensor] = {}
+    figures: Optional[Mapping[str, Any]] = None
+    for part in _parts(place):
+        try:
+            with safe_open(os.fspath(part), framework="pt") as file:
+                tensors.update((key, file.get_tensor(key)) for key in file.keys())
+                figures = figures or _figures(file.metadata() or {})
+        except (OSError, SafetensorError) as error:
+            raise LoadError(f"{part}: {error}; fold the model again") from error
+    return Folded(place, tensors, figures)
+
+
+def _parts(path: Path) -> List[Path]:
+    if path.is_dir():
+        indices = sorted(path.glob("*.safetensors.index.json"))
+        files = indices or sorted(path.glob("*.safetensors"))
+        if len(files) != 1:
+            raise LoadError(f"{path}: one .safetensors file or one index is expected, found {[file.name for file in files]}")
+        path = files[0]
+    if path.name.endswith(".json"):
+        try:
+            shards = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise LoadError(f"{path}: not an index of a sharded model: {error!r}") from error
+        return [path.parent / shard for shard in sorted(shards)]
+    return [path]
+
+
+def _figures(metadata: Mapping[str, str]) -> Optional[Mapping[str, Any]]:
+    try:
+        figures = json.loads(metadata.get("bnfold-gpu.figures", "null"))
+    except ValueError:
+        return None
+    return figures if isinstance(figures, dict) else None
