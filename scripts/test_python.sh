@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Tests the Python package: types, the pure tests, and those with real libraries.
+#
+#   scripts/test_python.sh            types, tests, the journeys of examples/python/
+#   scripts/test_python.sh --full     also the round trips of scripts/check_python.py, about an hour on two cores
+#   scripts/test_python.sh --wheel    only: builds the wheel, installs it into a clean environment, folds with it
+#
+# In: a checkout with Python 3.10 or newer and Rust; $BNFOLD_GPU names a built program, else target/release/bnfold-gpu is
+# built. PIP_EXTRA_INDEX_URL may name an index with PyTorch for the CPU. Out: exit status 0 if everything passed. The
+# environments lie under target/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+environment=target/python-tests
+PYTHON="${PYTHON:-python3}"
+
+wheel() {
+    rm -rf target/wheels target/python-clean
+    "$PYTHON" -m pip wheel . --no-deps --wheel-dir target/wheels
+    ls target/wheels/bnfold_gpu-*-py3-none-*.whl
+    "$PYTHON" -m venv target/python-clean
+    target/python-clean/bin/pip install --quiet target/wheels/*.whl
+    env -u BNFOLD_GPU -u PYTHONPATH target/python-clean/bin/python -W ignore -I - <<'PYTHON_END'
+import bnfold_gpu, sys, tempfile
+assert bnfold_gpu.binary().startswith(sys.prefix), bnfold_gpu.binary()
+with tempfile.TemporaryDirectory() as folder:
+    report = bnfold_gpu.fold("tests/data/digits-resnet.safetensors", f"{folder}/folded.safetensors")
+assert report.layers.folded == 12, report
+print("the wheel folds")
+PYTHON_END
+}
+
+if [ "${1:-}" = --wheel ]; then
+    wheel
+    exit
+fi
+
+[ -x "$environment/bin/python" ] || "$PYTHON" -m venv "$environment"
+packages=(mypy pytest numpy safetensors torch torchvision timm onnx tqdm transformers)
+[ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch)
+"$environment/bin/pip" install --quiet "${packages[@]}"
+
+if [ -z "${BNFOLD_GPU:-}" ]; then
+    cargo build --locked --release
+    BNFOLD_GPU="$PWD/target/release/bnfold-gpu"
+fi
+export BNFOLD_GPU PYTHONPATH="$PWD/python"
+
+"$environment/bin/mypy"
+# A test that is skipped for want of a library has not passed.
+"$environment/bin/python" -m pytest -q -ra | tee target/python-tests.log
+! grep -q '^SKIPPED' target/python-tests.log || { echo "error: tests were skipped" >&2; exit 1; }
+for journey in examples/python/*.py; do
+    echo "== $journey"
+    "$environment/bin/python" -W ignore "$journey"
+done
+[ "${1:-}" != --full ] || "$environment/bin/python" scripts/check_python.py --table
