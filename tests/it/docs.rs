@@ -2,6 +2,7 @@
 //!
 //! In: README and docs/. Out: their paths exist, their commands and examples work as printed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::fixture::{Folder, bnfold};
@@ -38,6 +39,7 @@ fn every_path_in_the_documents_exists() {
         "docs/loading.md",
         "docs/performance.md",
         "docs/reliability.md",
+        "SECURITY.md",
         "docs/rules.md",
         "CONTRIBUTING.md",
         "README.md",
@@ -79,10 +81,34 @@ fn every_test_that_stands_for_a_promise_is_there() {
     }
 }
 
+/// What a build takes in has a reason; what it does not take in any more has none.
+#[test]
+fn every_direct_dependency_has_its_reason() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse::<toml::Table>().unwrap();
+    let tables = |manifest: &toml::Table| {
+        let kinds = ["dependencies", "build-dependencies", "dev-dependencies"];
+        kinds.iter().filter_map(|kind| manifest.get(*kind)?.as_table()).flat_map(toml::Table::keys).cloned().collect()
+    };
+    let mut direct: BTreeSet<String> = tables(&manifest);
+    for (_, target) in manifest["target"].as_table().unwrap() {
+        direct.extend(tables(target.as_table().unwrap()));
+    }
+    let document = std::fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    let named = document.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let named = named.flat_map(|cell| cell.split('`').filter(|word| word.starts_with(char::is_alphabetic)));
+    for name in named.filter(|name| !direct.contains(*name)) {
+        panic!("docs/dependencies.md gives a reason for {name}, which is no dependency");
+    }
+    assert!(direct.len() > 20, "the test found only {direct:?}");
+    for name in direct {
+        assert!(document.contains(&format!("`{name}`")), "docs/dependencies.md has no reason for {name}");
+    }
+}
+
 #[test]
 fn every_link_between_the_documents_leads_somewhere() {
     let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let documents = docs.chain([root().join("README.md"), root().join("CONTRIBUTING.md")]);
+    let documents = docs.chain(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name)));
     let mut count = 0;
     for document in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
         let text = std::fs::read_to_string(&document).unwrap();

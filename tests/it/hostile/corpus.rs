@@ -56,7 +56,6 @@ fn the_seeds_of_the_fuzz_targets_are_the_hostile_files() {
         }
     }
     let bytes = seeds.values().map(Vec::len).sum::<usize>();
-    println!("{} seeds, {bytes} bytes", seeds.len());
     assert!(bytes <= 200_000, "{bytes} bytes of seeds");
     for (place, bytes) in &seeds {
         let committed = std::fs::read(folder.join(place)).unwrap_or_default();
