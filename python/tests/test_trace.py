@@ -246,6 +246,20 @@ def test_a_model_that_looks_at_elements_is_run_with_real_ones() -> None:
     assert make_plan(model, torch.randn(*X))["bn"].is_fold
 
 
+def test_what_a_model_keeps_from_a_run_holds_no_fake_tensors() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        # As models do that prepare a table once for each size of input.
+        if "table" not in self.kept:
+            self.kept["table"] = torch.arange(8.0).view(1, 8, 1, 1)
+        return self.bn(self.conv(x)) + self.kept["table"]
+
+    model = net(forward)
+    model.kept = {}
+    assert [layer.norm for layer in make_plan(model, torch.randn(X)).folds] == ["bn"]
+    assert torch.isfinite(model(torch.randn(X))).all()
+    assert float(model.kept["table"].sum()) == 28.0
+
+
 def test_a_model_without_weights_is_planned() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))

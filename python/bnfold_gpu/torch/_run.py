@@ -10,6 +10,7 @@ is run with real ones.
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import torch
@@ -43,6 +44,7 @@ def _run(
     model: torch.nn.Module, names: StateNames, inputs: Sequence[Any], keywords: Mapping[str, Any], fake: bool
 ) -> Record:
     trace = Trace(names)
+    model = _shadow(model) if fake else model
     with contextlib.ExitStack() as stack:
         stack.enter_context(_evaluating(model))
         stack.enter_context(torch.no_grad())
@@ -60,6 +62,14 @@ def _run(
     trace.close()
     del outputs
     return trace.record
+
+
+def _shadow(model: torch.nn.Module) -> torch.nn.Module:
+    """The model again, around the same tensors. What its code keeps from a run with fake tensors is kept there."""
+    shared = [*model.parameters(), *model.buffers()]
+    # Scripts keep nothing from a run, and a copy of one would have tensors of its own.
+    scripts = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
+    return copy.deepcopy(model, {id(one): one for one in (*shared, *scripts)})
 
 
 @contextlib.contextmanager
