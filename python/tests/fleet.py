@@ -76,22 +76,22 @@ def descendants(parent: int) -> Dict[int, str]:
 
 @contextlib.contextmanager
 def killing(most: int, pause: float, seed: int = 0) -> Iterator[List[str]]:
-    """Kills workers at work, and programs under them, while the block runs; gives what was killed."""
+    """Kills workers at work and programs under them, in turns, while the block runs; gives what was killed."""
     killed: List[str] = []
     over = threading.Event()
     choice = random.Random(seed)
-
-    def at_work(command: str) -> bool:
-        return command.startswith("ray::fold_model") or " fold --quiet --format=json --only=" in command
+    signs = {"worker": "ray::fold_model", "program": " fold --quiet --format=json --only="}
 
     def kill() -> None:
         while len(killed) < most and not over.is_set():
-            victims = [(pid, command) for pid, command in descendants(os.getpid()).items() if at_work(command)]
-            if victims:
-                pid, command = choice.choice(sorted(victims))
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append("worker" if command.startswith("ray::") else "program")
+            kind = ("worker", "program")[len(killed) % 2]
+            victims = [pid for pid, command in descendants(os.getpid()).items() if signs[kind] in command]
+            if not victims:
+                time.sleep(0.01)
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(choice.choice(sorted(victims)), signal.SIGKILL)
+                killed.append(kind)
             time.sleep(pause)
 
     thread = threading.Thread(target=kill)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -146,6 +147,55 @@ def test_a_node_without_the_package_or_the_files_says_so(tmp_path: Path) -> None
     assert unfit_for(bnfold_gpu.__version__, [str(tmp_path)]) is None
     assert "the driver 99.0.0: pip install bnfold-gpu==99.0.0" in str(unfit_for("99.0.0"))
     assert "does not see /nowhere/zoo: use a file system" in str(unfit_for(bnfold_gpu.__version__, ["/nowhere/zoo"]))
+
+
+def test_a_node_that_joins_later_is_asked_by_its_first_task() -> None:
+    from concurrent.futures import Future
+
+    from bnfold_gpu.ray._fleet import _lines_of
+
+    future: Future[Any] = Future()
+    future.set_result({"node": "late", "unfit": "has no package", "lines": []})
+    with pytest.raises(NodeUnfit, match="^node late has no package$"):
+        _lines_of(future, "a", 3)
+
+
+def test_the_program_does_not_outlive_its_worker(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time\nfrom bnfold_gpu.ray._task import dies_with_this_process as dies\n"
+        "child = subprocess.Popen(['sleep', '300'], preexec_fn=dies())\nprint(child.pid, flush=True)\ntime.sleep(300)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    child = int(worker.stdout.readline())
+    assert Path(f"/proc/{child}").exists()
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+
+    def runs() -> bool:
+        try:
+            return Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        except OSError:
+            return False
+
+    deadline = time.monotonic() + 30
+    while runs() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not runs()
+
+
+def test_the_cluster_of_the_documents_is_one() -> None:
+    import yaml
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    text = (ROOT / "examples" / "ray-cluster.yaml").read_text()
+    config = yaml.safe_load(text)
+    validate_config(prepare_config(config))
+    assert config["setup_commands"] == [f"pip install bnfold-gpu=={bnfold_gpu.__version__}"]
+    # What is printed in the document is what the file says.
+    commands = (ROOT / "docs" / "zoo.md").read_text().split("```sh\nray up", 1)[1].split("```")[0].strip().splitlines()
+    assert all(f"#   {command}" in text for command in commands[1:]) and len(commands) == 4
 
 
 def test_cards_of_a_task_are_the_programs_devices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,9 +70,8 @@ def fold_zoo(
     cloudpickle.register_pickle_by_value(_task)
     if models:
         check(places, folder, {"CPU": num_cpus, "GPU": num_gpus}, ray_options or {})
-    task = ray.remote(_task.fold_model).options(
-        **{**(ray_options or {}), "num_cpus": num_cpus, "num_gpus": num_gpus}, max_retries=retries, retry_exceptions=True
-    )
+    needs = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": retries, "retry_exceptions": True}
+    task = ray.remote(_task.fold_model).options(**{**(ray_options or {}), **needs})
     words, uses_gpu = _words(places, folder, num_gpus, options), num_gpus > 0 and "device" not in options
     with contextlib.closing(told), Progress(progress) as bar:
         fleet = _Fleet(told, bar, on_outcome)

@@ -29,8 +29,8 @@ def check(inputs: Sequence[str], output: str, needs: Mapping[str, float], option
         for node in _able(needs):
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             # Without needs of its own it does not wait for what runs there.
-            plain = {**options, "num_cpus": 0, "num_gpus": 0, "scheduling_strategy": there}
-            asked[_name(node)] = task.options(**plain).remote(__version__, [*local, *written])
+            plain = {"num_cpus": 0, "num_gpus": 0, "scheduling_strategy": there}
+            asked[_name(node)] = task.options(**plain, runtime_env=options.get("runtime_env")).remote(__version__, [*local, *written])
         problems = {name: _answer(reference) for name, reference in asked.items()}
     unfit = {name: problem for name, problem in problems.items() if problem is not None}
     if unfit:
