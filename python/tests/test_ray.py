@@ -84,9 +84,13 @@ def test_workers_and_programs_that_are_killed_lose_nothing(cluster: None, tmp_pa
     assert_folded(zoo, out, manifest, tmp_path / "one")
 
 
-def test_a_crash_is_tried_again_and_a_lasting_failure_is_not(cluster: None, tmp_path: Path) -> None:
+PASSING = json.dumps({"status": "failed", "input": "a", "error": "cannot read: stale file handle", "transient": True})
+
+
+@pytest.mark.parametrize("way", ["kill -SEGV $$", "exit 130", f"{{ echo '{PASSING}'; exit 1; }}"])
+def test_what_may_pass_is_tried_again_and_a_lasting_failure_is_not(cluster: None, tmp_path: Path, way: str) -> None:
     zoo, log = mixed(tmp_path / "zoo"), tmp_path / "log"
-    crash = f'echo "$4" >> {log}\ncase "$4" in *a/model*) [ $(grep -c a/model {log}) -gt 1 ] || kill -SEGV $$ ;; esac'
+    crash = f'echo "$4" >> {log}\ncase "$4" in *a/model*) [ $(grep -c a/model {log}) -gt 1 ] || {way} ;; esac'
     options = program(tmp_path / "program", crash)
     found = bnfold_gpu.ray.fold_zoo(
         zoo, tmp_path / "out", eps=1e-5, ray_options=options, progress=False, raise_failures=False
@@ -196,6 +200,17 @@ def test_the_cluster_of_the_documents_is_one() -> None:
     # What is printed in the document is what the file says.
     commands = (ROOT / "docs" / "zoo.md").read_text().split("```sh\nray up", 1)[1].split("```")[0].strip().splitlines()
     assert all(f"#   {command}" in text for command in commands[1:]) and len(commands) == 4
+
+
+def test_urls_are_passed_on_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnfold_gpu.ray._fleet import _words, absolute
+    from bnfold_gpu.ray._nodes import _written_to
+
+    monkeypatch.chdir(tmp_path)
+    words = _words([absolute("s3://bucket/zoo"), absolute(Path("zoo"))], absolute("gs://bucket/../out"), 0, {"shard": "0/2"})
+    assert words == ["--device=cpu", "--output=gs://bucket/../out", "--input=s3://bucket/zoo", f"--input={tmp_path / 'zoo'}"]
+    with _written_to("s3://bucket/out/") as written:
+        assert written == [] and os.listdir() == []
 
 
 def test_cards_of_a_task_are_the_programs_devices(monkeypatch: pytest.MonkeyPatch) -> None:
