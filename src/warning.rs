@@ -187,6 +187,14 @@ pub enum Warning {
         /// What happened.
         reason: String,
     },
+    /// What an earlier run said, read back from what it printed.
+    #[error("{text}")]
+    Told {
+        /// The sentence.
+        text: String,
+        /// Its code; empty for a note, whose code is not printed.
+        code: &'static str,
+    },
     /// A GPU that should have been used could not be opened.
     #[error("folding on the CPU: {reason}")]
     GpuUnavailable {
@@ -241,6 +249,7 @@ impl Warning {
         match self {
             Warning::EpsAssumed { stake, .. } => stake.is_below_rounding,
             Warning::StyleChosen { .. } => true,
+            Warning::Told { code, .. } => code.is_empty(),
             _ => false,
         }
     }
@@ -281,6 +290,7 @@ impl Warning {
             Warning::ConfigIgnored { .. } => "config-ignored",
             Warning::ModelClass { .. } => "style",
             Warning::StyleChosen { .. } => "style-chosen",
+            Warning::Told { code, .. } => code,
             Warning::NonFinite { .. } => "non-finite",
             Warning::GpuFailed { .. } => "gpu-failed",
             Warning::GpuUnavailable { .. } => "gpu-unavailable",

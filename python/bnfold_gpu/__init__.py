@@ -8,7 +8,7 @@ Out:    typed reports (:class:`Report`), plans (:class:`Plan`) and errors (:clas
     bnfold_gpu.fold("resnet50.safetensors", "folded.safetensors")
     model = bnfold_gpu.torch.load_folded(timm.create_model("resnet50"), "folded.safetensors")
 
-`bnfold_gpu.torch` needs PyTorch and is imported when it is first used.
+`bnfold_gpu.torch` needs PyTorch, `bnfold_gpu.ray` needs Ray; each is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from .errors import (
     DeviceOrDriverCrash,
     Interrupted,
     LoadError,
+    ManifestError,
     MissingLibrary,
     ModelFailed,
+    NodeUnfit,
     PlanError,
     TraceError,
     UnexpectedAnswer,
@@ -40,9 +42,9 @@ from .plans import Layer, Plan
 from .reports import Architecture, Failed, FoldedNorm, KeptNorm, Lint, Report, Skipped, Verification, Zoo
 
 if TYPE_CHECKING:
-    from . import torch
+    from . import ray, torch
 
-_WITH_LIBRARIES = ("torch",)
+_WITH_LIBRARIES = ("ray", "torch")
 
 __all__ = [
     "Architecture",
@@ -59,8 +61,10 @@ __all__ = [
     "Layer",
     "Lint",
     "LoadError",
+    "ManifestError",
     "MissingLibrary",
     "ModelFailed",
+    "NodeUnfit",
     "Plan",
     "PlanError",
     "Report",
@@ -79,6 +83,7 @@ __all__ = [
     "fold_zoo",
     "plan",
     "plan_zoo",
+    "ray",
     "torch",
     "verify",
 ]

@@ -68,7 +68,7 @@ def fold_zoo(
                 on_outcome(one)
 
         # The separator says that a folder is meant, also where there is none yet.
-        outcomes, finished = _fold(_several(inputs), os.path.join(output, ""), options, see)
+        outcomes, finished = _fold(several(inputs), os.path.join(output, ""), options, see)
     zoo = Zoo(tuple(outcomes))
     if finished.status == 0 or (finished.status == 1 and zoo.failed and not raise_failures):
         return zoo
@@ -88,9 +88,9 @@ def plan(input: PathLike, **options: Unpack[PlanOptions]) -> Plan:
 
 def plan_zoo(inputs: Inputs, **options: Unpack[PlanOptions]) -> List[Plan]:
     """The plans of several models, or of everything below folders."""
-    with _plan_as_file(options) as given:
+    with plan_as_file(options) as given:
         words = arguments(given, PlanOptions, "plan")
-        text = text_of(["plan", "--format", "json", "--quiet", *words, *_paths(_several(inputs))])
+        text = text_of(["plan", "--format", "json", "--quiet", *words, *paths(several(inputs))])
     try:
         return plans_of(text)
     except PlanError as error:
@@ -99,8 +99,8 @@ def plan_zoo(inputs: Inputs, **options: Unpack[PlanOptions]) -> List[Plan]:
 
 def explain(input: PathLike, norm: str, **options: Unpack[PlanOptions]) -> str:
     """How a norm came to be folded or kept, as text: every proposal, objection and measurement."""
-    with _plan_as_file(options) as given:
-        return text_of(["plan", f"--explain={norm}", *arguments(given, PlanOptions, "explain"), *_paths([input])])
+    with plan_as_file(options) as given:
+        return text_of(["plan", f"--explain={norm}", *arguments(given, PlanOptions, "explain"), *paths([input])])
 
 
 def verify(original: PathLike, folded: PathLike, **options: Unpack[VerifyOptions]) -> Verification:
@@ -108,7 +108,7 @@ def verify(original: PathLike, folded: PathLike, **options: Unpack[VerifyOptions
 
     Returns what was found, `ok` or not; raises only if the check could not be made.
     """
-    with _plan_as_file(options) as given:
+    with plan_as_file(options) as given:
         words = arguments(given, VerifyOptions, "verify")
         files = [f"--original={os.fspath(original)}", f"--folded={os.fspath(folded)}"]
         finished = run(["verify", "--format", "json", *files, *words])
@@ -142,17 +142,18 @@ def _fold(
 
     if output is not None and os.fspath(output) == "-":
         raise UsageError("the result cannot go to standard output here: name a file", 2, "")
-    with _plan_as_file(options) as given:
+    with plan_as_file(options) as given:
         words = arguments(given, FoldOptions, "fold")
         place = [f"--output={os.fspath(output)}"] if output is not None else []
-        finished = run(["fold", "--format", "json", *words, *place, *_paths(inputs)], on_line)
+        finished = run(["fold", "--format", "json", *words, *place, *paths(inputs)], on_line)
     for one in outcomes:
         if isinstance(one, Report):
-            _warn(one)
+            warn(one)
     return outcomes, finished
 
 
-def _warn(report: Report) -> None:
+def warn(report: Report) -> None:
+    """Issues what the program warned of."""
     for text, code in zip(report.warnings, report.warning_codes):
         warnings.warn(BnfoldWarning(f"{report.input}: {text}", code), stacklevel=4)
 
@@ -167,17 +168,18 @@ def _object(command: str, text: str) -> Mapping[str, Any]:
     return data
 
 
-def _several(inputs: Inputs) -> Sequence[PathLike]:
+def several(inputs: Inputs) -> Sequence[PathLike]:
+    """One path, or several, as several."""
     return [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
 
 
-def _paths(inputs: Sequence[PathLike]) -> List[str]:
+def paths(inputs: Sequence[PathLike]) -> List[str]:
     """As values of an option: a name that begins with a dash is no option."""
     return [f"--input={os.fspath(one)}" for one in inputs]
 
 
 @contextlib.contextmanager
-def _plan_as_file(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def plan_as_file(options: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The options, with a plan that is an object written to a file for the time of the call."""
     followed = options.get("plan")
     if not isinstance(followed, Plan):

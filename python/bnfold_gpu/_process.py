@@ -24,8 +24,15 @@ class Finished:
     stderr: str
 
 
-def run(arguments: Sequence[str], on_line: Optional[Callable[[str], None]] = None) -> Finished:
-    """Runs the program to its end; `on_line` gets every line of stdout at once. No shell is involved."""
+def run(
+    arguments: Sequence[str],
+    on_line: Optional[Callable[[str], None]] = None,
+    before: Optional[Callable[[], None]] = None,
+) -> Finished:
+    """Runs the program to its end; `on_line` gets every line of stdout at once. No shell is involved.
+
+    `before` runs in the new process before it becomes the program.
+    """
     process = subprocess.Popen(
         [binary(), *arguments],
         stdin=subprocess.DEVNULL,
@@ -33,6 +40,7 @@ def run(arguments: Sequence[str], on_line: Optional[Callable[[str], None]] = Non
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
+        preexec_fn=before,
     )
     assert process.stdout is not None and process.stderr is not None
     said: List[str] = []

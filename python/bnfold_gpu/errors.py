@@ -6,7 +6,7 @@ Out:    exceptions below :class:`BnfoldError`. Where the program said what was w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence
 
 if TYPE_CHECKING:
     from .reports import Zoo
@@ -105,3 +105,15 @@ class LoadError(BnfoldError):
 class CheckFailed(BnfoldError):
     """The folded model computes something else than the original."""
 
+
+
+class NodeUnfit(BnfoldError):
+    """Nodes of a cluster that cannot do their part; `nodes` says of each what is wrong with it."""
+
+    def __init__(self, nodes: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"node {node} {problem}" for node, problem in nodes.items()))
+        self.nodes = nodes
+
+
+class ManifestError(BnfoldError):
+    """A file that is no manifest stands where one would be written."""

@@ -59,9 +59,12 @@ class FolderOptions(TypedDict, total=False):
 class PlanOptions(PairingOptions, KindOptions, FolderOptions, total=False):
     """Options of `plan`."""
 
+    only: PathLike
+    """Only the model at this place below the folder."""
 
-class FoldOptions(PlanOptions, total=False):
-    """Options of `fold` and `fold_zoo`."""
+
+class ModelOptions(PairingOptions, KindOptions, FolderOptions, total=False):
+    """Options of folding, on one machine or on many."""
 
     style: str
     """`"strip"` or `"drop-in"`."""
@@ -79,14 +82,21 @@ class FoldOptions(PlanOptions, total=False):
     """Write results that are not finite instead of refusing them."""
     device: str
     """`"auto"`, `"cpu"`, `"gpu"`, `"gpu:N"`, or several as `"gpu:0,gpu:1"`."""
-    report: PathLike
-    """Write a page for a browser."""
     copy_sidecars: bool
     """Also copy what lies beside the weights."""
-    jobs: int
-    """Models to process at a time."""
     shard: str
     """`"I/N"`: only part I of N (I from 0) of the models."""
+
+
+class FoldOptions(ModelOptions, total=False):
+    """Options of `fold` and `fold_zoo`."""
+
+    report: PathLike
+    """Write a page for a browser."""
+    jobs: int
+    """Models to process at a time."""
+    only: PathLike
+    """Only the model at this place below the output folder."""
 
 
 class VerifyOptions(PairingOptions, total=False):

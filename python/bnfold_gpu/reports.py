@@ -134,10 +134,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Failed:
-    """A model that failed, and why; it has no result."""
+    """A model that failed, and why; it has no result. `transient`: the same may succeed by itself later."""
 
     input: str
     error: str
+    transient: bool = False
 
 
 Outcome = Union[Report, Skipped, Failed]

@@ -13,7 +13,7 @@ from bnfold_gpu.options import FoldOptions, PlanOptions, VerifyOptions, argument
 
 # What the functions state themselves, and what makes no sense in one.
 BESIDE = {
-    "fold": {"input", "output", "format", "help", "version", "quiet", "verbose"},
+    "fold": {"input", "output", "format", "help", "version", "quiet", "verbose", "dry-run"},
     "plan": {"input", "format", "help", "quiet", "verbose", "explain"},
     "verify": {"original", "folded", "format", "help", "quiet"},
 }

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Say what a checkpoint is and, of a result, how it was made
     Info(InfoArguments),
+    /// Put what `fold --format json` printed, in one run or several, together to one page
+    Report(ReportArguments),
     /// List graphics adapters, their limits, and which one is picked
     Devices(DevicesArguments),
     /// List the architectures that --arch takes, and their eps
@@ -76,6 +78,16 @@ pub(crate) struct InfoArguments {
     /// What is printed on stdout; json is one object a checkpoint
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Files of lines as `fold --format json` prints them; of several lines about one model the last one counts
+    #[arg(required = true, value_name = "MANIFEST")]
+    pub(crate) manifests: Vec<PathBuf>,
+    /// The page, as --report writes it; an earlier report is replaced
+    #[arg(short, long, value_name = "FILE.html", value_parser = location())]
+    pub(crate) output: Location,
 }
 
 #[derive(Debug, Args)]

@@ -13,9 +13,10 @@ use bnfold_gpu::{Error, Options};
 use super::arguments::FoldArguments;
 use super::progress::Progress;
 use super::report::Report;
+use super::settings::Reach;
 use super::standard_output::StandardOutput;
 use super::values::Format;
-use super::{Status, console, destination, hints, interrupt, settings, slips};
+use super::{Status, console, destination, hints, interrupt, listed, settings, slips};
 
 /// Models under way at a time: beyond this the disk is what they wait for.
 const MOST_JOBS: usize = 8;
@@ -30,20 +31,25 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let output = output.as_ref();
     slips::check_words(&inputs)?;
     destination::check_output(&inputs, output)?;
-    let is_zoo = settings::is_zoo(&inputs)?;
+    let only = arguments.zoo.selection.only.is_some();
+    // What is picked out of a zoo is folded as the zoo is.
+    let is_zoo = settings::is_zoo(&inputs)? || only;
     let options = options(arguments, is_zoo, &cancelled);
     options.check_names()?;
     let Found { sources, sidecars, failures, .. } = find(arguments, &inputs, output)?;
-    // One of several machines may have none of the models that a glob is for.
-    if arguments.zoo.shard.is_none() {
+    // One of several machines, or tasks, may have none of the models that a glob is for.
+    if arguments.zoo.shard.is_none() && !only {
         options.check(sources.iter())?;
     }
     let tasks = settings::tasks(sources, &inputs, output)?;
     let folder = output.map(|output| sidecar_folder(output, is_zoo)).transpose()?;
     let copies = folder.iter().flat_map(|folder| sidecars.iter().map(|sidecar| folder.join(&sidecar.place)));
     let outputs = tasks.iter().flat_map(Task::outputs).chain(copies);
-    tell_left_behind(&tasks);
     let report = Report::begin(arguments.report.as_ref(), outputs)?;
+    if arguments.dry_run {
+        return listed::tell(&tasks, &failures, arguments.format);
+    }
+    tell_left_behind(&tasks);
     let progress = Progress::new(&tasks, is_zoo, arguments, report);
     failures.iter().for_each(|(path, error)| progress.tell(failed(path, error)));
     let bytes = tasks.iter().map(|task| task.source.bytes).sum();
@@ -71,13 +77,14 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     Ok(status)
 }
 
-fn failed(input: &Path, error: &Error) -> Outcome {
-    Outcome::Failed(FailureReport { input: input.to_owned(), error: hints::described(error) })
+pub(super) fn failed(input: &Path, error: &Error) -> Outcome {
+    Outcome::Failed(FailureReport::new(input, error, hints::described(error)))
 }
 
 /// The models behind `inputs`, as far as they are this run's.
 fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location>) -> anyhow::Result<Found> {
-    let mut found = settings::find(inputs, &arguments.zoo.selection, output, arguments.verbosity.quiet)?;
+    let reach = if arguments.zoo.copy_sidecars { Reach::Zoo } else { Reach::Model };
+    let mut found = settings::find(inputs, &arguments.zoo.selection, output, arguments.verbosity.quiet, reach)?;
     if let ([input], true) = (inputs, arguments.zoo.copy_sidecars)
         && !input.is_folder()?
     {

@@ -14,6 +14,8 @@ mod grouped;
 pub(crate) mod hints;
 mod info;
 mod interrupt;
+mod listed;
+mod manifests;
 mod plan;
 mod progress;
 mod report;
@@ -78,6 +80,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Status> {
         Some(Command::Plan(arguments)) => plan::run(&arguments),
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Info(arguments)) => info::run(&arguments),
+        Some(Command::Report(arguments)) => manifests::run(&arguments),
         Some(Command::Devices(arguments)) => devices::run(&arguments),
         Some(Command::Archs(arguments)) => archs::run(&arguments),
         Some(Command::Bench(arguments)) => bench::run(&arguments),

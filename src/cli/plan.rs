@@ -9,6 +9,7 @@ use bnfold_gpu::{Job, Options};
 
 use super::arguments::PlanArguments;
 use super::grouped::Grouped;
+use super::settings::Reach;
 use super::values::Format;
 use super::{Status, console, hints, settings, slips};
 
@@ -20,7 +21,7 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     slips::check_eps(&arguments.planning, &denied)?;
     let inputs = arguments.inputs.all();
     let is_one = !settings::is_zoo(&inputs)?;
-    let Found { sources, failures, .. } = settings::find(&inputs, &arguments.selection, None, quiet)?;
+    let Found { sources, failures, .. } = settings::find(&inputs, &arguments.selection, None, quiet, Reach::Model)?;
     for (_, error) in &failures {
         console::error(&hints::described(error));
         status = Status::Failed;

@@ -1,4 +1,4 @@
-//! `--report FILE.html`: the page of a run, as a file that appears whole or not at all.
+//! `--report FILE.html`, and `report`: the page of a run, or of several, as a file that appears whole or not at all.
 //!
 //! In: a path, checked before the first model is read; what became of the models. Out: the page. A report replaces an
 //! earlier report, because a run that is repeated or resumed has one; it never replaces anything else, not even with
@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bnfold_gpu::Error;
 use bnfold_gpu::output::{Replace, folder_of, write_whole};
@@ -69,17 +69,20 @@ impl<'a> Report<'a> {
         if !has_begun && ended != Some(Ended::Interrupted) {
             return Ok(());
         }
-        let command = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
-        let run = RunReport {
-            version: env!("CARGO_PKG_VERSION"),
-            command,
-            started: self.started,
-            took: self.since.elapsed(),
-            models: self.models,
-            ended,
-        };
-        write(path, &run)
+        let took = Some(self.since.elapsed());
+        write(path, &run_report(self.started, took, self.models, ended))
     }
+
+    /// Writes the page of `models`, of which runs before this one have told.
+    pub(crate) fn put_together(self, models: Vec<Outcome>) -> anyhow::Result<()> {
+        let Some(path) = self.path else { return Ok(()) };
+        write(path, &run_report(self.started, None, models, None))
+    }
+}
+
+fn run_report(started: SystemTime, took: Option<Duration>, models: Vec<Outcome>, ended: Option<Ended>) -> RunReport {
+    let command = std::env::args_os().map(|word| redacted(&word.to_string_lossy())).collect();
+    RunReport { version: env!("CARGO_PKG_VERSION"), command, started, took, models, ended }
 }
 
 /// Writes the page of `run` to `path`.

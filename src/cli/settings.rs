@@ -55,19 +55,38 @@ pub(crate) fn denied(arguments: &DenialArguments) -> Denied {
     denied
 }
 
+/// What `--only` needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The one model.
+    Model,
+    /// The whole zoo: which of its models a sidecar goes with.
+    Zoo,
+}
+
 /// The models behind `inputs`; what was passed over is said. That there is none is an error of the command line.
 pub(crate) fn find(
     inputs: &[Location],
     selection: &SelectionArguments,
     output: Option<&Location>,
     quiet: bool,
+    reach: Reach,
 ) -> anyhow::Result<Found> {
-    let found = discover(inputs, &filter(selection)?, output)?;
+    let mut found = discover(inputs, &filter(selection, reach)?, output)?;
+    if let Some(place) = &selection.only {
+        found.keep_only(place);
+    }
     if !quiet {
         found.notes.iter().for_each(|text| console::note(text));
     }
     if found.sources.is_empty() && found.failures.is_empty() {
         let inputs = inputs.iter().map(shown_location).collect::<Vec<_>>().join(", ");
+        if let Some(place) = &selection.only {
+            let place = shown_path(place);
+            let problem =
+                format!("no model at {place} (--only) in {inputs}; --dry-run --format json prints the places");
+            return Err(UsageError(problem).into());
+        }
         let which = if selection.include.is_empty() { "" } else { " that --include names" };
         let weights = if which.is_empty() { other_weights(&found) } else { String::new() };
         return Err(UsageError(format!("no .safetensors file{which} in {inputs}{weights}")).into());
@@ -97,8 +116,8 @@ pub(crate) fn is_zoo(inputs: &[Location]) -> Result<bool, Error> {
     }
 }
 
-/// What `--include` and `--exclude` say.
-fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
+/// What `--include`, `--exclude` and `--only` say.
+fn filter(selection: &SelectionArguments, reach: Reach) -> Result<Filter, UsageError> {
     let set = |globs: &[Glob]| {
         let mut set = GlobSetBuilder::new();
         globs.iter().for_each(|glob| {
@@ -106,7 +125,8 @@ fn filter(selection: &SelectionArguments) -> Result<Filter, UsageError> {
         });
         set.build().map_err(|error| UsageError(error.to_string()))
     };
-    Ok(Filter { include: set(&selection.include)?, exclude: set(&selection.exclude)? })
+    let only = selection.only.clone().filter(|_| reach == Reach::Model);
+    Ok(Filter { include: set(&selection.include)?, exclude: set(&selection.exclude)?, only })
 }
 
 /// The models, each with the place of its result.

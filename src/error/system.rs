@@ -2,6 +2,7 @@
 //!
 //! In: an `io::Error` and what was tried on which path. Out: the error to hand on.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::Error;
@@ -20,6 +21,19 @@ impl Error {
         match target {
             Some(target) => Error::DanglingLink { path: path.to_owned(), target },
             None => Error::io("open", path)(source),
+        }
+    }
+
+    /// Whether the same may succeed by itself later, with nothing changed: a disk or a store that did not answer, a device
+    /// that was lost, a file that was being written. Asking again in vain costs little, so what is not known may pass.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Error::Io { source, .. } => !is_lasting(source.kind()),
+            // Another run placed it meanwhile; the next one says whether it is this very result.
+            Error::OutputExists { .. } => true,
+            Error::TooManyFiles { .. } | Error::Changed { .. } | Error::Modified { .. } => true,
+            Error::NoAdapter { .. } | Error::Gpu { .. } | Error::Interrupted => true,
+            _ => false,
         }
     }
 
@@ -45,8 +59,51 @@ impl Error {
     }
 }
 
+/// What stays as it is until somebody does something about it.
+fn is_lasting(kind: ErrorKind) -> bool {
+    use ErrorKind::{
+        FileTooLarge, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
+        PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TooManyLinks, Unsupported,
+    };
+    matches!(
+        kind,
+        FileTooLarge
+            | InvalidData
+            | InvalidFilename
+            | InvalidInput
+            | IsADirectory
+            | NotADirectory
+            | NotFound
+            | PermissionDenied
+            | QuotaExceeded
+            | ReadOnlyFilesystem
+            | StorageFull
+            | TooManyLinks
+            | Unsupported
+    )
+}
+
 fn is_limit(error: &std::io::Error) -> bool {
     // EMFILE and ENFILE have these numbers on every Unix; Windows says 4.
     let codes: &[i32] = if cfg!(unix) { &[23, 24] } else { &[4] };
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_told_from_what_may_pass() {
+        let io = |kind: ErrorKind| Error::io("read", Path::new("m"))(kind.into());
+        for passing in [ErrorKind::TimedOut, ErrorKind::StaleNetworkFileHandle, ErrorKind::Other] {
+            assert!(io(passing).may_pass(), "{passing}");
+        }
+        assert!(Error::io("read", Path::new("m"))(std::io::Error::from_raw_os_error(5)).may_pass(), "EIO");
+        assert!(Error::Gpu { reason: "lost".to_owned() }.may_pass());
+        for lasting in [ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::StorageFull] {
+            assert!(!io(lasting).may_pass(), "{lasting}");
+        }
+        assert!(!Error::Bug { path: "m".into(), what: "a panic".to_owned() }.may_pass());
+    }
 }

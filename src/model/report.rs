@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Model;
 use crate::fold::{FoldStats, FoldedLayer, ShiftStats};
 use crate::report::layer::layer_reports;
-use crate::report::{KeptNorm, Layers, ModelReport, Seconds, Sqnr, Verification};
+use crate::report::{KeptNorm, Layers, ModelReport, Seconds, Sqnr, Verification, assumed_eps};
 use crate::warning::Warning;
 
 /// What was done, stage by stage.
@@ -32,6 +32,7 @@ impl Model<'_> {
     pub(super) fn report(&self, output: &Path, bytes: u64, work: Work<'_>, verified: bool) -> ModelReport {
         let (folded, kept) = self.planned.plan.counts();
         let (layers, lints) = layer_reports(work.layers);
+        let warnings = Model::warnings(&work);
         ModelReport {
             input: self.checkpoint.path().to_owned(),
             output: output.to_owned(),
@@ -47,8 +48,9 @@ impl Model<'_> {
             bytes_out: bytes,
             seconds: work.seconds(self.plan_time),
             verification: verified.then(|| work.verification()),
-            warnings: Model::warnings(&work),
-            device: work.device,
+            assumed_eps: assumed_eps(&warnings),
+            warnings,
+            device: work.device.into(),
             adapter: work.adapter,
         }
     }

@@ -2,24 +2,29 @@
 //!
 //! In: a number of every channel of a layer. Out: their [`Spread`], and the [`Channels`] for which something holds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::read;
 
 /// Channels that are listed by number; their count is always whole.
 const LISTED: usize = 32;
 
 /// Magnitudes of one number per channel. A value that is not finite is `null` in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Smallest.
+    #[serde(deserialize_with = "read::number")]
     pub min: f64,
     /// Median: the upper one of an even number.
+    #[serde(deserialize_with = "read::number")]
     pub median: f64,
     /// Largest.
+    #[serde(deserialize_with = "read::number")]
     pub max: f64,
 }
 
 /// Some channels of a layer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Channels {
     /// How many.
     pub count: u64,

@@ -30,7 +30,7 @@ impl Display for ModelReport {
             None => writeln!(f, "  on the CPU")?,
         }
         match &self.verification {
-            None => writeln!(f, "  not verified{}", but_assumed(self.assumed_eps()))?,
+            None => writeln!(f, "  not verified{}", but_assumed(self.assumed_eps))?,
             // There was nothing to be right or wrong about.
             Some(Verification { elements: 0, .. }) => {}
             Some(Verification { elements, differ, worst_ulp, worst_shift_ulp }) => {
@@ -38,7 +38,7 @@ impl Display for ModelReport {
                     f,
                     "  verified{}: {elements} values, weights within {worst_ulp:.2} ulp of the f64 reference, biases \
                      within {worst_shift_ulp:.2} ulp of their largest addend",
-                    but_assumed(self.assumed_eps())
+                    but_assumed(self.assumed_eps)
                 )?;
                 if *differ > 0 {
                     writeln!(f, "  {differ} values differed from the CPU's, which were written")?;
@@ -69,7 +69,7 @@ impl Display for Outcome {
                 let verified = if report.verification.is_some() { "verified" } else { "not verified" };
                 let (size, seconds) = (bytes(report.bytes_in), report.seconds.total);
                 let folded = counted(folded, "norm");
-                let verified = format!("{verified}{}", but_assumed(report.assumed_eps()));
+                let verified = format!("{verified}{}", but_assumed(report.assumed_eps));
                 write!(f, "{input} -> {}: {folded} folded{kept}, {verified}, {size} in {seconds:.3} s", shown(&output))
             }
             Outcome::Skipped { reason, .. } => write!(f, "{input}: {}", shown(reason)),

@@ -3,10 +3,13 @@
 //! In: folded layers, with the ranges that the folding pass gathered. Out: a [`LayerReport`] of a few hundred bytes each,
 //! however many channels there are.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::channels::{Channels, Spread};
 use super::lint::{self, LARGE_SCALE, Lint};
+use super::read;
 use super::sqnr::Sqnr;
 use crate::fold::{FoldedLayer, Range};
 use crate::network::Op;
@@ -18,7 +21,7 @@ pub const BINS_A_DECADE: i32 = 10;
 const OUTERMOST_BIN: i32 = 12 * BINS_A_DECADE;
 
 /// One norm and the layer it was folded into.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerReport {
     /// The norm's module path.
     pub norm: String,
@@ -27,7 +30,7 @@ pub struct LayerReport {
     /// Kind of the layer.
     pub op: Op,
     /// Element type of the folded weight.
-    pub dtype: &'static str,
+    pub dtype: Cow<'static, str>,
     /// Output channels.
     pub channels: u64,
     /// The norm's eps.
@@ -35,7 +38,7 @@ pub struct LayerReport {
     /// Who says so.
     pub eps_source: String,
     /// The same as a code: see [`EpsSource::code`](crate::network::EpsSource::code).
-    pub eps_code: &'static str,
+    pub eps_code: Cow<'static, str>,
     /// What the channels were multiplied by.
     pub scales: ScaleReport,
     /// Channels whose scale is 0.
@@ -43,6 +46,7 @@ pub struct LayerReport {
     /// Channels whose scale is above [`LARGE_SCALE`].
     pub large: Channels,
     /// The largest magnitude of the stored shift.
+    #[serde(deserialize_with = "read::number")]
     pub largest_shift: f64,
     /// The weight's values; `null` unless they were asked for.
     pub weights: Option<Weights>,
@@ -51,7 +55,7 @@ pub struct LayerReport {
 }
 
 /// The scales of a layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScaleReport {
     /// Magnitudes.
     #[serde(flatten)]
@@ -61,7 +65,7 @@ pub struct ScaleReport {
 }
 
 /// Counts of channels by log10 of the scale's magnitude; channels of scale 0 are in none.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Histogram {
     /// The first bin: bin `b` holds magnitudes from `10^(b/10)` up to `10^((b+1)/10)`.
     pub first: i32,
@@ -70,7 +74,7 @@ pub struct Histogram {
 }
 
 /// The values of a weight before and after folding.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Weights {
     /// As stored in the original.
     pub before: WeightRange,
@@ -79,11 +83,13 @@ pub struct Weights {
 }
 
 /// The range of a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WeightRange {
     /// Smallest value.
+    #[serde(deserialize_with = "read::number")]
     pub min: f64,
     /// Largest value.
+    #[serde(deserialize_with = "read::number")]
     pub max: f64,
     /// The largest magnitude of each channel that is not all zeros: how they differ is what one quantization step for the
     /// whole tensor must cover.
@@ -149,11 +155,11 @@ fn report(layer: &FoldedLayer<'_>, scales: &[f64], weights: Option<Weights>) -> 
         norm: fold.norm.name.clone(),
         weight: fold.weight.clone(),
         op: fold.op,
-        dtype: layer.float.name(),
+        dtype: layer.float.name().into(),
         channels: fold.channels,
         eps: fold.eps,
         eps_source: fold.eps_source.written(),
-        eps_code: fold.eps_source.code(),
+        eps_code: fold.eps_source.code().into(),
         scales: ScaleReport { spread: Spread::of(scales.iter().copied()), histogram: Histogram::of(scales) },
         dead: Channels::that(scales.iter().copied(), |scale| scale == 0.0),
         large: Channels::that(scales.iter().copied(), |scale| scale.abs() > LARGE_SCALE),

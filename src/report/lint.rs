@@ -3,9 +3,10 @@
 //!
 //! In: a [`Subject`]: a layer's numbers, one a channel. Out: [`Lint`]s. Pure functions; thresholds are the constants.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::channels::{Channels, Spread};
+use super::read;
 use crate::fold::Range;
 use crate::text::counted;
 
@@ -39,7 +40,7 @@ pub const F16_HEADROOM: f64 = 4.0;
 pub const F16_MIN_NORMAL: f64 = 6.103_515_625e-5;
 
 /// What a remark is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Channels whose scale is 0.
@@ -85,13 +86,14 @@ impl Kind {
 }
 
 /// One remark on one layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lint {
     /// The norm's module path.
     pub layer: String,
     /// What it is about.
     pub kind: Kind,
     /// The number that passed the threshold: a count or share of channels, a scale, a factor, a magnitude.
+    #[serde(deserialize_with = "read::number")]
     pub value: f64,
     /// The channels concerned; none where the whole layer is.
     pub channels: Channels,

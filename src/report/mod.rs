@@ -8,25 +8,31 @@ mod human;
 pub mod info;
 pub mod layer;
 pub mod lint;
+mod merged;
 pub mod plan_table;
+mod read;
 mod run;
 mod sqnr;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 use crate::fold::Style;
 use crate::plan::Reason;
 use crate::warning::Warning;
 pub use layer::LayerReport;
 pub use lint::Lint;
+pub use merged::{Merged, OtherOutput};
 pub use run::{Earlier, Ended, Outcome, RunReport, Totals};
 pub use sqnr::{Decibels, Sqnr};
 
 /// One folded model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelReport {
     /// The original.
     #[serde(serialize_with = "lossy")]
@@ -35,7 +41,7 @@ pub struct ModelReport {
     #[serde(serialize_with = "lossy")]
     pub output: PathBuf,
     /// `cpu` or `gpu`: what the work began on.
-    pub device: &'static str,
+    pub device: Cow<'static, str>,
     /// The adapter's name, with `gpu`.
     pub adapter: Option<String>,
     /// Weights, element by element, that were folded.
@@ -62,21 +68,15 @@ pub struct ModelReport {
     pub seconds: Seconds,
     /// What was checked; `null` if nothing was.
     pub verification: Option<Verification>,
+    /// Norms whose eps nobody states although another one would make a difference.
+    pub assumed_eps: usize,
     /// What the user should know; in JSON the sentences and codes of warnings, and the sentences of notes.
-    #[serde(flatten, serialize_with = "sentences_and_codes")]
+    #[serde(flatten, serialize_with = "sentences_and_codes", deserialize_with = "read::told")]
     pub warnings: Vec<Warning>,
 }
 
-impl ModelReport {
-    /// Norms whose eps nobody states although another one would make a difference.
-    pub fn assumed_eps(&self) -> usize {
-        let assumed = self.warnings.iter().filter(|warning| !warning.is_note());
-        assumed.map(|warning| if let Warning::EpsAssumed { norms, .. } = warning { *norms } else { 0 }).sum()
-    }
-}
-
 /// A norm that stays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptNorm {
     /// Its module path.
     pub norm: String,
@@ -89,7 +89,7 @@ pub struct KeptNorm {
 }
 
 /// Counts of norms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layers {
     /// Folded.
     pub folded: usize,
@@ -98,7 +98,7 @@ pub struct Layers {
 }
 
 /// Seconds by stage.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
     /// Header and plan.
     pub plan: f64,
@@ -119,6 +119,12 @@ pub struct Seconds {
     /// All of it, from the first byte of the header to the result under its name; in a zoo without the hashing that tells
     /// whether the result is there already.
     pub total: f64,
+}
+
+/// How many norms these warnings say an eps is assumed for.
+pub(crate) fn assumed_eps(warnings: &[Warning]) -> usize {
+    let assumed = warnings.iter().filter(|warning| !warning.is_note());
+    assumed.map(|warning| if let Warning::EpsAssumed { norms, .. } = warning { *norms } else { 0 }).sum()
 }
 
 impl KeptNorm {
@@ -146,26 +152,38 @@ impl Seconds {
 }
 
 /// What verification found.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
     /// Weights and biases compared with the f64 reference.
     pub elements: u64,
     /// GPU results whose bits were not the CPU's, as of flushed subnormals; the CPU's were written.
     pub differ: u64,
     /// Largest error of a weight, in units in the last place of its type.
+    #[serde(deserialize_with = "read::number")]
     pub worst_ulp: f64,
     /// Largest error of a bias, in units in the last place of the largest number it is the sum of.
+    #[serde(deserialize_with = "read::number")]
     pub worst_shift_ulp: f64,
 }
 
 /// A model that failed, as a JSON line.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FailureReport {
     /// The original.
     #[serde(serialize_with = "lossy")]
     pub input: PathBuf,
     /// Why there is no result.
     pub error: String,
+    /// Whether the same may succeed by itself later: see [`Error::may_pass`].
+    #[serde(default)]
+    pub transient: bool,
+}
+
+impl FailureReport {
+    /// The failure of the model at `input`, told as `text`.
+    pub fn new(input: &Path, error: &Error, text: String) -> FailureReport {
+        FailureReport { input: input.to_owned(), error: text, transient: error.may_pass() }
+    }
 }
 
 /// A path that is no Unicode is reported with the odd bytes replaced: serde would refuse it, and a report that fails

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{FailureReport, ModelReport, lossy};
 use crate::output::Figures;
@@ -19,8 +19,8 @@ pub struct RunReport {
     pub command: Vec<String>,
     /// When it began.
     pub started: SystemTime,
-    /// How long it took.
-    pub took: Duration,
+    /// How long it took; `None` where it is put together from what several runs printed.
+    pub took: Option<Duration>,
     /// One entry a model, in the order of the work; those that were not reached come last.
     pub models: Vec<Outcome>,
     /// What ended it before all of its work was done.
@@ -37,7 +37,7 @@ pub enum Ended {
 }
 
 /// What became of one model; in JSON its own object with a key `status`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Outcome {
     /// There is a result, made now.
@@ -66,7 +66,7 @@ pub enum Outcome {
 }
 
 /// A result that a run came upon.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Earlier {
     /// It stood at its place before the run; otherwise it was copied from another model's of the same files.
     pub done_before: bool,
@@ -87,6 +87,17 @@ impl Outcome {
             Outcome::Folded(report) => &report.input,
             Outcome::Skipped { input, .. } | Outcome::NotReached { input } => input,
             Outcome::Failed(failure) => &failure.input,
+        }
+    }
+}
+
+impl Outcome {
+    /// Where the result is, if there is one.
+    pub fn output(&self) -> Option<&Path> {
+        match self {
+            Outcome::Folded(report) => Some(&report.output),
+            Outcome::Skipped { output, .. } => Some(output),
+            Outcome::Failed(_) | Outcome::NotReached { .. } => None,
         }
     }
 }
@@ -160,7 +171,7 @@ impl Totals {
         self.norms.0 += report.layers.folded;
         self.norms.1 += report.layers.kept;
         self.lints += report.lints.len();
-        let assumed = report.assumed_eps();
+        let assumed = report.assumed_eps;
         self.assumed += assumed;
         self.assumed_models += usize::from(assumed > 0);
         self.bytes.0 += report.bytes_in;

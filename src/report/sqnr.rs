@@ -3,12 +3,13 @@
 //! In: sums of squares. Out: a [`Sqnr`]: signal-to-quantization-noise ratios, 10 log10(signal / noise), before and after
 //! folding.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::read;
 use crate::fold::{Energy, FoldedLayer, Quantized};
 
 /// Ratios before and after folding.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sqnr {
     /// As stored in the original.
     pub before: Decibels,
@@ -17,15 +18,19 @@ pub struct Sqnr {
 }
 
 /// A ratio for each way to round. One that is not finite, as of a weight that loses nothing, is `null` in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Decibels {
     /// int8, one step for the tensor.
+    #[serde(deserialize_with = "read::number")]
     pub int8_tensor: f64,
     /// int8, one step a channel.
+    #[serde(deserialize_with = "read::number")]
     pub int8_channel: f64,
     /// FP8 E4M3, one factor for the tensor.
+    #[serde(deserialize_with = "read::number")]
     pub e4m3_tensor: f64,
     /// FP8 E4M3, one factor a channel.
+    #[serde(deserialize_with = "read::number")]
     pub e4m3_channel: f64,
 }
 

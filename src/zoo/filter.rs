@@ -3,7 +3,7 @@
 //! In: patterns that the user typed. Out: whether a path below the folder matches. A pattern is held against the path, the
 //! name, and every folder on the way: a folder that matches stands for everything in it.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use globset::{Glob, GlobSet};
 
@@ -14,6 +14,8 @@ pub struct Filter {
     pub include: GlobSet,
     /// Not these, whatever they are.
     pub exclude: GlobSet,
+    /// If there is one: only the checkpoint whose result goes to this place.
+    pub only: Option<PathBuf>,
 }
 
 impl Filter {
@@ -34,6 +36,16 @@ impl Filter {
     /// Whether the file at `path`, relative to the folder, is one of those asked for.
     pub(super) fn includes(&self, path: &Path) -> bool {
         self.include.is_empty() || matches(&self.include, path)
+    }
+
+    /// Whether a checkpoint whose result goes to `place` is the one asked for.
+    pub(super) fn picks(&self, place: &Path) -> bool {
+        self.only.as_ref().is_none_or(|only| only == place)
+    }
+
+    /// Whether the one asked for may lie in the folder whose results go to `place`.
+    pub(super) fn leads_into(&self, place: &Path) -> bool {
+        self.only.as_ref().is_none_or(|only| only.starts_with(place))
     }
 
     /// Whether the file or folder at `path`, relative to the folder, is left out.

@@ -63,6 +63,16 @@ impl Found {
         }
     }
 
+    /// Leaves the model whose result goes to `place`, with the sidecars that go with it. If there is none, what is no model
+    /// stays: it may be why.
+    pub fn keep_only(&mut self, place: &Path) {
+        self.sidecars = super::sidecars::going_with(place, &self.sources, std::mem::take(&mut self.sidecars));
+        self.sources.retain(|source| source.place == place);
+        if !self.sources.is_empty() {
+            self.failures.clear();
+        }
+    }
+
     /// A shard belongs to one model: files that an index names are none by themselves, however they were named, and of
     /// two indices that share a shard only the first is folded.
     pub(super) fn settle_shards(&mut self) {

@@ -111,9 +111,7 @@ impl Run<'_> {
             // Of a single model there is nothing else to do.
             Err(error) if error.is_misstated() && !self.resume => Err(error),
             Err(error @ (Error::Interrupted | Error::NoAdapter { .. } | Error::Gpu { .. })) => Err(error),
-            Err(error) => {
-                Ok(Outcome::Failed(FailureReport { input: input.path().to_owned(), error: (self.describe)(&error) }))
-            }
+            Err(error) => Ok(Outcome::Failed(FailureReport::new(input.path(), &error, (self.describe)(&error)))),
             Ok(outcome) => Ok(outcome),
         }
     }

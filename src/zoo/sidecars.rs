@@ -3,9 +3,10 @@
 //! In: configurations, tokenizers and the like, and the output folder. Out: their copies, each whole or not at all. A
 //! copy that is there already, byte for byte, is left as it is, so that a second run changes nothing.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use super::found::{Found, Sidecar};
+use super::found::{Found, Sidecar, Source};
 use super::home::Home;
 use super::kinds::{Kind, is_weights, kind_of};
 use crate::checkpoint::{InputFile, is_index};
@@ -49,6 +50,25 @@ pub fn add_beside(input: &Location, found: &mut Found) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Those of `sidecars` that go with the model at `place`, where every model of a zoo is folded by a run of its own. A sidecar
+/// goes with a model of its folder, else of the nearest folder above it that has any below it; of several with the first: so
+/// it is copied once, whatever it is a sidecar of.
+pub(super) fn going_with(place: &Path, sources: &[Source], sidecars: Vec<Sidecar>) -> Vec<Sidecar> {
+    let mut first: HashMap<&Path, &Path> = HashMap::new();
+    for source in sources {
+        for folder in source.place.ancestors().skip(1) {
+            let named = first.entry(folder).or_insert(&source.place);
+            // A model of this very folder goes before those below it.
+            if named.parent() != Some(folder) && source.place.parent() == Some(folder) {
+                *named = &source.place;
+            }
+        }
+    }
+    let owner = |sidecar: &Sidecar| sidecar.place.ancestors().skip(1).find_map(|folder| first.get(folder).copied());
+    let owned = sidecars.iter().map(|sidecar| owner(sidecar) == Some(place)).collect::<Vec<_>>();
+    sidecars.into_iter().zip(owned).filter_map(|(sidecar, is_owned)| is_owned.then_some(sidecar)).collect()
 }
 
 /// Whether both are regular files of the same bytes.

@@ -201,7 +201,7 @@ impl Walk<'_> {
 
     /// Whether the walk enters a folder.
     fn enters(&self, path: &Path) -> Result<bool> {
-        if is_internal(path) || self.is_excluded(path) {
+        if is_internal(path) || self.is_excluded(path) || !self.filter.leads_into(&self.place(path)) {
             return Ok(false);
         }
         let Some(output) = self.output else { return Ok(true) };
@@ -215,7 +215,7 @@ impl Walk<'_> {
 
     /// Whether a checkpoint is one of those that the user chose.
     fn is_wanted(&self, path: &Path) -> bool {
-        self.filter.includes(self.within(path)) && !self.is_excluded(path)
+        self.filter.picks(&self.place(path)) && self.filter.includes(self.within(path)) && !self.is_excluded(path)
     }
 
     fn within<'p>(&self, path: &'p Path) -> &'p Path {

@@ -102,6 +102,9 @@ mod plan_files;
 mod explain;
 // Errors of every kind planted in every type and style.
 mod planted;
+// What other schedulers need: `--dry-run`, `--only`, `report`.
+#[cfg(unix)]
+mod manifests;
 // Files that cannot be read, or only just.
 mod reading;
 // Networks that others trained.

@@ -31,6 +31,9 @@ pub(crate) struct FoldArguments {
     /// Float type of the output; conversions run on the CPU
     #[arg(long, help_heading = INPUT_AND_OUTPUT, value_enum, default_value = "keep")]
     pub(crate) dtype: DtypeArgument,
+    /// Print which models there are and where their results would go, and stop
+    #[arg(long, help_heading = INPUT_AND_OUTPUT)]
+    pub(crate) dry_run: bool,
     /// Replace outputs that exist
     #[arg(long, help_heading = INPUT_AND_OUTPUT)]
     pub(crate) force: bool,
@@ -89,6 +92,6 @@ pub(crate) struct ZooArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
     /// Only part I of N (I from 0) of the models, by a hash of their names: for job arrays
-    #[arg(long, value_name = "I/N")]
+    #[arg(long, value_name = "I/N", conflicts_with = "only")]
     pub(crate) shard: Option<Share>,
 }

@@ -2,6 +2,8 @@
 //!
 //! In: words. Out: what bears on a plan, on the choice among the checkpoints of a folder, on how much is said.
 
+use std::path::PathBuf;
+
 use bnfold_gpu::RemarkKind;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::Filter;
@@ -46,6 +48,9 @@ pub(crate) struct SelectionArguments {
     /// From folders, take no file whose name, folder or path below the input folder matches; may be repeated
     #[arg(long, value_name = "GLOB", value_parser = Filter::pattern)]
     pub(crate) exclude: Vec<Glob>,
+    /// Only the model at this place below the output folder, as --dry-run prints it with --format json: for schedulers
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) only: Option<PathBuf>,
 }
 
 /// What bears on the plan.

@@ -112,13 +112,13 @@ mod tests {
                 Earlier { done_before: true, figures: None, bytes_in: 2, bytes_out: 1, finished_unix: Some(0) };
             let (output, reason, earlier) = (input.clone(), format!("has {name}"), Box::new(earlier));
             let skipped = Outcome::Skipped { input: input.clone(), output, reason, earlier };
-            [Outcome::Failed(FailureReport { input, error }), skipped]
+            [Outcome::Failed(FailureReport { input, error, transient: false }), skipped]
         };
         RunReport {
             version: "0.0.0",
             command: vec!["bnfold-gpu".to_owned()],
             started: SystemTime::UNIX_EPOCH,
-            took: Duration::from_millis(1500),
+            took: Some(Duration::from_millis(1500)),
             models: names.iter().flat_map(models).collect(),
             ended: None,
         }

@@ -70,7 +70,11 @@ pub(super) fn write(run: &RunReport, names: &Names, out: &mut impl Write) -> io:
     let (state, verdict) = verdict(&totals);
     writeln!(out, "<p class=\"verdict {}\">{}</p>", state.class(), Escaped(&verdict))?;
     figures(&totals, out)?;
-    writeln!(out, "<p class=\"when\">{}, took {}</p>", moment(run.started), duration(run.took))?;
+    let when = match run.took {
+        Some(took) => format!("{}, took {}", moment(run.started), duration(took)),
+        None => format!("Put together {}", moment(run.started)),
+    };
+    writeln!(out, "<p class=\"when\">{when}</p>")?;
     let command = run.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     writeln!(out, "<details class=\"command\"><summary>Command line</summary>")?;
     writeln!(out, "<code>{}</code></details>", Escaped(&command))?;

@@ -129,7 +129,7 @@ fn folded(report: &ModelReport, out: &mut impl Write) -> io::Result<()> {
     for count in [report.layers.folded, report.layers.kept, report.lints.len()] {
         self::count(count, out)?;
     }
-    let eps = eps_list(report.folded.iter().map(|layer| (layer.eps, layer.eps_code)));
+    let eps = eps_list(report.folded.iter().map(|layer| (layer.eps, layer.eps_code.as_ref())));
     write!(out, "<td class=\"eps\">{}</td>", Escaped(&eps))?;
     match &report.verification {
         Some(found) => write!(out, "<td class=\"number\" data-sort=\"{0}\">{0:.2}</td>", found.worst_ulp)?,

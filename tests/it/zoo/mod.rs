@@ -53,7 +53,7 @@ impl Observer for Seen {
 }
 
 /// Every file below `root`: its path and its bytes. What is not a file or a folder fails the test.
-fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let entries = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
     for entry in entries.filter(|entry| !entry.file_type().is_dir()) {
@@ -69,6 +69,6 @@ fn names(root: &Path) -> Vec<String> {
     tree(root).into_keys().collect()
 }
 
-fn make_folders(folder: &Folder, names: &[&str]) {
+pub fn make_folders(folder: &Folder, names: &[&str]) {
     names.iter().for_each(|name| std::fs::create_dir_all(folder.path(name)).unwrap());
 }
