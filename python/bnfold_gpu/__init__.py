@@ -8,7 +8,7 @@ Out:    typed reports (:class:`Report`), plans (:class:`Plan`) and errors (:clas
     bnfold_gpu.fold("resnet50.safetensors", "folded.safetensors")
     model = bnfold_gpu.torch.load_folded(timm.create_model("resnet50"), "folded.safetensors")
 
-`bnfold_gpu.torch` needs PyTorch and is imported when it is first used.
+`bnfold_gpu.torch` needs PyTorch, `bnfold_gpu.onnx` ONNX; they are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from .plans import Layer, Plan
 from .reports import Architecture, Failed, FoldedNorm, KeptNorm, Lint, Report, Skipped, Verification, Zoo
 
 if TYPE_CHECKING:
-    from . import torch
+    from . import onnx, torch
 
-_WITH_LIBRARIES = ("torch",)
+_WITH_LIBRARIES = ("onnx", "torch")
 
 __all__ = [
     "Architecture",
@@ -77,6 +77,7 @@ __all__ = [
     "explain",
     "fold",
     "fold_zoo",
+    "onnx",
     "plan",
     "plan_zoo",
     "torch",

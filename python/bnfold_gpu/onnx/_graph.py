@@ -1,0 +1,278 @@
+"""Reads a graph: its nodes, its stored tensors, and the shapes of its values.
+
+Stage:  before a graph is followed.
+In:     an ONNX model, and the folder that its external data lie in. Out: :class:`Graph`.
+
+A stored tensor is an initializer or a `Constant` node. Exporters put `Identity`, `Transpose` and reshaping nodes between it
+and the layer that uses it; :class:`Constant` says which tensor it is in the end, and how the layer sees it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
+
+import numpy
+import onnx
+from onnx import AttributeProto, TensorProto, external_data_helper, helper, inliner, numpy_helper, shape_inference
+
+from ..errors import TraceError
+
+Dim = Union[int, str]
+"""A size, or a name for one that is not known; the same name is the same size."""
+Shape = Tuple[Dim, ...]
+
+FLOATS: Dict[int, str] = {
+    TensorProto.FLOAT: "F32",
+    TensorProto.FLOAT16: "F16",
+    TensorProto.BFLOAT16: "BF16",
+    TensorProto.DOUBLE: "F64",
+}
+"""The element types that can be folded, as `.safetensors` files call them."""
+Bits = Any
+"""An array of unsigned integers, each the bits of one element."""
+BITS: Dict[int, Any] = {2: numpy.dtype("<u2"), 4: numpy.dtype("<u4"), 8: numpy.dtype("<u8")}
+_WIDTHS = {TensorProto.FLOAT: 4, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2, TensorProto.DOUBLE: 8}
+# Elements above which a tensor's values cannot matter to shapes.
+_SMALL = 1024
+_RESHAPING = ("Reshape", "Unsqueeze", "Squeeze", "Flatten")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A stored tensor as a node sees it: `root` is the name it is stored under, `names` those that it has on the way."""
+
+    root: str
+    names: Tuple[str, ...]
+    shape: Tuple[int, ...]
+    transposed: bool = False
+
+
+class Graph:
+    """The main graph of a model."""
+
+    def __init__(self, model: Any, folder: str, path: str) -> None:
+        self.model, self.path, self._folder = model, path, folder
+        self.opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+        if self.opset < 7:
+            raise TraceError(f"{path} is of opset {self.opset}, and 7 or newer is needed: onnx.version_converter converts it")
+        self.nodes: List[Any] = list(model.graph.node)
+        self.outputs: List[str] = [one.name for one in model.graph.output]
+        self.tensors: Dict[str, Any] = {one.name: one for one in model.graph.initializer}
+        # Before IR version 4 every initializer had to be an input, too. Since then it is one that callers may replace.
+        inputs = {one.name for one in model.graph.input}
+        self.replaceable: Set[str] = set() if model.ir_version < 4 else inputs & set(self.tensors)
+        self._types = _inferred(model)
+        self.constants: Dict[str, Constant] = {
+            name: Constant(name, (name,), tuple(one.dims)) for name, one in self.tensors.items()
+        }
+        for node in self.nodes:
+            self._see_constant(node)
+
+    # ---- stored tensors ---------------------------------------------------------------------------------------------
+
+    def _see_constant(self, node: Any) -> None:
+        """Whether a node puts out a stored tensor; if so, it is remembered as such."""
+        if not is_standard(node):
+            return
+        if node.op_type == "Constant":
+            tensor = next((one.t for one in node.attribute if one.name == "value"), None)
+            if tensor is not None:
+                self.tensors[node.output[0]] = tensor
+                self.constants[node.output[0]] = Constant(node.output[0], (node.output[0],), tuple(tensor.dims))
+            return
+        source = self.constants.get(node.input[0]) if node.input else None
+        if source is None or source.root in self.replaceable:
+            return
+        seen = self._passed_on(node, source)
+        if seen is not None:
+            self.constants[node.output[0]] = replace(seen, names=(node.output[0], *source.names))
+
+    def _passed_on(self, node: Any, source: Constant) -> Optional[Constant]:
+        plain = source.shape == tuple(self.tensors[source.root].dims)
+        if node.op_type == "Identity":
+            return source
+        if node.op_type == "Transpose" and plain and len(source.shape) == 2:
+            if list(attribute(node, "perm", [1, 0])) == [1, 0]:
+                return replace(source, shape=source.shape[::-1], transposed=True)
+        if node.op_type in _RESHAPING and not source.transposed:
+            shape = self.shape(node.output[0])
+            sizes = tuple(size for size in shape or () if isinstance(size, int))
+            # The same rows in another shape: what can be done to a row can be done to it here.
+            if shape and len(sizes) == len(shape) and source.shape and sizes[0] == source.shape[0]:
+                return replace(source, shape=sizes) if prod(sizes) == prod(source.shape) else None
+        return None
+
+    def dtype(self, root: str) -> Optional[str]:
+        """The element type of a stored tensor, None if it is none that can be folded."""
+        return FLOATS.get(self.tensors[root].data_type)
+
+    def bits(self, root: str) -> Bits:
+        """A stored tensor of floating point as unsigned integers of the same bits."""
+        tensor = self.tensors[root]
+        width = _WIDTHS[tensor.data_type]
+        if uses_external_data(tensor):
+            tensor = loaded(tensor, self._folder, self.path)
+        if tensor.HasField("raw_data"):
+            flat = numpy.frombuffer(tensor.raw_data, dtype=BITS[width])
+        elif tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+            flat = numpy.array(tensor.int32_data, dtype=numpy.int32).astype(BITS[width])
+        else:
+            values = tensor.float_data if width == 4 else tensor.double_data
+            flat = numpy.array(values, dtype=f"<f{width}").view(BITS[width])
+        if flat.size != prod(tensor.dims):
+            raise TraceError(f"{self.path}: {root} has {flat.size} elements, and its shape {list(tensor.dims)} needs another number")
+        return flat.reshape(tuple(tensor.dims))
+
+    def integers(self, value: str) -> Optional[List[int]]:
+        """The elements of a stored tensor of integers; None if it is none, or computed."""
+        constant = self.constants.get(value)
+        if constant is None or constant.root in self.replaceable:
+            return None
+        tensor = self.tensors[constant.root]
+        if tensor.data_type not in (TensorProto.INT64, TensorProto.INT32) or prod(tensor.dims) > _SMALL:
+            return None
+        if uses_external_data(tensor):
+            tensor = loaded(tensor, self._folder, self.path)
+        return [int(one) for one in numpy_helper.to_array(tensor).reshape(-1)]
+
+    # ---- values -----------------------------------------------------------------------------------------------------
+
+    def shape(self, value: str) -> Optional[Shape]:
+        """The shape of a value, as far as it follows from those of the inputs; None if not even its rank does."""
+        constant = self.constants.get(value)
+        if constant is not None:
+            return constant.shape
+        kind = self._types.get(value)
+        if kind is None or not kind.HasField("shape"):
+            return None
+        return tuple(_dim(dim, f"{value}.{place}") for place, dim in enumerate(kind.shape.dim))
+
+    def element_type(self, value: str) -> int:
+        """The element type of a value; 0 if it is not known."""
+        constant = self.constants.get(value)
+        if constant is not None:
+            return int(self.tensors[constant.root].data_type)
+        kind = self._types.get(value)
+        return int(kind.elem_type) if kind is not None else 0
+
+    def input_shapes(self) -> Dict[str, Tuple[int, Shape]]:
+        """Element type and shape of every input that a caller has to give."""
+        given = [one for one in self.model.graph.input if one.name not in self.tensors]
+        return {one.name: (self.element_type(one.name), self.shape(one.name) or ()) for one in given}
+
+
+def read(path: Union[str, os.PathLike[str]], inline: bool = False) -> Graph:
+    """The graph of a file; tensors that lie beside it stay there until they are asked for. With `inline`, functions that the
+    file defines are put in place of their calls."""
+    place = os.fspath(path)
+    try:
+        model = onnx.load(place, load_external_data=False)
+    except Exception as error:  # protobuf's errors have no common base but this
+        if isinstance(error, OSError):
+            raise
+        raise TraceError(f"{place} is no ONNX model: {error}") from error
+    if not model.graph.node:
+        raise TraceError(f"{place} is no ONNX model, or one without nodes")
+    if inline and model.functions:
+        model = inliner.inline_local_functions(model)
+    return Graph(model, os.path.dirname(os.path.abspath(place)), place)
+
+
+def is_standard(node: Any) -> bool:
+    """Whether a node is one of ONNX itself, and not of a library that may mean anything by the same word."""
+    return node.domain in ("", "ai.onnx")
+
+
+def attribute(node: Any, name: str, default: Any = None) -> Any:
+    """The value of an attribute."""
+    found = next((one for one in node.attribute if one.name == name), None)
+    return default if found is None else helper.get_attribute_value(found)
+
+
+def subgraphs(node: Any) -> Iterator[Any]:
+    """The graphs that a node holds: branches, bodies of loops."""
+    for one in node.attribute:
+        if one.type == AttributeProto.GRAPH:
+            yield one.g
+        elif one.type == AttributeProto.GRAPHS:
+            yield from one.graphs
+
+
+def captured(node: Any) -> Set[str]:
+    """What the graphs inside a node may read of the graph around it: every name that they mention."""
+    found: Set[str] = set()
+    for graph in subgraphs(node):
+        found.update(one.name for one in graph.output)
+        for inner in graph.node:
+            found.update(inner.input)
+            found |= captured(inner)
+    return found
+
+
+def uses_external_data(tensor: Any) -> bool:
+    """Whether a tensor's elements lie in a file of their own."""
+    return bool(external_data_helper.uses_external_data(tensor))
+
+
+def point_to(tensor: Any, location: str, **where: int) -> None:
+    """Says that a tensor's elements lie in another file, at `offset` and of `length`."""
+    for field in ("raw_data", "external_data"):
+        tensor.ClearField(field)
+    for key, value in {"location": location, **where}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    tensor.data_location = TensorProto.EXTERNAL
+
+
+def loaded(tensor: Any, folder: str, path: str) -> Any:
+    """A copy of a tensor with its elements, which lie in a file of their own."""
+    whole = TensorProto()
+    whole.CopyFrom(tensor)
+    try:
+        external_data_helper.load_external_data_for_tensor(whole, folder)
+    except Exception as error:  # it raises whatever its parts raise
+        raise TraceError(f"{path}: the elements of {tensor.name!r} cannot be read: {error}") from error
+    return whole
+
+
+def _inferred(model: Any) -> Dict[str, Any]:
+    """Tensor types by value, inferred anew: what a file says of the values inside may be older than its nodes."""
+    graph = model.graph
+    stubs = [_stub(one) for one in graph.initializer]
+    outputs = [_without_shape(one) for one in graph.output]
+    bare = helper.make_graph(graph.node, "bare", graph.input, outputs, initializer=stubs)
+    small = helper.make_model(bare, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions)
+    try:
+        known = shape_inference.infer_shapes(small, data_prop=True).graph
+    except Exception:  # without shapes less is proven, and nothing is wrong
+        known = graph
+    found: Sequence[Any] = [*known.value_info, *known.output, *known.input]
+    if known is graph:
+        found = list(known.input)
+    return {one.name: one.type.tensor_type for one in found if one.type.HasField("tensor_type")}
+
+
+def _without_shape(output: Any) -> Any:
+    """An output as it is declared, but for its shape, which nothing enforces."""
+    bare = onnx.ValueInfoProto()
+    bare.CopyFrom(output)
+    if bare.type.HasField("tensor_type"):
+        bare.type.tensor_type.ClearField("shape")
+    return bare
+
+
+def _stub(tensor: Any) -> Any:
+    """A tensor without elements, if they are too many to be a shape."""
+    if prod(tensor.dims) <= _SMALL and not uses_external_data(tensor):
+        return tensor
+    stub = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    point_to(stub, "elsewhere")
+    return stub
+
+
+def _dim(dim: Any, unknown: str) -> Dim:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value)
+    return dim.dim_param if dim.HasField("dim_param") and dim.dim_param else f"?{unknown}"
