@@ -1,19 +1,22 @@
 """Does the folded graph compute what the original does?
 
 Stage:  before a folded graph gets its name.
-In:     two files, and inputs or none. Out: the largest difference; CheckFailed if it is too large.
+In:     two files, and inputs or none. Out: the largest differences; CheckFailed if they are too large.
 """
 
 from __future__ import annotations
 
 import itertools
+import tempfile
 import warnings
+from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy
 import onnx
 
 from ..errors import BnfoldWarning, CheckFailed
+from ._check_layers import Piece, of_layers
 from ._graph import Graph
 
 BOUND = 1e-5
@@ -36,37 +39,58 @@ def well_formed(path: str) -> None:
         raise CheckFailed(f"the folded graph is not valid: {error}") from error
 
 
-def difference(graph: Graph, folded: str, inputs: Optional[Mapping[str, Any]], bound: float) -> Optional[float]:
-    """Runs both files in onnxruntime, which changes neither; the largest difference of any output, in parts of its largest.
+@dataclass(frozen=True)
+class Differences:
+    """Largest differences, in parts of the largest: of any output, and of any folded layer where outputs did not tell."""
 
-    None, with a warning, if onnxruntime is not installed.
+    outputs: Optional[float] = None
+    layers: Optional[float] = None
+
+
+def differences(
+    graph: Graph, folded: str, inputs: Optional[Mapping[str, Any]], bound: float, pieces: Sequence[Piece]
+) -> Differences:
+    """Runs both files in onnxruntime. None, with a warning, if it is not installed; CheckFailed if they are not the same.
+
+    There are networks in which rounding alone makes outputs differ by more than the bound. That this is so, and no fault,
+    is shown in two ways: every folded layer by itself keeps the bound, and the outputs differ by no more than ten times of
+    what they do if onnxruntime folds the original.
     """
     try:
         import onnxruntime
     except ImportError:
         what = f"{graph.path}: onnxruntime is not installed, so that the folded graph was not run: pip install onnxruntime"
         warnings.warn(BnfoldWarning(what, "unchecked"), stacklevel=4)
-        return None
-    before = _Session(onnxruntime, graph.path)
-    given = dict(inputs) if inputs is not None else _inputs(graph, before)
-    expected = before.run(given)
-    del before
-    found = _Session(onnxruntime, folded).run(given)
-    largest = _largest(expected, found, graph.path)
-    if not largest <= bound:
-        raise CheckFailed(
-            f"{graph.path}: the folded graph computes something else: outputs differ by {largest:.1e} of the largest, bound "
-            f"{bound:.0e}. Nothing was written; check with inputs=, or report this as an error"
-        )
-    return largest
+        return Differences()
+    given = dict(inputs) if inputs is not None else _inputs(graph, _Session(onnxruntime, graph.path))
+    expected = _Session(onnxruntime, graph.path).run(given)
+    found = _largest(expected, _Session(onnxruntime, folded).run(given), graph.path)
+    if found <= bound:
+        return Differences(found)
+    rounding = _largest(expected, _Session(onnxruntime, graph.path, optimized=True).run(given), graph.path)
+    if not found <= 10 * rounding:
+        raise _another(graph.path, f"outputs differ by {found:.1e} of the largest, bound {max(bound, 10 * rounding):.0e}")
+    with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
+        layers = of_layers(graph.path, folded, pieces, given, folder, lambda path, own: _Session(onnxruntime, path).run(own))
+    if not layers <= bound:
+        raise _another(graph.path, f"a layer differs by {layers:.1e} of the largest number in it, bound {bound:.0e}")
+    return Differences(found, layers)
+
+
+def _another(path: str, what: str) -> CheckFailed:
+    return CheckFailed(
+        f"{path}: the folded graph computes something else: {what}. Nothing was written; look whether inputs= that are as in "
+        "use make a difference, and report this as an error"
+    )
 
 
 class _Session:
     """A model as it is: onnxruntime would fold norms by itself, and so compare folded with folded."""
 
-    def __init__(self, onnxruntime: Any, path: str) -> None:
+    def __init__(self, onnxruntime: Any, path: str, optimized: bool = False) -> None:
         options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        levels = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
         options.log_severity_level = 4
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -10,7 +10,7 @@ import os
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .. import _calls, _safetensors
 from .._judge import Source, layers
@@ -18,8 +18,10 @@ from ..errors import BnfoldWarning, ProgramError, TraceError, UnexpectedAnswer
 from ..plans import Plan
 from ..reports import Report
 from . import _check, _output
+from ._check_layers import Piece
 from ._follow import Walk, Walker
 from ._graph import Graph, read
+from ._layers import NormNode
 from ._own import Own
 from ._plan import PathLike
 from ._rewrite import Rewriter, tensors_of
@@ -35,13 +37,15 @@ _SOURCE = Source(
 @dataclass(frozen=True)
 class Folded:
     """A graph that was folded. `plan` has every norm of it, those that stayed with the reason; `report` is the program's, None
-    if there was nothing to fold. `difference` is that of the outputs, in parts of the largest; None if they were not compared."""
+    if there was nothing to fold. `difference` is that of the outputs, in parts of the largest; None if they were not compared.
+    `layers_difference` is the largest of any folded layer by itself; None unless the network makes rounding large."""
 
     input: str
     output: str
     plan: Plan
     report: Optional[Report]
-    difference: Optional[float]
+    difference: Optional[float] = None
+    layers_difference: Optional[float] = None
 
 
 def fold(
@@ -73,33 +77,57 @@ def fold(
     own = Own(graph)
     walk = Walker(graph, own).follow()
     plan = Plan(layers(walk.record, own, _SOURCE), input=source)
+    pieces = _pieces(graph, own, walk, plan)
     types = [graph.dtype(own.roots[layer.weight]) or "" for layer in plan.folds if layer.weight]
     with _output.beside(target) as made:
         options = {"device": device, "allow_non_finite": allow_non_finite}
-        report = _folded(graph, own, walk, plan, options, target)
+        report, rewriter = _folded(graph, own, walk, plan, options, target)
         _output.write(graph, folder, made)
         _check.well_formed(made)
-        difference = _check.difference(graph, made, inputs, _check.bound_for(types)) if check else None
+        found = _check.Differences()
+        if check:
+            pieces = [replace(one, new_source=rewriter.now(one.source), new_output=rewriter.now(one.output)) for one in pieces]
+            found = _check.differences(graph, made, inputs, _check.bound_for(types), pieces)
         _output.place(made, target)
-    return Folded(source, target, plan, report, difference)
+    return Folded(source, target, plan, report, found.outputs, found.layers)
+
+
+def _pieces(graph: Graph, own: Own, walk: Walk, plan: Plan) -> List[Piece]:
+    """Where the folded layers are, before anything is changed."""
+    pieces: List[Piece] = []
+    for layer in plan.folds:
+        for seen, place in zip(walk.record.norms[layer.norm], walk.nodes[layer.norm]):
+            assert seen.call is not None
+            site, output = walk.sites[seen.call], graph.nodes[place].output[0]
+            assert site is not None
+            added = _added(graph, own.norm_nodes[layer.norm])
+            pieces.append(Piece(layer.norm, added, site.layer.source, output, site.layer.source, output))
+    return pieces
+
+
+def _added(graph: Graph, norm: NormNode) -> float:
+    """The largest number that a norm takes away from what it has scaled."""
+    scale, _, mean, variance = (graph.numbers(graph.constants[value].root) for value in norm.parts)
+    return float(abs(scale * mean / (variance + norm.eps) ** 0.5).max())
 
 
 def _folded(
     graph: Graph, own: Own, walk: Walk, plan: Plan, options: Dict[str, Any], target: str
-) -> Optional[Report]:
+) -> Tuple[Optional[Report], Rewriter]:
     """Folds the tensors that take part, and puts them into the graph."""
+    rewriter = Rewriter(graph, walk, own)
     if not plan.folds:
         what = f"{graph.path}: none of its {len(plan)} norms can be folded; the graph was copied as it is"
         warnings.warn(BnfoldWarning(what, "nothing-to-fold"), stacklevel=4)
-        return None
+        return None, rewriter
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         before, after = (os.path.join(folder, f"{name}.safetensors") for name in ("graph", "folded"))
         _safetensors.write(before, tensors_of(graph, own, walk, plan.folds))
         report = _run(graph.path, before, after, replace(plan, layers=plan.folds, input=None), options)
         folded = _safetensors.read(after, UnexpectedAnswer)
         _as_expected(plan, folded, report)
-        Rewriter(graph, walk, own).apply(plan.folds, folded)
-    return replace(report, input=graph.path, output=target)
+        rewriter.apply(plan.folds, folded)
+    return replace(report, input=graph.path, output=target), rewriter
 
 
 def _run(path: str, before: str, after: str, plan: Plan, options: Dict[str, Any]) -> Report:

@@ -19,6 +19,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, external_data_helper, helper, inliner, numpy_helper, shape_inference
 
 from ..errors import TraceError
+from ._made_up import made_up
 
 Dim = Union[int, str]
 """A size, or a name for one that is not known; the same name is the same size."""
@@ -65,6 +66,8 @@ class Graph:
         inputs = {one.name for one in model.graph.input}
         self.replaceable: Set[str] = set() if model.ir_version < 4 else inputs & set(self.tensors)
         self._types = _inferred(model)
+        self.made_up: Set[str] = set()
+        """Of the constants, those that nodes compute from numbers in the graph and from shapes: no stored tensor is behind them."""
         self.constants: Dict[str, Constant] = {
             name: Constant(name, (name,), tuple(one.dims)) for name, one in self.tensors.items()
         }
@@ -82,13 +85,33 @@ class Graph:
             if tensor is not None:
                 self.tensors[node.output[0]] = tensor
                 self.constants[node.output[0]] = Constant(node.output[0], (node.output[0],), tuple(tensor.dims))
-            return
+                return
         source = self.constants.get(node.input[0]) if node.input else None
-        if source is None or source.root in self.replaceable:
-            return
-        seen = self._passed_on(node, source)
-        if seen is not None:
-            self.constants[node.output[0]] = replace(seen, names=(node.output[0], *source.names))
+        if source is not None and source.root not in self.replaceable:
+            seen = self._passed_on(node, source)
+            if seen is not None:
+                self.constants[node.output[0]] = replace(seen, names=(node.output[0], *source.names))
+                return
+        made = made_up(node, self.opset, self._number)
+        if made is not None:
+            self.made_up.add(node.output[0])
+            self.tensors[node.output[0]] = made
+            self.constants[node.output[0]] = Constant(node.output[0], (node.output[0],), tuple(made.dims))
+
+    def _number(self, value: str, aspect: str) -> Optional[Any]:
+        """An array with the elements of a constant that is no parameter, with the shape of a constant, or with a value's type."""
+        if aspect == "type":
+            kind = self.element_type(value)
+            return numpy.zeros((), helper.tensor_dtype_to_np_dtype(kind)) if kind else None
+        constant = self.constants.get(value)
+        if constant is None or aspect == "shape":
+            return None if constant is None else numpy.broadcast_to(numpy.float32(0), constant.shape)
+        tensor = self.tensors[constant.root]
+        is_parameter = constant.root not in self.made_up and tensor.data_type in FLOATS and prod(tensor.dims) > 1
+        if is_parameter or constant.root in self.replaceable or prod(tensor.dims) > _SMALL:
+            return None
+        tensor = loaded(tensor, self._folder, self.path) if uses_external_data(tensor) else tensor
+        return numpy_helper.to_array(tensor).reshape(constant.shape)
 
     def _passed_on(self, node: Any, source: Constant) -> Optional[Constant]:
         plain = source.shape == tuple(self.tensors[source.root].dims)
@@ -125,6 +148,13 @@ class Graph:
         if flat.size != prod(tensor.dims):
             raise TraceError(f"{self.path}: {root} has {flat.size} elements, and its shape {list(tensor.dims)} needs another number")
         return flat.reshape(tuple(tensor.dims))
+
+    def numbers(self, root: str) -> Any:
+        """A stored tensor of floating point in 64 bits."""
+        bits = self.bits(root)
+        if self.dtype(root) == "BF16":
+            return (bits.astype(numpy.uint32) << 16).view(numpy.float32).astype(numpy.float64)
+        return bits.view(f"<f{bits.itemsize}").astype(numpy.float64)
 
     def integers(self, value: str) -> Optional[List[int]]:
         """The elements of a stored tensor of integers; None if it is none, or computed."""

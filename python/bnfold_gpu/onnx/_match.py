@@ -118,6 +118,8 @@ class Checkpoint:
         dtype, named = self._graph.dtype(constant.root), self._named(constant)
         if dtype is None:
             return Found((), "its bias is stored in a type that cannot be scaled")
+        if constant.root in self._graph.made_up and not self._graph.bits(constant.root).any():
+            return Found(())  # exporters write zeros where a layer has no bias
         beside = weight[0][: -len("weight")] + "bias" if weight and weight[0].endswith("weight") else ""
         if not self._same_values and named is not None:
             return Found((named,))

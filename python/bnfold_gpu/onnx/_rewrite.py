@@ -16,11 +16,10 @@ from onnx import TensorProto, ValueInfoProto, helper
 from .._safetensors import Stored
 from ..plans import Layer
 from ._follow import Site, Walk
-from ._graph import FLOATS, Bits, Graph, captured, is_standard, subgraphs
+from ._graph import FLOATS, Bits, Graph, captured, subgraphs
 from ._own import Own
 
 _TYPES = {name: kind for kind, name in FLOATS.items()}
-_PASSING = ("Constant", "Identity")
 
 
 class Rewriter:
@@ -35,6 +34,7 @@ class Rewriter:
         """Nodes that are new, by the place of the node that they come behind."""
         self._left: List[str] = []
         """Values that have lost a reader."""
+        self._renamed: Dict[str, str] = {}
 
     def apply(self, layers: Sequence[Layer], folded: Mapping[str, Stored]) -> None:
         """Changes the graph for all layers of a plan."""
@@ -52,7 +52,7 @@ class Rewriter:
             nodes += [] if place in self._gone else [node]
             nodes += [self._behind[place]] if place in self._behind else []
         graph = self._graph.model.graph
-        kept = _without_unused(nodes, graph, self._left)
+        kept = _without_unused(nodes, graph, self._left, set(self._graph.constants))
         del graph.node[:]
         graph.node.extend(kept)
         self._drop_what_is_gone()
@@ -63,10 +63,11 @@ class Rewriter:
         calls = zip(self._walk.record.calls, self._walk.sites)
         sites = [site for call, site in calls if site is not None and call.weight == (weight,)]
         constant = sites[0].constant
-        if constant is not None and self._uses[constant.root] == len(sites):
+        stored = constant is not None and constant.root not in self._graph.made_up
+        if constant is not None and stored and self._uses[constant.root] == len(sites):
             tensor = self._graph.tensors[constant.root]
             return _set(tensor, _bits(bias).reshape(tuple(tensor.dims)))
-        name = self._new_name(constant.names[0] if constant is not None else self._beside(weight))
+        name = self._new_name(constant.names[0] if constant is not None and stored else self._beside(weight))
         shape = constant.shape if constant is not None else bias.shape
         tensor = TensorProto(name=name, data_type=_TYPES[bias.dtype], dims=shape, raw_data=bias.bytes())
         self._graph.model.graph.initializer.append(tensor)
@@ -119,7 +120,14 @@ class Rewriter:
         self._gone.add(place)
         self._rename(source, output)
 
+    def now(self, value: str) -> str:
+        """What a value is called after all changes; for what a norm put out, what goes in its place."""
+        while value in self._renamed:
+            value = self._renamed[value]
+        return value
+
     def _rename(self, old: str, new: str) -> None:
+        self._renamed[old] = new
         for node in (*self._graph.nodes, *self._behind.values()):
             _rename_in(node, old, new)
 
@@ -146,8 +154,8 @@ def _rename_in(node: Any, old: str, new: str) -> None:
             output.name = new if output.name == old else output.name
 
 
-def _without_unused(nodes: Sequence[Any], graph: Any, left: Iterable[str]) -> List[Any]:
-    """The nodes without those that only passed on a tensor which nobody reads any more; that tensor goes, too."""
+def _without_unused(nodes: Sequence[Any], graph: Any, left: Iterable[str], constants: Set[str]) -> List[Any]:
+    """The nodes without those that made or passed on a constant which nobody reads any more; what is stored goes, too."""
     makers = {output: node for node in nodes for output in node.output}
     reads: Bag[str] = Counter(one.name for one in graph.output)
     for node in nodes:
@@ -161,7 +169,7 @@ def _without_unused(nodes: Sequence[Any], graph: Any, left: Iterable[str]) -> Li
         maker = makers.get(value)
         if maker is None:
             gone.add(value)
-        elif is_standard(maker) and maker.op_type in _PASSING:
+        elif value in constants and len(maker.output) == 1:
             gone.add(value)
             reads.subtract(maker.input)
             waiting += maker.input
