@@ -92,20 +92,29 @@ class Graph:
             if seen is not None:
                 self.constants[node.output[0]] = replace(seen, names=(node.output[0], *source.names))
                 return
-        made = made_up(node, self.opset, self._number)
+        made = self._shape_of(node) if node.op_type == "Shape" else made_up(node, self.opset, self._number)
         if made is not None:
             self.made_up.add(node.output[0])
             self.tensors[node.output[0]] = made
             self.constants[node.output[0]] = Constant(node.output[0], (node.output[0],), tuple(made.dims))
 
-    def _number(self, value: str, aspect: str) -> Optional[Any]:
-        """An array with the elements of a constant that is no parameter, with the shape of a constant, or with a value's type."""
-        if aspect == "type":
+    def _shape_of(self, node: Any) -> Optional[Any]:
+        """The tensor that a `Shape` node puts out, if all of it is known."""
+        shape = self.shape(node.input[0])
+        if shape is None:
+            return None
+        part = shape[attribute(node, "start", 0) : attribute(node, "end", len(shape))]
+        sizes = [size for size in part if isinstance(size, int)]
+        return numpy_helper.from_array(numpy.array(sizes, dtype=numpy.int64)) if len(sizes) == len(part) else None
+
+    def _number(self, value: str, as_type: bool) -> Optional[Any]:
+        """The elements of a constant that is no parameter; or any array of a value's type."""
+        if as_type:
             kind = self.element_type(value)
             return numpy.zeros((), helper.tensor_dtype_to_np_dtype(kind)) if kind else None
         constant = self.constants.get(value)
-        if constant is None or aspect == "shape":
-            return None if constant is None else numpy.broadcast_to(numpy.float32(0), constant.shape)
+        if constant is None:
+            return None
         tensor = self.tensors[constant.root]
         is_parameter = constant.root not in self.made_up and tensor.data_type in FLOATS and prod(tensor.dims) > 1
         if is_parameter or constant.root in self.replaceable or prod(tensor.dims) > _SMALL:

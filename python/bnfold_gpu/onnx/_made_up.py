@@ -12,24 +12,25 @@ from typing import Any, Callable, List, Optional
 from onnx import AttributeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-_FROM_NUMBERS = ("Constant", "ConstantOfShape", "Expand", "Cast", "CastLike", "Concat", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Slice")
+_FROM_NUMBERS = (
+    "Constant ConstantOfShape Expand Cast CastLike Concat Gather Unsqueeze Squeeze Reshape Slice Transpose".split()
+)
 _MOST = 1 << 16
 
-Number = Callable[[str, str], Optional[Any]]
-"""An array that has the `elements`, the `shape` or the `type` of a value; None if that is not known."""
+Number = Callable[[str, bool], Optional[Any]]
+"""The elements of a value, or with True any array of its type; None if that is not known."""
 
 
 def made_up(node: Any, opset: int, number: Number) -> Optional[Any]:
     """The tensor that a node puts out; None if it is computed from anything else, or large."""
-    by_shape = node.op_type in ("Shape", "Size")
-    if not (by_shape or node.op_type in _FROM_NUMBERS) or len(node.output) != 1:
+    if node.op_type not in _FROM_NUMBERS or len(node.output) != 1:
         return None
     if any(one.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for one in node.attribute):
         return None
-    aspects = ["shape" if by_shape else "elements"] * len(node.input)
-    if node.op_type == "CastLike":
-        aspects[1] = "type"
-    given: List[Any] = [number(name, aspect) if name else None for name, aspect in zip(node.input, aspects)]
+    # What a value is cast like is not read.
+    given: List[Any] = [
+        number(name, node.op_type == "CastLike" and place == 1) if name else None for place, name in enumerate(node.input)
+    ]
     if any(name and value is None for name, value in zip(node.input, given)):
         return None
     if node.op_type in ("Expand", "ConstantOfShape") and prod(int(size) for size in given[-1].reshape(-1)) > _MOST:

@@ -26,9 +26,8 @@ _SOURCE = Source(
     not_run="no BatchNormalization of the graph has its tensors: it was folded on export, or is not in what was exported",
 )
 _FUSED = (
-    "has no BatchNormalization that is one of {checkpoint}. Exporters fold norms unless they are told not to: "
-    "torch.onnx.export(..., dynamo=True, optimize=False), or (..., dynamo=False, training=TrainingMode.PRESERVE, "
-    "do_constant_folding=False) of a model in evaluation mode"
+    "has no BatchNormalization. Exporters fold norms unless they are told not to: torch.onnx.export(..., dynamo=True, "
+    "optimize=False), or (..., dynamo=False, training=TrainingMode.PRESERVE, do_constant_folding=False) of a model in evaluation mode"
 )
 
 
@@ -47,6 +46,13 @@ def make_plan(onnx_file: PathLike, safetensors_file: PathLike, *, same_values: b
     if not checkpoint.norms():
         raise TraceError(f"{os.fspath(safetensors_file)} has no norm: no tensor is named *.running_var")
     walk = Walker(graph, checkpoint).follow()
-    if not walk.record.norms:
-        raise TraceError(f"{os.fspath(onnx_file)} " + _FUSED.format(checkpoint=os.fspath(safetensors_file)))
+    nodes = [node for node in graph.nodes if node.op_type == "BatchNormalization"]
+    if not nodes:
+        raise TraceError(f"{os.fspath(onnx_file)} {_FUSED}")
+    if all(one.code == "other-values" for seen in walk.record.norms.values() for one in seen):
+        raise TraceError(
+            f"none of the {len(nodes)} norms of {os.fspath(onnx_file)} has the tensors of one of the {len(checkpoint.norms())} in "
+            f"{os.fspath(safetensors_file)}: name the checkpoint that it was exported from"
+            + (", or take names alone with same_values=False" if same_values and walk.record.norms else "")
+        )
     return Plan(layers(walk.record, checkpoint, _SOURCE))
