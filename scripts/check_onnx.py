@@ -8,7 +8,7 @@ In:     architectures of timm and torchvision; random weights with the statistic
         downloaded. --renamed gives all initializers other names, so that only values tell.
 Out:    a line for each, or a row of a table: norms; norms folded by the trace, by `onnx.make_plan`, by `onnx.fold`; layers in
         which the two plans differ; the largest difference of any output of the folded graph, in parts of the largest
-        (bound 1e-5), and of any folded layer by itself where the network makes rounding larger than that (the same bound).
+        (bound 1e-5), and of any part of it by itself where the network makes rounding larger than that (the same bound).
         Exit status 0 if there were networks, no plan differs, nothing computes something else, and nothing failed.
 
 Needs: pip install torch torchvision timm onnx onnxscript onnxruntime safetensors.
@@ -115,7 +115,7 @@ def round_trip(make, folder, exporter, renamed):
         "fold": len(folded.plan.folds),
         "differ": differences(traced, planned),
         "largest": folded.difference,
-        "layers": folded.layers_difference,
+        "parts": folded.parts_difference,
     }
 
 
@@ -129,7 +129,7 @@ def main():
     warnings.filterwarnings("ignore")
     rows, failures = [], 0
     if arguments.table:
-        print("| network | norms | trace | graph | fold | differ | outputs | layers |\n|---|---|---|---|---|---|---|---|")
+        print("| network | norms | trace | graph | fold | differ | outputs | parts |\n|---|---|---|---|---|---|---|---|")
     for name, make in networks():
         if not any(fnmatch.fnmatch(name, glob) for glob in arguments.only):
             continue
@@ -142,11 +142,11 @@ def main():
             continue
         rows.append(row)
         cells = [row[key] for key in ("norms", "trace", "graph", "fold")] + [len(row["differ"]), f"{row['largest']:.1e}"]
-        cells.append("" if row["layers"] is None else f"{row['layers']:.1e}")
+        cells.append("" if row["parts"] is None else f"{row['layers']:.1e}")
         print(f"| {name} | " + " | ".join(map(str, cells)) + " |", flush=True)
         for text in row["differ"][:4]:
             print(f"    {text}", flush=True)
-    wrong = [row for row in rows if row["differ"] or not (row["largest"] if row["layers"] is None else row["layers"]) <= 1e-5]
+    wrong = [row for row in rows if row["differ"] or not (row["largest"] if row["parts"] is None else row["parts"]) <= 1e-5]
     sums = {key: sum(row[key] for row in rows) for key in ("norms", "trace", "graph", "fold")}
     print(f"{len(rows)} networks, {len(wrong)} wrong, {failures} failed; {sums}")
     return 1 if wrong or failures or not rows else 0

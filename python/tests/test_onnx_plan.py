@@ -192,7 +192,7 @@ IMAGE = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 4])
 
 def model_of(nodes: Sequence[Any], tensors: Dict[str, Any], outputs: Sequence[str] = ("z",), opset: int = 17, **options: Any) -> Any:
     stored_tensors = [numpy_helper.from_array(value, name) for name, value in tensors.items()]
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in outputs]
     graph = helper.make_graph(nodes, "net", [IMAGE], infos, initializer=stored_tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8, **options)
 
@@ -205,7 +205,7 @@ def of_graph(nodes: Sequence[Any], folder: Path, outputs: Sequence[str] = ("z",)
 
 CONV = helper.make_node("Conv", ["x", "conv.weight"], ["y"])
 NORM = helper.make_node("BatchNormalization", BN, ["z"])
-BRANCH = helper.make_graph([helper.make_node("Relu", ["y"], ["inner"])], "branch", [], [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)])
+BRANCH = helper.make_graph([helper.make_node("Relu", ["y"], ["inner"])], "branch", [], [helper.make_tensor_value_info("inner", TensorProto.FLOAT, [None] * 4)])
 TRUE = helper.make_node("Constant", [], ["true"], value=helper.make_tensor("t", TensorProto.BOOL, [], [True]))
 
 

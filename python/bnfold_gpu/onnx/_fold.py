@@ -12,6 +12,8 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+import numpy
+
 from .. import _calls, _safetensors
 from .._judge import Source, layers
 from ..errors import BnfoldWarning, ProgramError, TraceError, UnexpectedAnswer
@@ -38,14 +40,15 @@ _SOURCE = Source(
 class Folded:
     """A graph that was folded. `plan` has every norm of it, those that stayed with the reason; `report` is the program's, None
     if there was nothing to fold. `difference` is that of the outputs, in parts of the largest; None if they were not compared.
-    `layers_difference` is the largest of any folded layer by itself; None unless the network makes rounding large."""
+    `parts_difference` is the largest of any folded layer by itself, and of what is
+    between them; None unless the network makes rounding large."""
 
     input: str
     output: str
     plan: Plan
     report: Optional[Report]
     difference: Optional[float] = None
-    layers_difference: Optional[float] = None
+    parts_difference: Optional[float] = None
 
 
 def fold(
@@ -83,13 +86,13 @@ def fold(
         options = {"device": device, "allow_non_finite": allow_non_finite}
         report, rewriter = _folded(graph, own, walk, plan, options, target)
         _output.write(graph, folder, made)
-        _check.well_formed(made)
+        _check.well_formed(source, made)
         found = _check.Differences()
         if check:
             pieces = [replace(one, new_source=rewriter.now(one.source), new_output=rewriter.now(one.output)) for one in pieces]
             found = _check.differences(graph, made, inputs, _check.bound_for(types), pieces)
         _output.place(made, target)
-    return Folded(source, target, plan, report, found.outputs, found.layers)
+    return Folded(source, target, plan, report, found.outputs, found.parts)
 
 
 def _pieces(graph: Graph, own: Own, walk: Walk, plan: Plan) -> List[Piece]:
@@ -108,7 +111,8 @@ def _pieces(graph: Graph, own: Own, walk: Walk, plan: Plan) -> List[Piece]:
 def _added(graph: Graph, norm: NormNode) -> float:
     """The largest number that a norm takes away from what it has scaled."""
     scale, _, mean, variance = (graph.numbers(graph.constants[value].root) for value in norm.parts)
-    return float(abs(scale * mean / (variance + norm.eps) ** 0.5).max())
+    with numpy.errstate(all="ignore"):  # the program says what is wrong with a variance
+        return float(abs(scale * mean / (variance + norm.eps) ** 0.5).max())
 
 
 def _folded(
@@ -117,8 +121,8 @@ def _folded(
     """Folds the tensors that take part, and puts them into the graph."""
     rewriter = Rewriter(graph, walk, own)
     if not plan.folds:
-        what = f"{graph.path}: none of its {len(plan)} norms can be folded; the graph was copied as it is"
-        warnings.warn(BnfoldWarning(what, "nothing-to-fold"), stacklevel=4)
+        what = f"none of its {len(plan)} norms can be folded" if len(plan) else "it has no norm"
+        warnings.warn(BnfoldWarning(f"{graph.path}: {what}; the graph was copied as it is", "nothing-to-fold"), stacklevel=3)
         return None, rewriter
     with tempfile.TemporaryDirectory(prefix="bnfold-") as folder:
         before, after = (os.path.join(folder, f"{name}.safetensors") for name in ("graph", "folded"))
@@ -140,7 +144,7 @@ def _run(path: str, before: str, after: str, plan: Plan, options: Dict[str, Any]
         raise type(error)(str(error).replace(before, path), error.status, error.stderr.replace(before, path)) from error
     for one in said:
         if isinstance(one.message, BnfoldWarning):
-            warnings.warn(BnfoldWarning(str(one.message).replace(before, path), one.message.code), stacklevel=5)
+            warnings.warn(BnfoldWarning(str(one.message).replace(before, path), one.message.code), stacklevel=4)
     if not isinstance(report, Report):
         raise UnexpectedAnswer(f"{path}: bnfold-gpu did not fold what it was given: {report}")
     return report

@@ -63,8 +63,9 @@ class Graph:
         self.outputs: List[str] = [one.name for one in model.graph.output]
         self.tensors: Dict[str, Any] = {one.name: one for one in model.graph.initializer}
         # Before IR version 4 every initializer had to be an input, too. Since then it is one that callers may replace.
-        inputs = {one.name for one in model.graph.input}
-        self.replaceable: Set[str] = set() if model.ir_version < 4 else inputs & set(self.tensors)
+        inputs = [one.name for one in model.graph.input]
+        self.replaceable: Set[str] = set() if model.ir_version < 4 else set(inputs) & set(self.tensors)
+        self._inputs = [name for name in inputs if name not in self.tensors]
         self._types = _inferred(model)
         self.made_up: Set[str] = set()
         """Of the constants, those that nodes compute from numbers in the graph and from shapes: no stored tensor is behind them."""
@@ -199,8 +200,7 @@ class Graph:
 
     def input_shapes(self) -> Dict[str, Tuple[int, Shape]]:
         """Element type and shape of every input that a caller has to give."""
-        given = [one for one in self.model.graph.input if one.name not in self.tensors]
-        return {one.name: (self.element_type(one.name), self.shape(one.name) or ()) for one in given}
+        return {name: (self.element_type(name), self.shape(name) or ()) for name in self._inputs}
 
 
 def read(path: Union[str, os.PathLike[str]], inline: bool = False) -> Graph:
