@@ -180,6 +180,26 @@ def test_nothing_is_replaced_unasked_and_nothing_is_left_behind(tmp_path: Path) 
     leftovers(tmp_path, "model.onnx", "out.onnx")
 
 
+def test_what_cannot_be_placed_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bnfold_gpu.onnx import _check, _output
+
+    path = saved(model_of([CONV, NORM], arrays()), tmp_path)
+    # Somebody else's file gets the name while this one is checked.
+    monkeypatch.setattr(_check, "well_formed", lambda *_: (tmp_path / "out.onnx").write_text("theirs"))
+    with pytest.raises(UsageError, match="exists now, and did not when this began"):
+        fold(path, tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_text() == "theirs"
+
+    def full(source: str, target: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_output, "_move", full)
+    with pytest.raises(OSError, match="No space"):
+        fold(path, tmp_path / "out.onnx", force=True)
+    assert (tmp_path / "out.onnx").read_text() == "theirs"
+    leftovers(tmp_path, "model.onnx", "out.onnx")
+
+
 def test_a_graph_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both checks, of the outputs and of the parts, see a number that is wrong in one channel."""
     from bnfold_gpu.onnx import _rewrite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -17,7 +19,7 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import nn  # noqa: E402
 
 import bnfold_gpu  # noqa: E402
-from bnfold_gpu import Layer, Plan, TraceError  # noqa: E402
+from bnfold_gpu import Layer, MissingLibrary, Plan, TraceError  # noqa: E402
 
 from .test_trace import PAIRS, REFUSALS, X, changed_through_a_view, kept_by_attribute, net, touched  # noqa: E402
 
@@ -153,6 +155,24 @@ def test_a_weight_that_an_optimizer_changed_is_not_trusted_by_its_name(tmp_path:
     onnx.save(graph, tmp_path / "changed.onnx")
     layer = bnfold_gpu.onnx.make_plan(tmp_path / "changed.onnx", stored(model, tmp_path))["bn"]
     assert layer.reason_code == "other-values"
+
+
+def test_a_part_of_a_larger_network_is_found_by_values_where_names_mean_another(tmp_path: Path) -> None:
+    """The graph's `conv.weight` is the checkpoint's `part.conv.weight`, and there is another `conv.weight`."""
+    part, other = (net(lambda m, x: m.bn(m.conv(x))) for _ in range(2))
+    whole = {**other.state_dict(), **{f"part.{name}": value.clone() for name, value in part.state_dict().items()}}
+    whole["bn.running_mean"] = whole["bn.running_mean"] + 1
+    save_file(whole, tmp_path / "model.safetensors")
+    plan = bnfold_gpu.onnx.make_plan(export(part, tmp_path / "model.onnx"), tmp_path / "model.safetensors")
+    assert plan["part.bn"].weight == "part.conv.weight" and plan["bn"].reason_code == "not-run"
+
+
+def test_without_onnx_an_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("bnfold_gpu.onnx")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingLibrary, match=r"bnfold_gpu.onnx needs onnx: pip install onnx \(or pip install 'bnfold-gpu\[onnx\]'\)"):
+        importlib.import_module("bnfold_gpu.onnx")
 
 
 def test_square_weights_of_products_are_told_from_transposed_ones_by_values(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 import onnx
 from onnx import ModelProto, ValueInfoProto, helper
 
-from ._graph import captured
+from ._protos import captured
 
 Run = Callable[[str, Mapping[str, Any]], List[Any]]
 """Runs a file with inputs."""

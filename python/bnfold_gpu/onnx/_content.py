@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Callable, Counter as Bag, Dict, Optional, Sequence, Tuple
 
-from ._graph import Graph, Shape, attribute, is_standard
+from ._graph import Graph
+from ._protos import attribute, is_standard
+from ._shapes import Shape
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from ._graph import Graph, read
 from ._layers import NormNode
 from ._own import Own
 from ._plan import PathLike
-from ._rewrite import Rewriter, tensors_of
+from ._rewrite import Rewriter
+from ._tensors import tensors_of
 
 _SOURCE = Source(
     eps="the graph's attribute",
@@ -91,7 +92,7 @@ def fold(
         if check:
             pieces = [replace(one, new_source=rewriter.now(one.source), new_output=rewriter.now(one.output)) for one in pieces]
             found = _check.differences(graph, made, inputs, _check.bound_for(types), pieces)
-        _output.place(made, target)
+        _output.place(made, target, force)
     return Folded(source, target, plan, report, found.outputs, found.parts)
 
 

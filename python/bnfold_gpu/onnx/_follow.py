@@ -12,8 +12,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tu
 
 from .._record import Call, Record, Seen
 from ._content import Content, moved, text_of
-from ._graph import Constant, Graph, captured, is_standard
+from ._graph import Constant, Graph
 from ._layers import LayerNode, NormNode, layer_of, norm_of
+from ._protos import captured, is_standard
 
 # Nodes that read the shape of their input and no element of it.
 _SHAPE_ONLY = ("Shape", "Size")

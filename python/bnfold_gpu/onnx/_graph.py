@@ -12,18 +12,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 import numpy
 import onnx
-from onnx import AttributeProto, TensorProto, external_data_helper, helper, inliner, numpy_helper, shape_inference
+from onnx import TensorProto, helper, inliner, numpy_helper
 
 from ..errors import TraceError
 from ._made_up import made_up
-
-Dim = Union[int, str]
-"""A size, or a name for one that is not known; the same name is the same size."""
-Shape = Tuple[Dim, ...]
+from ._protos import attribute, is_standard, loaded, uses_external_data
+from ._shapes import SMALL, Shape, dim_of, inferred
 
 FLOATS: Dict[int, str] = {
     TensorProto.FLOAT: "F32",
@@ -36,8 +34,6 @@ Bits = Any
 """An array of unsigned integers, each the bits of one element."""
 BITS: Dict[int, Any] = {2: numpy.dtype("<u2"), 4: numpy.dtype("<u4"), 8: numpy.dtype("<u8")}
 _WIDTHS = {TensorProto.FLOAT: 4, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2, TensorProto.DOUBLE: 8}
-# Elements above which a tensor's values cannot matter to shapes.
-_SMALL = 1024
 _RESHAPING = ("Reshape", "Unsqueeze", "Squeeze", "Flatten")
 
 
@@ -66,7 +62,7 @@ class Graph:
         inputs = [one.name for one in model.graph.input]
         self.replaceable: Set[str] = set() if model.ir_version < 4 else set(inputs) & set(self.tensors)
         self._inputs = [name for name in inputs if name not in self.tensors]
-        self._types = _inferred(model)
+        self._types = inferred(model)
         self.made_up: Set[str] = set()
         """Of the constants, those that nodes compute from numbers in the graph and from shapes: no stored tensor is behind them."""
         self.constants: Dict[str, Constant] = {
@@ -118,7 +114,7 @@ class Graph:
             return None
         tensor = self.tensors[constant.root]
         is_parameter = constant.root not in self.made_up and tensor.data_type in FLOATS and prod(tensor.dims) > 1
-        if is_parameter or constant.root in self.replaceable or prod(tensor.dims) > _SMALL:
+        if is_parameter or constant.root in self.replaceable or prod(tensor.dims) > SMALL:
             return None
         tensor = loaded(tensor, self._folder, self.path) if uses_external_data(tensor) else tensor
         return numpy_helper.to_array(tensor).reshape(constant.shape)
@@ -172,7 +168,7 @@ class Graph:
         if constant is None or constant.root in self.replaceable:
             return None
         tensor = self.tensors[constant.root]
-        if tensor.data_type not in (TensorProto.INT64, TensorProto.INT32) or prod(tensor.dims) > _SMALL:
+        if tensor.data_type not in (TensorProto.INT64, TensorProto.INT32) or prod(tensor.dims) > SMALL:
             return None
         if uses_external_data(tensor):
             tensor = loaded(tensor, self._folder, self.path)
@@ -188,7 +184,7 @@ class Graph:
         kind = self._types.get(value)
         if kind is None or not kind.HasField("shape"):
             return None
-        return tuple(_dim(dim, f"{value}.{place}") for place, dim in enumerate(kind.shape.dim))
+        return tuple(dim_of(dim, f"{value}.{place}") for place, dim in enumerate(kind.shape.dim))
 
     def element_type(self, value: str) -> int:
         """The element type of a value; 0 if it is not known."""
@@ -218,100 +214,3 @@ def read(path: Union[str, os.PathLike[str]], inline: bool = False) -> Graph:
     if inline and model.functions:
         model = inliner.inline_local_functions(model)
     return Graph(model, os.path.dirname(os.path.abspath(place)), place)
-
-
-def is_standard(node: Any) -> bool:
-    """Whether a node is one of ONNX itself, and not of a library that may mean anything by the same word."""
-    return node.domain in ("", "ai.onnx")
-
-
-def attribute(node: Any, name: str, default: Any = None) -> Any:
-    """The value of an attribute."""
-    found = next((one for one in node.attribute if one.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
-
-
-def subgraphs(node: Any) -> Iterator[Any]:
-    """The graphs that a node holds: branches, bodies of loops."""
-    for one in node.attribute:
-        if one.type == AttributeProto.GRAPH:
-            yield one.g
-        elif one.type == AttributeProto.GRAPHS:
-            yield from one.graphs
-
-
-def captured(node: Any) -> Set[str]:
-    """What the graphs inside a node may read of the graph around it: every name that they mention."""
-    found: Set[str] = set()
-    for graph in subgraphs(node):
-        found.update(one.name for one in graph.output)
-        for inner in graph.node:
-            found.update(inner.input)
-            found |= captured(inner)
-    return found
-
-
-def uses_external_data(tensor: Any) -> bool:
-    """Whether a tensor's elements lie in a file of their own."""
-    return bool(external_data_helper.uses_external_data(tensor))
-
-
-def point_to(tensor: Any, location: str, **where: int) -> None:
-    """Says that a tensor's elements lie in another file, at `offset` and of `length`."""
-    for field in ("raw_data", "external_data"):
-        tensor.ClearField(field)
-    for key, value in {"location": location, **where}.items():
-        tensor.external_data.add(key=key, value=str(value))
-    tensor.data_location = TensorProto.EXTERNAL
-
-
-def loaded(tensor: Any, folder: str, path: str) -> Any:
-    """A copy of a tensor with its elements, which lie in a file of their own."""
-    whole = TensorProto()
-    whole.CopyFrom(tensor)
-    try:
-        external_data_helper.load_external_data_for_tensor(whole, folder)
-    except Exception as error:  # it raises whatever its parts raise
-        raise TraceError(f"{path}: the elements of {tensor.name!r} cannot be read: {error}") from error
-    return whole
-
-
-def _inferred(model: Any) -> Dict[str, Any]:
-    """Tensor types by value, inferred anew: what a file says of the values inside may be older than its nodes."""
-    graph = model.graph
-    stubs = [_stub(one) for one in graph.initializer]
-    outputs = [_without_shape(one) for one in graph.output]
-    bare = helper.make_graph(graph.node, "bare", graph.input, outputs, initializer=stubs)
-    small = helper.make_model(bare, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions)
-    try:
-        known = shape_inference.infer_shapes(small, data_prop=True).graph
-    except Exception:  # without shapes less is proven, and nothing is wrong
-        known = graph
-    found: Sequence[Any] = [*known.value_info, *known.output, *known.input]
-    if known is graph:
-        found = list(known.input)
-    return {one.name: one.type.tensor_type for one in found if one.type.HasField("tensor_type")}
-
-
-def _without_shape(output: Any) -> Any:
-    """An output as it is declared, but for its shape, which nothing enforces."""
-    bare = onnx.ValueInfoProto()
-    bare.CopyFrom(output)
-    if bare.type.HasField("tensor_type"):
-        bare.type.tensor_type.ClearField("shape")
-    return bare
-
-
-def _stub(tensor: Any) -> Any:
-    """A tensor without elements, if they are too many to be a shape."""
-    if prod(tensor.dims) <= _SMALL and not uses_external_data(tensor):
-        return tensor
-    stub = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    point_to(stub, "elsewhere")
-    return stub
-
-
-def _dim(dim: Any, unknown: str) -> Dim:
-    if dim.HasField("dim_value"):
-        return int(dim.dim_value)
-    return dim.dim_param if dim.HasField("dim_param") and dim.dim_param else f"?{unknown}"

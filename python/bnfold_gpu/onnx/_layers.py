@@ -12,7 +12,8 @@ from typing import Any, Optional, Tuple
 
 import numpy
 
-from ._graph import Graph, attribute, is_standard
+from ._graph import Graph
+from ._protos import attribute, is_standard
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Checkpoint:
             return self._by_name_alone(named, wanted, rows, turned)
         alike = self._contents.find(wanted, dtype, rows)
         as_stored = self._contents.find(stored, dtype) if turned else []
-        if named is not None:
+        if named is not None and (named in alike or named in as_stored or not (alike or as_stored)):
             return self._by_name(named, named in alike, named in as_stored)
         if len(alike) == 1 and not as_stored:
             return Found((alike[0],))
@@ -94,7 +94,7 @@ class Checkpoint:
         if not alike and not as_stored:
             return Found((), "no tensor of the checkpoint has its values")
         several = ", ".join(dict.fromkeys([*alike, *as_stored]))
-        return Found(((alike or as_stored)[0],), f"its name is not in the checkpoint, and its values fit several times: {several}", "ambiguous")
+        return Found(((alike or as_stored)[0],), f"no name tells which of these it is, that have its values: {several}", "ambiguous")
 
     def _by_name(self, name: str, alike: bool, as_stored: bool) -> Found:
         if alike and as_stored:

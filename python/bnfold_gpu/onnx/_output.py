@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, Iterator, List
 from onnx import AttributeProto
 
 from ..errors import BnfoldError, UsageError
-from ._graph import Graph, loaded, point_to, uses_external_data
+from ._graph import Graph
+from ._protos import loaded, point_to, uses_external_data
 
 # Offsets that run times can map into memory.
 _ALIGNMENT = 4096
@@ -70,17 +71,17 @@ def write(graph: Graph, folder: str, path: str) -> None:
         os.fsync(file.fileno())
 
 
-def place(made: str, path: str) -> None:
-    """Moves what was made to its place. What was there before is put back if that fails."""
+def place(made: str, path: str, force: bool) -> None:
+    """Gives what was made its name. What was there before is put back if that fails."""
     files = [end for end in (".data", "") if os.path.lexists(made + end)]
-    before = [end for end in ("", ".data") if os.path.lexists(path + end)]
+    before = [end for end in ("", ".data") if force and os.path.lexists(path + end)]
     moved: List[str] = []
     try:
         # The old model first: it must never stand beside the tensors of the new one.
         for end in before:
             os.rename(path + end, made + end + ".old")
         for end in files:
-            os.rename(made + end, path + end)
+            _move(made + end, path + end)
             moved.append(end)
     except BaseException:
         for end in moved:
@@ -89,6 +90,16 @@ def place(made: str, path: str) -> None:
             if os.path.lexists(made + end + ".old"):
                 os.rename(made + end + ".old", path + end)
         raise
+
+
+def _move(source: str, target: str) -> None:
+    """Gives a file its name, unless another file has got it in the meantime."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise UsageError(f"{target} exists now, and did not when this began; name another output", 2, "") from None
+    except OSError:  # file systems without links
+        os.rename(source, target)
 
 
 def _move_out(tensor: Any, whole: Any, file: BinaryIO, path: str) -> None:

@@ -8,7 +8,7 @@ In:     a graph, what a walk found in it, and the folded tensors. Out: the model
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Counter as Bag, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Counter as Bag, Dict, Iterable, List, Mapping, Sequence, Set
 
 import numpy
 from onnx import TensorProto, ValueInfoProto, helper
@@ -16,8 +16,9 @@ from onnx import TensorProto, ValueInfoProto, helper
 from .._safetensors import Stored
 from ..plans import Layer
 from ._follow import Site, Walk
-from ._graph import FLOATS, Bits, Graph, captured, subgraphs
+from ._graph import FLOATS, Bits, Graph
 from ._own import Own
+from ._protos import captured, subgraphs
 
 _TYPES = {name: kind for kind, name in FLOATS.items()}
 
@@ -211,25 +212,3 @@ def _set(tensor: Any, bits: Bits) -> None:
     for field in ("float_data", "int32_data", "double_data", "external_data", "data_location"):
         tensor.ClearField(field)
     tensor.raw_data = numpy.ascontiguousarray(bits).tobytes()
-
-
-def tensors_of(graph: Graph, own: Own, walk: Walk, layers: Sequence[Layer]) -> Dict[str, Tuple[str, Tuple[int, ...], bytes]]:
-    """The tensors that a plan needs, by the names that it has for them, output channels first."""
-    tensors: Dict[str, Tuple[str, Tuple[int, ...], bytes]] = {}
-
-    def add(name: str, root: str, bits: Bits) -> None:
-        tensors[name] = (graph.dtype(root) or "", bits.shape, numpy.ascontiguousarray(bits).tobytes())
-
-    for layer in layers:
-        assert layer.weight is not None and layer.bias is not None
-        root = own.roots[layer.weight]
-        bits = graph.bits(root)
-        add(layer.weight, root, bits.T if own.turned[layer.weight] else bits)
-        calls = zip(walk.record.calls, walk.sites)
-        constant = next(site.constant for call, site in calls if site is not None and call.weight == (layer.weight,))
-        if constant is not None:
-            add(layer.bias, constant.root, graph.bits(constant.root).reshape(-1))
-        for part, value in zip(("weight", "bias", "running_mean", "running_var"), own.norm_nodes[layer.norm].parts):
-            root = graph.constants[value].root
-            add(f"{layer.norm}.{part}", root, graph.bits(root).reshape(-1))
-    return tensors

@@ -89,7 +89,7 @@ def _told_apart(norm: NormNode, candidates: List[str], named: List[str]) -> List
 
 def _scopes(node: Any) -> List[str]:
     """The modules that a node comes from, as PyTorch's exporter writes them down."""
-    text = next((one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"), "[]")
+    text = next((one.value for one in getattr(node, "metadata_props", ()) if one.key == "pkg.torch.onnx.name_scopes"), "[]")
     try:
         scopes = ast.literal_eval(text)
     except (ValueError, SyntaxError):
