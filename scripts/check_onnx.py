@@ -142,7 +142,7 @@ def main():
             continue
         rows.append(row)
         cells = [row[key] for key in ("norms", "trace", "graph", "fold")] + [len(row["differ"]), f"{row['largest']:.1e}"]
-        cells.append("" if row["parts"] is None else f"{row['layers']:.1e}")
+        cells.append("" if row["parts"] is None else f"{row['parts']:.1e}")
         print(f"| {name} | " + " | ".join(map(str, cells)) + " |", flush=True)
         for text in row["differ"][:4]:
             print(f"    {text}", flush=True)

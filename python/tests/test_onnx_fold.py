@@ -101,6 +101,30 @@ def test_shared_tensors_are_no_obstacle_and_shared_weights_are_one(tmp_path: Pat
     assert {layer.reason_code for layer in made.plan} == {"several-norms"}
 
 
+def test_one_layer_run_twice_with_additions_of_several_shapes(tmp_path: Path) -> None:
+    """The same product in front of the same norm, with the bias in two shapes."""
+    tensors = {**arrays(), "w": arrays()["conv.weight"].reshape(4, 3).T.copy(), "b": arrays(2)["bn.bias"]}
+    nodes = [
+        helper.make_node("Reshape", ["x", "rows"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["y"]),
+        NORM,
+        helper.make_node("Reshape", ["x", "three"], ["r3"]),
+        helper.make_node("MatMul", ["r3", "w"], ["m3"]),
+        helper.make_node("Reshape", ["b", "axes"], ["b3"]),
+        helper.make_node("Add", ["b3", "m3"], ["y3"]),
+        helper.make_node("Transpose", ["y3"], ["t3"], perm=[0, 2, 1]),
+        helper.make_node("BatchNormalization", ["t3", *BN[1:]], ["z3"]),
+    ]
+    tensors.update(rows=np.array([-1, 3]), three=np.array([2, 8, 3]), axes=np.array([1, 1, 4]))
+    model = model_of(nodes, tensors, ["z", "z3"])
+    for output, rank in zip(model.graph.output, (2, 3)):
+        output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, [None] * rank))
+    made = fold(saved(model, tmp_path), tmp_path / "out.onnx")
+    assert len(made.plan.folds) == 1 and made.difference is not None and made.difference <= 1e-6
+    assert kinds(tmp_path / "out.onnx") == ["Reshape", "MatMul", "Add", "Reshape", "MatMul", "Reshape", "Add", "Transpose"]
+
+
 def test_a_value_that_a_branch_reads_is_renamed_there(tmp_path: Path) -> None:
     inner = helper.make_graph([helper.make_node("Relu", ["n"], ["i"])], "b", [], [helper.make_tensor_value_info("i", TensorProto.FLOAT, [None] * 4)])
     true = helper.make_node("Constant", [], ["t"], value=helper.make_tensor("t", TensorProto.BOOL, [], [True]))

@@ -129,9 +129,11 @@ class Graph:
         if node.op_type in _RESHAPING and not source.transposed:
             shape = self.shape(node.output[0])
             sizes = tuple(size for size in shape or () if isinstance(size, int))
-            # The same rows in another shape: what can be done to a row can be done to it here.
-            if shape and len(sizes) == len(shape) and source.shape and sizes[0] == source.shape[0]:
-                return replace(source, shape=sizes) if prod(sizes) == prod(source.shape) else None
+            if shape is None or len(sizes) != len(shape) or prod(sizes) != prod(source.shape):
+                return None
+            # The same rows in another shape: what can be done to a row can be done to it here. A bias is a line anywhere.
+            if len(source.shape) == 1 or (source.shape and sizes and sizes[0] == source.shape[0]):
+                return replace(source, shape=sizes)
         return None
 
     def dtype(self, root: str) -> Optional[str]:

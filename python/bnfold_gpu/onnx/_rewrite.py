@@ -68,14 +68,20 @@ class Rewriter:
         if constant is not None and stored and self._uses[constant.root] == len(sites):
             tensor = self._graph.tensors[constant.root]
             return _set(tensor, _bits(bias).reshape(tuple(tensor.dims)))
-        name = self._new_name(constant.names[0] if constant is not None and stored else self._beside(weight))
-        shape = constant.shape if constant is not None else bias.shape
-        tensor = TensorProto(name=name, data_type=_TYPES[bias.dtype], dims=shape, raw_data=bias.bytes())
-        self._graph.model.graph.initializer.append(tensor)
+        wanted = constant.names[0] if constant is not None and stored else self._beside(weight)
+        # One for every shape in which a bias is added: there may be additions behind products with more and fewer axes.
+        for shape in dict.fromkeys(site.constant.shape if site.constant is not None else bias.shape for site in sites):
+            name = self._new_name(wanted)
+            self._store(TensorProto(name=name, data_type=_TYPES[bias.dtype], dims=shape, raw_data=bias.bytes()))
+            for site in sites:
+                if (site.constant.shape if site.constant is not None else bias.shape) == shape:
+                    self._connect(site, name)
+
+    def _store(self, tensor: Any) -> None:
+        graph = self._graph.model.graph
+        graph.initializer.append(tensor)
         if self._graph.model.ir_version < 4:
-            self._graph.model.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, shape))
-        for site in sites:
-            self._connect(site, name)
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
 
     def _beside(self, weight: str) -> str:
         root = self._own.roots[weight]
