@@ -2,7 +2,7 @@
 # Tests the Python package: types, the pure tests, and those with real libraries.
 #
 #   scripts/test_python.sh            types, tests, the journeys of examples/python/
-#   scripts/test_python.sh --full     also the round trips of scripts/check_python.py, about an hour on two cores
+#   scripts/test_python.sh --full     also the round trips of scripts/check_python.py and check_onnx.py, about 80 minutes on two cores
 #   scripts/test_python.sh --wheel    only: builds the wheel, installs it into a clean environment, folds with it
 #
 # In: a checkout with Python 3.10 or newer and Rust; $BNFOLD_GPU names a built program, else target/release/bnfold-gpu is
@@ -36,7 +36,7 @@ if [ "${1:-}" = --wheel ]; then
 fi
 
 [ -x "$environment/bin/python" ] || "$PYTHON" -m venv "$environment"
-packages=(mypy pytest numpy safetensors torch torchvision timm onnx tqdm transformers ray)
+packages=(mypy pytest numpy safetensors torch torchvision timm transformers onnx onnxruntime onnxscript keras h5py msgpack ml_dtypes tqdm ray)
 [ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch)
 "$environment/bin/pip" install --quiet "${packages[@]}"
 
@@ -54,4 +54,7 @@ for journey in examples/python/*.py; do
     echo "== $journey"
     "$environment/bin/python" -W ignore "$journey"
 done
-[ "${1:-}" != --full ] || "$environment/bin/python" scripts/check_python.py --table
+if [ "${1:-}" = --full ]; then
+    "$environment/bin/python" scripts/check_python.py --table
+    "$environment/bin/python" scripts/check_onnx.py --table
+fi

@@ -8,7 +8,8 @@ Out:    typed reports (:class:`Report`), plans (:class:`Plan`) and errors (:clas
     bnfold_gpu.fold("resnet50.safetensors", "folded.safetensors")
     model = bnfold_gpu.torch.load_folded(timm.create_model("resnet50"), "folded.safetensors")
 
-`bnfold_gpu.torch` needs PyTorch, `bnfold_gpu.ray` needs Ray; each is imported when it is first used.
+`bnfold_gpu.torch`, `.onnx`, `.keras`, `.tf` and `.ray` need PyTorch, ONNX, Keras, TensorFlow and Ray; each is imported when it is
+first used.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ from .plans import Layer, Plan
 from .reports import Architecture, Failed, FoldedNorm, KeptNorm, Lint, Report, Skipped, Verification, Zoo
 
 if TYPE_CHECKING:
-    from . import ray, torch
+    from . import keras, onnx, ray, tf, torch
 
-_WITH_LIBRARIES = ("ray", "torch")
+_WITH_LIBRARIES = ("keras", "onnx", "ray", "tf", "torch")
 
 __all__ = [
     "Architecture",
@@ -81,6 +82,7 @@ __all__ = [
     "explain",
     "fold",
     "fold_zoo",
+    "onnx",
     "plan",
     "plan_zoo",
     "ray",

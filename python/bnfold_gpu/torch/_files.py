@@ -11,11 +11,12 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Union
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from .._safetensors import parts
 from ..errors import LoadError
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -35,7 +36,7 @@ def read(path: PathLike) -> Folded:
     place = Path(path)
     tensors: Dict[str, torch.Tensor] = {}
     figures: Optional[Mapping[str, Any]] = None
-    for part in _parts(place):
+    for part in parts(place, LoadError):
         try:
             with safe_open(os.fspath(part), framework="pt") as file:
                 tensors.update((key, file.get_tensor(key)) for key in file.keys())
@@ -43,22 +44,6 @@ def read(path: PathLike) -> Folded:
         except (OSError, SafetensorError) as error:
             raise LoadError(f"{part}: {error}; fold the model again") from error
     return Folded(place, tensors, figures)
-
-
-def _parts(path: Path) -> List[Path]:
-    if path.is_dir():
-        indices = sorted(path.glob("*.safetensors.index.json"))
-        files = indices or sorted(path.glob("*.safetensors"))
-        if len(files) != 1:
-            raise LoadError(f"{path}: one .safetensors file or one index is expected, found {[file.name for file in files]}")
-        path = files[0]
-    if path.name.endswith(".json"):
-        try:
-            shards = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise LoadError(f"{path}: not an index of a sharded model: {error!r}") from error
-        return [path.parent / shard for shard in sorted(shards)]
-    return [path]
 
 
 def _figures(metadata: Mapping[str, str]) -> Optional[Mapping[str, Any]]:

@@ -106,6 +106,19 @@ class StateNames:
         """Those of the names that the checkpoint has, if it is known what it has."""
         return tuple(name for name in names if self._present is None or name in self._present)
 
+    def norms(self) -> List[str]:
+        """The norms of the state dict that the checkpoint has, too."""
+        found = [name[: -len(".running_var")] for name in self.tensors if name.endswith(".running_var")]
+        return [norm for norm in found if self.in_file([f"{norm}.running_var"])]
+
+    def known(self, name: str) -> bool:
+        """Whether the model has a tensor of this name."""
+        return name in self.tensors
+
+    def rank(self, name: str) -> int:
+        """The number of dimensions of a tensor of the model."""
+        return self.tensors[name].dim()
+
     def has(self, name: str) -> bool:
         """Whether the model or the checkpoint has a tensor of this name."""
         return name in self.tensors or (self._present is not None and name in self._present)

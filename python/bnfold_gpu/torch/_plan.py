@@ -11,12 +11,18 @@ from typing import Any, Iterable, Mapping, Optional, Union
 
 import torch
 
+from .._judge import Source, layers
 from ..errors import TraceError
 from ..plans import Plan
-from ._judge import layers
 from ._names import Renaming, StateNames
 from ._run import record_of
 
+_SOURCE = Source(
+    eps="the model's code, as it ran",
+    evidence="the model was run: this layer alone feeds the norm, and nothing else reads it",
+    code="traced",
+    not_run="it did not run for these inputs",
+)
 Checkpoint = Union[str, "os.PathLike[str]", Iterable[str], None]
 
 
@@ -50,7 +56,7 @@ def make_plan(
     if not any(name.endswith(".running_var") for name in names.tensors):
         raise TraceError(f"{type(inner).__name__} has no norm with running statistics in its state dict")
     record = record_of(inner, names, example_inputs, example_keywords or {}, tensors)
-    return Plan(layers(record, names))
+    return Plan(layers(record, names, _SOURCE))
 
 
 def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:

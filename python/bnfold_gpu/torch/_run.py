@@ -17,10 +17,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 
+from .._record import Record
 from ..errors import TraceError
 from ._names import StateNames
 from ._norms import compound_norms
-from ._record import Record
 from ._trace import Exits, Trace
 
 

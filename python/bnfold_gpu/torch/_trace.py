@@ -18,11 +18,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from .._record import Call, Record, Seen
 from . import _operations as operations
 from ._labels import NOTHING, Labels, channel_labels
 from ._names import StateNames, storage_of
 from ._operations import Arguments, name_of, tensors_in
-from ._record import Call, Record, Seen
 
 # Ways out of PyTorch, behind which nothing can be followed.
 _EXITS = ("numpy", "__array__", "tolist", "data_ptr", "__dlpack__", "storage", "untyped_storage", "__cuda_array_interface__")

@@ -1,6 +1,6 @@
 """What a trace writes down.
 
-Stage:  between a run and the decision about each norm.
+Stage:  between a run, or a walk through a graph, and the decision about each norm.
 Out:    :class:`Record`: calls of layers, calls of norms, and who else read what.
 """
 
@@ -18,13 +18,14 @@ class Call:
     kind: str
     """`conv`, `conv_transpose`, `linear`, or `norm`."""
     weight: Tuple[str, ...]
-    """The names of the weight; for a norm, its own. Empty if the weight is no tensor of the state dict."""
+    """The names of the weight; for a norm, its own. Empty if the weight is no tensor of the checkpoint."""
     first: int
     channels: int
     groups: int = 1
     bias: Tuple[str, ...] = ()
     problem: Optional[str] = None
     """Why the layer cannot take a norm, whatever reads it."""
+    problem_code: str = "computed"
     reads: List[str] = field(default_factory=list)
     """Operations, other than recognized norms, that read its output."""
     norms: Set[str] = field(default_factory=set)
@@ -58,6 +59,6 @@ class Record:
     calls: List[Call] = field(default_factory=list)
     norms: Dict[str, List[Seen]] = field(default_factory=dict)
     readers: DefaultDict[str, List[str]] = field(default_factory=lambda: defaultdict(list))
-    """By name of a tensor of the state dict: operations that read or wrote it otherwise than as a weight or a norm's."""
+    """By name of a tensor of the checkpoint: operations that read or wrote it otherwise than as a weight or a norm's."""
     followed_by: Dict[int, List[int]] = field(default_factory=dict)
     """By call of a norm: calls of unpadded layers that read its whole output, and nothing else before them."""

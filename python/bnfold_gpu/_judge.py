@@ -1,7 +1,7 @@
 """Decides about each norm.
 
-Stage:  after a run.
-In:     a :class:`Record` and the names of the state dict. Out: a :class:`~bnfold_gpu.plans.Layer` for every norm.
+Stage:  after a model was run, or its graph was followed.
+In:     a :class:`Record` and the names of the checkpoint. Out: a :class:`~bnfold_gpu.plans.Layer` for every norm.
 
 A norm is folded only if in every one of its calls the same layer alone feeds it, channel by channel, and nothing else reads
 the layer's output, its weight or its bias. Whatever is not proven stays, with the reason.
@@ -9,13 +9,50 @@ the layer's output, its weight or its bias. Whatever is not proven stays, with t
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Protocol, Tuple
 
-from ..plans import Layer
-from ._names import StateNames
 from ._record import Call, Record, Seen
+from .plans import Layer
 
-_PARTS = ("weight", "bias", "running_mean", "running_var")
+PARTS = ("weight", "bias", "running_mean", "running_var")
+"""The tensors of a norm, below its path."""
+
+
+class Names(Protocol):
+    """The tensors of a checkpoint, as far as it has to be known which of them are the same."""
+
+    def norms(self) -> Iterable[str]:
+        """The paths of the norms that are to be decided about."""
+        ...
+
+    def known(self, name: str) -> bool:
+        """Whether the model has a tensor of this name."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether the model or the checkpoint has a tensor of this name."""
+        ...
+
+    def rank(self, name: str) -> int:
+        """The number of dimensions of a tensor that is known."""
+        ...
+
+    def in_file(self, names: Iterable[str]) -> Tuple[str, ...]:
+        """Those of the names that the checkpoint has."""
+        ...
+
+    def overlapping(self, name: str) -> FrozenSet[str]:
+        """Other names of the same elements."""
+        ...
+
+
+class Source(NamedTuple):
+    """What a record was made from, in the words of plans and reasons."""
+
+    eps: str
+    evidence: str
+    code: str
+    not_run: str
 
 
 class Refusal(NamedTuple):
@@ -25,23 +62,18 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def layers(record: Record, names: StateNames) -> Tuple[Layer, ...]:
+def layers(record: Record, names: Names, source: Source) -> Tuple[Layer, ...]:
     """One layer for every norm of the checkpoint, by name."""
     by_weight: Dict[str, List[int]] = {}
     for place, call in enumerate(record.calls):
         if call.kind != "norm":
             for weight in call.weight:
                 by_weight.setdefault(weight, []).append(place)
-    return tuple(_layer(norm, record, names, by_weight) for norm in _norms(names))
+    return tuple(_layer(norm, record, names, by_weight, source) for norm in sorted(names.norms()))
 
 
-def _norms(names: StateNames) -> List[str]:
-    found = [name[: -len(".running_var")] for name in names.tensors if name.endswith(".running_var")]
-    return sorted(norm for norm in found if names.in_file([f"{norm}.running_var"]))
-
-
-def _layer(norm: str, record: Record, names: StateNames, by_weight: Dict[str, List[int]]) -> Layer:
-    refusal = _of_norm(norm, record, names) or _of_calls(norm, record, names, by_weight)
+def _layer(norm: str, record: Record, names: Names, by_weight: Dict[str, List[int]], source: Source) -> Layer:
+    refusal = _of_norm(norm, record, names, source) or _of_calls(norm, record, names, by_weight)
     if refusal is not None:
         return Layer(norm, "keep", reason=refusal.reason + _forward(norm, record), reason_code=refusal.code)
     seen = record.norms[norm][0]
@@ -53,28 +85,28 @@ def _layer(norm: str, record: Record, names: StateNames, by_weight: Dict[str, Li
         norm,
         "fold",
         weight=weight,
-        op=call.kind if call.kind == "conv_transpose" else "conv" if names.tensors[call.weight[0]].dim() > 2 else "linear",
+        op=call.kind if call.kind == "conv_transpose" else "conv" if names.rank(call.weight[0]) > 2 else "linear",
         bias=bias[0] if bias else _bias_beside(weight),
         bias_exists=bool(bias),
         channels=call.channels,
         groups=call.groups,
         eps=seen.eps,
-        eps_source="the model's code, as it ran",
+        eps_source=source.eps,
         eps_code="plan",
-        evidence=("the model was run: this layer alone feeds the norm, and nothing else reads it",),
-        evidence_codes=("traced",),
+        evidence=(source.evidence,),
+        evidence_codes=(source.code,),
     )
 
 
-def _of_norm(norm: str, record: Record, names: StateNames) -> Optional[Refusal]:
+def _of_norm(norm: str, record: Record, names: Names, source: Source) -> Optional[Refusal]:
     """What speaks against folding a norm, whatever feeds it."""
     seen = record.norms.get(norm)
-    own = [f"{norm}.{part}" for part in _PARTS if f"{norm}.{part}" in names.tensors]
+    own = [f"{norm}.{part}" for part in PARTS if names.known(f"{norm}.{part}")]
     readers = [f"{reader} reads {name}" for name in own for reader in record.readers.get(name, [])]
     if readers:
         return Refusal("norm-read", f"{readers[0]}, so that the norm is more than a norm, or none that is known")
     if not seen:
-        return Refusal("not-run", "it did not run for these inputs")
+        return Refusal("not-run", source.not_run)
     shared = sorted({other for name in own for other in names.overlapping(name)})
     if names.in_file(shared):
         return Refusal("aliased", f"its tensors are stored as {names.in_file(shared)[0]}, too")
@@ -84,13 +116,13 @@ def _of_norm(norm: str, record: Record, names: StateNames) -> Optional[Refusal]:
     return None if refused is None else Refusal(refused.code, refused.reason)
 
 
-def _of_calls(norm: str, record: Record, names: StateNames, by_weight: Dict[str, List[int]]) -> Optional[Refusal]:
+def _of_calls(norm: str, record: Record, names: Names, by_weight: Dict[str, List[int]]) -> Optional[Refusal]:
     """What speaks against the layers that were found in front of a norm."""
     seen = record.norms[norm]
     calls = [record.calls[one.call] for one in seen if one.call is not None]
     problem = next((call for call in calls if call.problem), None)
     if problem is not None:
-        return Refusal("computed", f"{problem.text()} feeds it, and {problem.problem}")
+        return Refusal(problem.problem_code, f"{problem.text()} feeds it, and {problem.problem}")
     weights = {call.weight for call in calls}
     if len(weights) > 1:
         return Refusal("several-layers", f"several layers feed it in turn: {', '.join(sorted(call.text() for call in calls))}")
@@ -98,7 +130,7 @@ def _of_calls(norm: str, record: Record, names: StateNames, by_weight: Dict[str,
 
 
 def _of_layer(
-    norm: str, call: Call, seen: List[Seen], record: Record, names: StateNames, by_weight: Dict[str, List[int]]
+    norm: str, call: Call, seen: List[Seen], record: Record, names: Names, by_weight: Dict[str, List[int]]
 ) -> Optional[Refusal]:
     weight = call.weight[0]
     stored = names.in_file(call.weight)
@@ -124,7 +156,7 @@ def _of_layer(
 
 
 def _of_parameters(
-    weight: str, call: Call, record: Record, names: StateNames, by_weight: Dict[str, List[int]]
+    weight: str, call: Call, record: Record, names: Names, by_weight: Dict[str, List[int]]
 ) -> Optional[Refusal]:
     for name in (*call.weight, *call.bias):
         if record.readers.get(name):
