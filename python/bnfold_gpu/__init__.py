@@ -8,7 +8,8 @@ Out:    typed reports (:class:`Report`), plans (:class:`Plan`) and errors (:clas
     bnfold_gpu.fold("resnet50.safetensors", "folded.safetensors")
     model = bnfold_gpu.torch.load_folded(timm.create_model("resnet50"), "folded.safetensors")
 
-`bnfold_gpu.torch` needs PyTorch and is imported when it is first used.
+`bnfold_gpu.torch`, `bnfold_gpu.keras` and `bnfold_gpu.tf` need PyTorch, Keras and TensorFlow, and are imported when they are
+first used.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ from .plans import Layer, Plan
 from .reports import Architecture, Failed, FoldedNorm, KeptNorm, Lint, Report, Skipped, Verification, Zoo
 
 if TYPE_CHECKING:
-    from . import torch
+    from . import keras, tf, torch
 
-_WITH_LIBRARIES = ("torch",)
+_WITH_LIBRARIES = ("keras", "tf", "torch")
 
 __all__ = [
     "Architecture",
@@ -77,8 +78,10 @@ __all__ = [
     "explain",
     "fold",
     "fold_zoo",
+    "keras",
     "plan",
     "plan_zoo",
+    "tf",
     "torch",
     "verify",
 ]

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Union
 
-import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import LoadError
+from .errors import LoadError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -26,18 +25,18 @@ class Folded:
     """A folded model: its tensors by name, and the figures that the program left, if it did."""
 
     path: Path
-    tensors: Dict[str, torch.Tensor]
+    tensors: Dict[str, Any]
     figures: Optional[Mapping[str, Any]]
 
 
-def read(path: PathLike) -> Folded:
-    """All tensors, in memory, before anything is done with them."""
+def read(path: PathLike, framework: str) -> Folded:
+    """All tensors, in memory, before anything is done with them; `framework` is the `safetensors` library's, `"pt"` or `"np"`."""
     place = Path(path)
-    tensors: Dict[str, torch.Tensor] = {}
+    tensors: Dict[str, Any] = {}
     figures: Optional[Mapping[str, Any]] = None
     for part in _parts(place):
         try:
-            with safe_open(os.fspath(part), framework="pt") as file:
+            with safe_open(os.fspath(part), framework=framework) as file:
                 tensors.update((key, file.get_tensor(key)) for key in file.keys())
                 figures = figures or _figures(file.metadata() or {})
         except (OSError, SafetensorError) as error:
