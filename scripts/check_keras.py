@@ -73,7 +73,9 @@ def touched(model, size, seed=1):
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     for norm in norms:
         norm.momentum = 0.0
-        for weight, values in ((norm.gamma, np.exp(0.2 * random.standard_normal(norm.moving_mean.shape))), (norm.beta, 0.3 * random.standard_normal(norm.moving_mean.shape))):
+        gamma, beta = (random.standard_normal(norm.moving_mean.shape) for _ in range(2))
+        # Shifts above 0, as random networks whose activations cut off half of everything blow rounding up a hundredfold.
+        for weight, values in ((norm.gamma, np.exp(0.2 * gamma)), (norm.beta, 0.5 + 0.3 * beta)):
             if weight is not None:
                 weight.assign(values)
     model(images, training=True)

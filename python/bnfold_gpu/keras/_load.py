@@ -36,7 +36,7 @@ def load_folded(model: Any, path: Union[str, "os.PathLike[str]"]) -> Any:
     rebuild = Rebuild(lambda norm: _is_gone(norm, names), lambda layer: _has_new_bias(layer, names, folded))
     made = rebuild.model(model)
     _check_count(folded, len(rebuild.folded), model)
-    _assign(made, folded, model)
+    _assign(made, folded, names)
     return made
 
 
@@ -69,8 +69,8 @@ _ADVICE = (
 )
 
 
-def _assign(made: Any, folded: Folded, model: Any) -> None:
-    names = WeightNames(made, in_file=folded.tensors, error=LoadError)
+def _assign(made: Any, folded: Folded, before: WeightNames) -> None:
+    names = WeightNames(made, before.renaming, folded.tensors, LoadError)
     pairs: List[Tuple[Any, Any]] = []
     missing: List[str] = []
     shapes: List[str] = []
@@ -90,7 +90,7 @@ def _assign(made: Any, folded: Folded, model: Any) -> None:
         "have other shapes:": shapes,
     })
     if problems:
-        raise LoadError(f"{folded.path} does not fit {model.name}: {'; '.join(problems)}. {_ADVICE}")
+        raise LoadError(f"{folded.path} does not fit {made.name}: {'; '.join(problems)}. {_ADVICE}")
     for weight, value in pairs:
         weight.assign(value)
 

@@ -10,6 +10,7 @@ model `encoder` inside. Keras' own `path` is not unique: two models with layers 
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple, Type, Union
 
 from ..errors import BnfoldError
@@ -36,7 +37,10 @@ class WeightNames:
             if by_layers.setdefault(name, id(weight)) != id(weight):
                 raise error(f"{model.name} has two weights named {name}: give its layers names of their own")
         if renaming is None and self._has_paths(set(by_layers), paths):
-            by_layers = {path: key for key, path in paths.items()}
+            folders = {_folder(name): _folder(paths[key]) for name, key in by_layers.items()}
+            renaming = partial(_moved, folders)
+        self.renaming: Renaming = renaming
+        """How the file calls what this package calls by the names of layers, also in a model that was rebuilt."""
         # In the order of names, so that it does not depend on the graph which one comes first.
         for name in sorted(by_layers):
             self._names.setdefault(by_layers[name], []).append(_renamed(name, renaming))
@@ -80,6 +84,15 @@ def norm_of(variance: str) -> Optional[str]:
 def bias_beside(weight: str) -> str:
     """What the bias of a layer is called, by its weight."""
     return f"{weight.rpartition('/')[0]}/bias" + (":0" if weight.endswith(":0") else "")
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _moved(folders: Mapping[str, str], name: str) -> str:
+    """The name by Keras' paths, also of a bias that is new."""
+    return f"{folders.get(_folder(name), _folder(name))}/{name.rpartition('/')[2]}"
 
 
 def _walk(layer: Any, prefix: str) -> Iterable[Tuple[str, Any]]:

@@ -85,7 +85,9 @@ def own_weights(layer: Any) -> List[Any]:
 
 
 def sublayers(layer: Any) -> List[Any]:
-    """The layers that a layer holds."""
-    if isinstance(layer, keras.Model) and graph_of(layer) is not None:
-        return list(layer.layers)
-    return list(layer._flatten_layers(include_self=False, recursive=False))
+    """The layers that a layer holds, within its graph and beside it."""
+    held = list(layer._flatten_layers(include_self=False, recursive=False))
+    if isinstance(layer, keras.Sequential):
+        # What it runs holds the same layers again.
+        return [one for one in held if one is not getattr(layer, "_functional", None)]
+    return held
