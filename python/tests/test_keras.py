@@ -14,8 +14,10 @@ import numpy as np  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
 import bnfold_gpu  # noqa: E402
-from bnfold_gpu import LoadError, Plan, TraceError  # noqa: E402
+from bnfold_gpu import CheckpointError, LoadError, Plan, TraceError  # noqa: E402
 from bnfold_gpu.keras import compare, load_folded, make_plan, save  # noqa: E402
+
+from .conftest import DIGITS  # noqa: E402
 
 L = keras.layers
 SHAPE = (9, 9, 3)
@@ -112,6 +114,9 @@ FOLDS: Dict[str, Tuple[Callable[[], Any], Dict[str, Any]]] = {
     "linear activation": (functional_in(lambda x: bn()(L.Activation("linear")(conv(activation="linear")(x)))), {"bn": ("conv", "conv/kernel")}),
     "crop": (functional_in(lambda x: bn()(L.Cropping2D(1)(conv()(x)))), {"bn": ("conv", "conv/kernel")}),
     "nearest upsampling": (functional_in(lambda x: bn()(L.UpSampling2D(2)(conv()(x)))), {"bn": ("conv", "conv/kernel")}),
+    "averages": (functional_in(lambda x: bn()(L.AveragePooling2D(3, 2)(conv()(x)))), {"bn": ("conv", "conv/kernel")}),
+    "average of all": (functional_in(lambda x: bn()(L.GlobalAveragePooling2D()(conv()(x)))), {"bn": ("conv", "conv/kernel")}),
+    "average of all, as a map": (functional_in(lambda x: bn()(L.GlobalAveragePooling2D(keepdims=True)(conv()(x)))), {"bn": ("conv", "conv/kernel")}),
     "reshape that keeps channels": (functional_in(lambda x: bn()(L.Reshape((49, 8))(conv()(x)))), {"bn": ("conv", "conv/kernel")}),
     "permuted channels": (functional_in(lambda x: bn(axis=1)(L.Permute((3, 1, 2))(conv()(x)))), {"bn": ("conv", "conv/kernel")}),
     "flatten of one position": (functional_in(lambda x: bn()(L.Flatten()(L.Conv2D(4, 9, name="conv")(x)))), {"bn": ("conv", "conv/kernel")}),
@@ -263,6 +268,7 @@ KEPT: Dict[str, Tuple[Callable[[Any], Any], str]] = {
     "activation within": (lambda x: bn()(conv(activation="relu")(x)), "behind-operation"),
     "activation between": (lambda x: bn()(L.ReLU()(conv()(x))), "behind-operation"),
     "pool between": (lambda x: bn()(L.MaxPooling2D()(conv()(x))), "behind-operation"),
+    "padded averages": (lambda x: bn()(L.AveragePooling2D(3, 2, padding="same")(conv()(x))), "behind-operation"),
     "linear upsampling": (lambda x: bn()(L.UpSampling2D(2, interpolation="bilinear")(conv()(x))), "behind-operation"),
     "dropout that drops": (lambda x: bn()(L.Dropout(0.5)(conv()(x), training=True)), "behind-operation"),
     "another norm": (lambda x: bn()(bn("first")(conv()(x))), "behind-norm"),
@@ -353,7 +359,7 @@ def test_models_without_a_graph_are_refused() -> None:
     with pytest.raises(TraceError, match="keras.Model is expected"):
         make_plan(conv())
     with pytest.raises(LoadError, match="has no graph"):
-        load_folded(Subclassed(), "absent.safetensors")
+        load_folded(Subclassed(), DIGITS)
 
 
 def test_names_of_the_checkpoint(tmp_path: Path) -> None:
@@ -449,9 +455,9 @@ def test_save_replaces_nothing_unasked(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save(model, path)
     before = path.read_bytes()
-    with pytest.raises(bnfold_gpu.BnfoldError, match="force=True"):
+    with pytest.raises(CheckpointError, match="force=True"):
         save(net(lambda x: bn()(conv()(x))), path)
-    with pytest.raises(bnfold_gpu.BnfoldError, match="ends in .safetensors"):
+    with pytest.raises(CheckpointError, match="ends in .safetensors"):
         save(model, tmp_path / "model.bin")
     with pytest.raises(OSError):
         save(model, tmp_path / "absent" / "model.safetensors")

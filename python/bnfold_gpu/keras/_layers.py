@@ -35,6 +35,9 @@ _IDENTITIES = (
 ).split()
 # They copy or leave out whole positions.
 _ALONG_POSITIONS = ("Cropping1D", "Cropping2D", "Cropping3D", "UpSampling1D", "UpSampling2D", "UpSampling3D")
+# What they put out are averages, as long as nothing is padded: those of normalized values are the normalized averages.
+_AVERAGES = ("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
+_GLOBAL_AVERAGES = ("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")
 # Their outputs have the elements of their inputs in the same order.
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "ExpandDims")
 # Their outputs have other elements beside those of an input.
@@ -73,7 +76,10 @@ def channel_axis(layer: Any, rank: int) -> int:
 
 
 def moved_axis(layer: Any, axis: int, before: Shape, after: Shape, training: Optional[bool]) -> Optional[int]:
-    """Where an axis is after a layer that moves elements at most; None if it does more, or takes the axis apart."""
+    """Where an axis is after a layer that a norm may change places with; None if it may not, or if the axis is taken apart.
+
+    Such a layer moves elements, or averages those of one channel.
+    """
     kind = name_of_class(layer)
     if kind in _IDENTITIES:
         return None if training else axis
@@ -81,6 +87,10 @@ def moved_axis(layer: Any, axis: int, before: Shape, after: Shape, training: Opt
         return None if has_activation(layer) else axis
     if kind in _ALONG_POSITIONS:
         return axis if axis == channel_axis(layer, len(before)) and _is_copy(layer) else None
+    if kind in _AVERAGES:
+        return axis if axis == channel_axis(layer, len(before)) and layer.padding == "valid" else None
+    if kind in _GLOBAL_AVERAGES:
+        return channel_axis(layer, len(after)) if axis == channel_axis(layer, len(before)) else None
     if kind in _RESHAPES:
         return None if _turns(layer, before) else _reshaped(axis, before, after)
     if kind in ("Permute", "Transpose"):

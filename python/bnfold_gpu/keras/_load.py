@@ -29,9 +29,13 @@ def load_folded(model: Any, path: Union[str, "os.PathLike[str]"]) -> Any:
 
     Raises :class:`LoadError` if the file does not fit. `model` is never changed.
     """
+    return load_tensors(model, read(path, "np"))
+
+
+def load_tensors(model: Any, folded: Folded) -> Any:
+    """The same, of tensors that were read."""
     if graph_of(model) is None:
         raise LoadError(f"{getattr(model, 'name', model)!r} has no graph: a functional model, or a sequential one that is built, is expected")
-    folded = read(path, "np")
     names = WeightNames(model, in_file=folded.tensors, error=LoadError)
     rebuild = Rebuild(lambda norm: _is_gone(norm, names), lambda layer: _has_new_bias(layer, names, folded))
     made = rebuild.model(model)

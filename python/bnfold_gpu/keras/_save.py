@@ -13,12 +13,8 @@ from typing import Any, Dict, Union
 
 import keras
 
-from ..errors import BnfoldError
+from ..errors import CheckpointError
 from ._names import WeightNames
-
-
-class SaveError(BnfoldError):
-    """A model that cannot be written, or a file that is there already. Nothing was written."""
 
 
 def save(model: Any, path: Union[str, "os.PathLike[str]"], *, force: bool = False) -> None:
@@ -30,9 +26,9 @@ def save(model: Any, path: Union[str, "os.PathLike[str]"], *, force: bool = Fals
 
     place = Path(path)
     if place.suffix != ".safetensors":
-        raise SaveError(f"{place}: a name that ends in .safetensors is expected")
+        raise CheckpointError(f"{place}: a name that ends in .safetensors is expected")
     if place.exists() and not force:
-        raise SaveError(f"{place} is there already; force=True replaces it")
+        raise CheckpointError(f"{place} is there already; force=True replaces it")
     arrays = _arrays(model)
     handle, unfinished = tempfile.mkstemp(prefix=".bnfold-", suffix=".tmp", dir=place.parent)
     os.close(handle)
@@ -48,9 +44,9 @@ def save(model: Any, path: Union[str, "os.PathLike[str]"], *, force: bool = Fals
 def _arrays(model: Any) -> Dict[str, Any]:
     import numpy
 
-    names = WeightNames(model, error=SaveError)
+    names = WeightNames(model, error=CheckpointError)
     if not names.weights:
-        raise SaveError(f"{model.name} has no weights; is it built?")
+        raise CheckpointError(f"{model.name} has no weights; is it built?")
     arrays = {}
     for stored, weight in names.items():
         # A view into the framework's memory may lie in another order.
