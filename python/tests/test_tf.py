@@ -8,7 +8,6 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 tf = pytest.importorskip("tensorflow")
 import numpy as np  # noqa: E402

@@ -60,7 +60,9 @@ def variables_of(prefix: str) -> Variables:
         reader = tensorflow.train.load_checkpoint(prefix)
         keys = sorted(reader.get_variable_to_shape_map())
         tensors = {key: reader.get_tensor(key) for key in keys}
-    except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # What is wrong with a file, TensorFlow says with exceptions of any kind, IndexError among them.
         raise CheckpointError(f"{prefix}: the checkpoint cannot be read: {error}") from error
     if _GRAPH in tensors:
         return _by_objects(prefix, tensors)
