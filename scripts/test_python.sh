@@ -3,6 +3,8 @@
 #
 #   scripts/test_python.sh            types, tests, the journeys of examples/python/
 #   scripts/test_python.sh --full     also the round trips of scripts/check_python.py and check_onnx.py, about 80 minutes on two cores
+#   scripts/test_python.sh --full     also TensorFlow, and the round trips of scripts/check_python.py and check_keras.py, about two
+#                                     hours on two cores
 #   scripts/test_python.sh --wheel    only: builds the wheel, installs it into a clean environment, folds with it
 #
 # In: a checkout with Python 3.10 or newer and Rust; $BNFOLD_GPU names a built program, else target/release/bnfold-gpu is
@@ -38,6 +40,9 @@ fi
 [ -x "$environment/bin/python" ] || "$PYTHON" -m venv "$environment"
 packages=(mypy pytest numpy safetensors torch torchvision timm transformers onnx onnxruntime onnxscript keras h5py msgpack ml_dtypes tqdm ray)
 [ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch)
+packages=(mypy pytest numpy safetensors torch torchvision timm onnx tqdm transformers keras)
+# TensorFlow alone takes more than a gigabyte.
+[ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch tensorflow-cpu tf_keras)
 "$environment/bin/pip" install --quiet "${packages[@]}"
 
 if [ -z "${BNFOLD_GPU:-}" ]; then
@@ -45,16 +50,23 @@ if [ -z "${BNFOLD_GPU:-}" ]; then
     BNFOLD_GPU="$PWD/target/release/bnfold-gpu"
 fi
 export BNFOLD_GPU PYTHONPATH="$PWD/python"
+# A backend is chosen once in a process.
+export KERAS_BACKEND=torch
 
 "$environment/bin/mypy"
 # A test that is skipped for want of a library has not passed.
 "$environment/bin/python" -m pytest -q -ra | tee target/python-tests.log
+if [ "${1:-}" = --full ]; then
+    KERAS_BACKEND=tensorflow "$environment/bin/python" -m pytest -q -ra python/tests/test_tf.py | tee -a target/python-tests.log
+fi
 ! grep -q '^SKIPPED' target/python-tests.log || { echo "error: tests were skipped" >&2; exit 1; }
 for journey in examples/python/*.py; do
+    [ "${1:-}" = --full ] || [ "$journey" != examples/python/tensorflow_journey.py ] || continue
     echo "== $journey"
     "$environment/bin/python" -W ignore "$journey"
 done
 if [ "${1:-}" = --full ]; then
     "$environment/bin/python" scripts/check_python.py --table
     "$environment/bin/python" scripts/check_onnx.py --table
+    "$environment/bin/python" scripts/check_keras.py --table
 fi

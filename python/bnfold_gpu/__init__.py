@@ -10,6 +10,7 @@ Out:    typed reports (:class:`Report`), plans (:class:`Plan`) and errors (:clas
 
 `bnfold_gpu.torch`, `.onnx`, `.keras`, `.tf` and `.ray` need PyTorch, ONNX, Keras, TensorFlow and Ray; each is imported when it is
 first used.
+first used.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .errors import (
     BnfoldError,
     BnfoldWarning,
     CheckFailed,
+    CheckpointError,
     DeviceOrDriverCrash,
     Interrupted,
     LoadError,
@@ -54,6 +56,7 @@ __all__ = [
     "BnfoldError",
     "BnfoldWarning",
     "CheckFailed",
+    "CheckpointError",
     "DeviceOrDriverCrash",
     "Failed",
     "FoldedNorm",
@@ -86,6 +89,10 @@ __all__ = [
     "plan",
     "plan_zoo",
     "ray",
+    "keras",
+    "plan",
+    "plan_zoo",
+    "tf",
     "torch",
     "verify",
 ]

@@ -102,6 +102,10 @@ class LoadError(BnfoldError):
     """A folded file that does not fit the model. The model is as it was."""
 
 
+class CheckpointError(BnfoldError):
+    """A checkpoint that cannot be read, told apart or written. Nothing was written."""
+
+
 class CheckFailed(BnfoldError):
     """The folded model computes something else than the original."""
 

@@ -11,6 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 DIGITS = ROOT / "tests" / "data" / "digits-resnet.safetensors"
 
+# Keras' backend is chosen once in a process: the tests of TensorFlow take another one, `KERAS_BACKEND=tensorflow pytest`.
+collect_ignore = [] if os.environ.get("KERAS_BACKEND") == "tensorflow" else ["test_tf.py"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _program() -> None:

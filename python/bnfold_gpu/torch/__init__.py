@@ -18,7 +18,7 @@ except ImportError as error:
     raise MissingLibrary("torch", "bnfold_gpu.torch") from error
 
 from ._check import Verdict, check
-from ._compare import Comparison, Contradiction, compare
+from .._compare import Comparison, Contradiction, compare
 from ._load import load_folded, load_folded_pretrained
 from ._plan import make_plan
 from ._strip import FoldedNorm

@@ -13,7 +13,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 import torch
 
 from ..errors import CheckFailed
-from ._files import PathLike
+from .._tensors import PathLike
 from ._load import load_folded
 from ._operations import tensors_in
 

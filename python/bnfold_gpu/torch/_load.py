@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Set, TypeVar
 import torch
 
 from ..errors import LoadError, MissingLibrary
-from ._files import Folded, PathLike, read
+from .._tensors import Folded, PathLike, read
 from ._names import place_of
 from ._strip import Change, FoldedNorm, changes, misfits
 
@@ -32,7 +32,7 @@ def load_folded(model: Model, path: PathLike) -> Model:
     Raises :class:`LoadError` if the file does not fit; the model is then as it was. What no file can tell is code that
     passes by a layer's `forward` and so its new bias: :func:`check` compares the outputs.
     """
-    folded = read(path)
+    folded = read(path, "pt")
     inner, tensors = _without_wrapper(model, folded.tensors)
     made: List[Change] = []
     try:

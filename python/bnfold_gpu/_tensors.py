@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from .._safetensors import parts
 from ..errors import LoadError
+from .errors import LoadError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -27,18 +27,18 @@ class Folded:
     """A folded model: its tensors by name, and the figures that the program left, if it did."""
 
     path: Path
-    tensors: Dict[str, torch.Tensor]
+    tensors: Dict[str, Any]
     figures: Optional[Mapping[str, Any]]
 
 
-def read(path: PathLike) -> Folded:
-    """All tensors, in memory, before anything is done with them."""
+def read(path: PathLike, framework: str) -> Folded:
+    """All tensors, in memory, before anything is done with them; `framework` is the `safetensors` library's, `"pt"` or `"np"`."""
     place = Path(path)
-    tensors: Dict[str, torch.Tensor] = {}
+    tensors: Dict[str, Any] = {}
     figures: Optional[Mapping[str, Any]] = None
     for part in parts(place, LoadError):
         try:
-            with safe_open(os.fspath(part), framework="pt") as file:
+            with safe_open(os.fspath(part), framework=framework) as file:
                 tensors.update((key, file.get_tensor(key)) for key in file.keys())
                 figures = figures or _figures(file.metadata() or {})
         except (OSError, SafetensorError) as error:

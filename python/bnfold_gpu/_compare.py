@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Tuple
 
-from ..plans import Layer, Plan
+from .plans import Layer, Plan
 
 # The trace did not see the norm run: it can neither confirm nor refute.
 _OPEN = ("not-run", "norm-read")
