@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._binary import binary
 from ._calls import archs, explain, fold, fold_zoo, plan, plan_zoo, verify
+from ._convert import Conversions, Converted, convert
 from ._version import __version__
 from .errors import (
     BinaryNotFound,
@@ -25,14 +26,18 @@ from .errors import (
     BnfoldError,
     BnfoldWarning,
     CheckFailed,
+    ConvertError,
+    ConvertFailed,
     DeviceOrDriverCrash,
     Interrupted,
     LoadError,
     MissingLibrary,
     ModelFailed,
     PlanError,
+    SeveralStateDicts,
     TraceError,
     UnexpectedAnswer,
+    UnsafeFile,
     UsageError,
     ZooFailed,
 )
@@ -51,6 +56,10 @@ __all__ = [
     "BnfoldError",
     "BnfoldWarning",
     "CheckFailed",
+    "Conversions",
+    "ConvertError",
+    "ConvertFailed",
+    "Converted",
     "DeviceOrDriverCrash",
     "Failed",
     "FoldedNorm",
@@ -64,9 +73,11 @@ __all__ = [
     "Plan",
     "PlanError",
     "Report",
+    "SeveralStateDicts",
     "Skipped",
     "TraceError",
     "UnexpectedAnswer",
+    "UnsafeFile",
     "UsageError",
     "Verification",
     "Zoo",
@@ -74,6 +85,7 @@ __all__ = [
     "__version__",
     "archs",
     "binary",
+    "convert",
     "explain",
     "fold",
     "fold_zoo",

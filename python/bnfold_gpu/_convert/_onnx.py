@@ -1,0 +1,65 @@
+"""Reads the weights of an ONNX graph.
+
+Stage:  reading.
+In:     an `.onnx` file, external data beside it. Out: its initializers under their names, corrected by what the graph says.
+
+Names of initializers are those of the framework that exported the graph, but its exporter merges tensors of equal values, so
+that a norm may read another one's scale. The graph knows: where it and the names disagree, the graph is followed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from ..errors import ConvertError, MissingLibrary
+from ._onnx_names import corrected
+from ._weights import Weights
+
+
+def read(path: Path) -> Weights:
+    """All initializers, and the constants of the graph that norms and layers read."""
+    onnx = _imported()
+    try:
+        graph = onnx.load(str(path)).graph
+        tensors = {one.name: _array(onnx, one) for one in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant" and node.output and node.attribute and node.attribute[0].name == "value":
+                tensors.setdefault(node.output[0], _array(onnx, node.attribute[0].t))
+    except ConvertError:
+        raise
+    except Exception as error:  # A damaged file raises anything.
+        raise ConvertError(f"{path}: no ONNX graph that can be read, or its external data is not beside it: {error}") from error
+    read_by_layers = {name for node in graph.node if node.op_type in LAYERS for name in node.input}
+    initializers = {one.name for one in graph.initializer}
+    weights = {name: tensor for name, tensor in tensors.items() if name in initializers or name in read_by_layers}
+    if not weights:
+        raise ConvertError(f"{path}: the graph holds no weights, or an exporter stored them in another way than as initializers")
+    result, aliases = corrected(graph, weights)
+    return Weights("an ONNX graph", result, False, None, None, aliases, _others(graph))
+
+
+LAYERS = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def _imported() -> Any:
+    try:
+        import onnx
+        import onnx.numpy_helper
+    except ImportError as error:
+        raise MissingLibrary("onnx", "converting an ONNX graph") from error
+    return onnx
+
+
+def _array(onnx: Any, tensor: Any) -> Any:
+    array = onnx.numpy_helper.to_array(tensor)
+    # Older versions give float32 for types that NumPy does not have.
+    stored = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return array.astype(stored) if array.dtype != stored else array
+
+
+def _others(graph: Any) -> Tuple[str, ...]:
+    found: List[str] = []
+    if graph.sparse_initializer:
+        found.append(f"{len(graph.sparse_initializer)} sparse initializers")
+    return tuple(found)
