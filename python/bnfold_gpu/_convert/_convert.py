@@ -19,6 +19,7 @@ from ._files import refuse_existing
 from ._folder import Options, convert_folder
 from ._kinds import Kind, kind_of
 from ._results import Conversions, Converted, listed
+from ._ties import with_ties
 from ._weights import Weights
 from ._write import write
 
@@ -93,6 +94,8 @@ def _one(source: Path, target: Path, options: Options) -> Converted:
     if kind is Kind.SAFETENSORS:
         raise ConvertError(f"{source}: it is a .safetensors file already; name an output *.pth for the way back")
     weights = _read(source, kind, options).without(options.leave_out)
+    if weights.is_torch:
+        weights = with_ties(source, weights, options.untie)
     try:
         write(weights, target, options.force)
     except ConvertError as error:
@@ -117,9 +120,9 @@ def _read(source: Path, kind: Kind, options: Options) -> Weights:
     if kind is not Kind.NUMPY and format is not None:
         raise ConvertError(f"{source}: format={format!r} is given, and such a file is always of one framework")
     if kind is Kind.TORCH:
-        return _torch.read(source, key, options.untie)
+        return _torch.read(source, key)
     if kind is Kind.TORCHSCRIPT:
-        return _torchscript.read(source, options.untie)
+        return _torchscript.read(source)
     if kind is Kind.NUMPY:
         return _numpy.read(source, format)
     if kind is Kind.FLAX:

@@ -7,6 +7,7 @@ In:     a path, and a function that writes a file. Out: the file under its name;
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Callable
@@ -26,15 +27,23 @@ def write_whole(target: Path, force: bool, write: Callable[[Path], None]) -> Non
     refuse_existing(target, force)
     if not target.parent.is_dir():
         raise ConvertError(f"{target}: there is no such folder as {target.parent}; create it first")
-    # A folder of its own: libraries open the file by its name, with the permissions that new files have.
+    # In a folder of its own, as libraries write under other names before they write under this one.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".bnfold-") as folder:
         unfinished = Path(folder, target.name)
         write(unfinished)
+        _like_new(unfinished)
         _to_disk(unfinished)
         if force:
             os.replace(unfinished, target)
         else:
             _rename_to_free(unfinished, target)
+
+
+def _like_new(path: Path) -> None:
+    """Gives a file the permissions of a new one; some libraries make files for their owner alone."""
+    other = path.with_name(path.name + ".new")
+    other.touch()
+    path.chmod(stat.S_IMODE(other.stat().st_mode))
 
 
 def _to_disk(path: Path) -> None:

@@ -10,11 +10,13 @@ that a norm may read another one's scale. The graph knows: where it and the name
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Tuple
 
 from ..errors import ConvertError, MissingLibrary
 from ._onnx_names import corrected
 from ._weights import Weights
+
+_LAYERS = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def read(path: Path) -> Weights:
@@ -23,23 +25,17 @@ def read(path: Path) -> Weights:
     try:
         graph = onnx.load(str(path)).graph
         tensors = {one.name: _array(onnx, one) for one in graph.initializer}
-        for node in graph.node:
-            if node.op_type == "Constant" and node.output and node.attribute and node.attribute[0].name == "value":
-                tensors.setdefault(node.output[0], _array(onnx, node.attribute[0].t))
+        constants = {node.output[0]: _array(onnx, node.attribute[0].t) for node in graph.node if _is_constant(node)}
     except ConvertError:
         raise
     except Exception as error:  # A damaged file raises anything.
         raise ConvertError(f"{path}: no ONNX graph that can be read, or its external data is not beside it: {error}") from error
-    read_by_layers = {name for node in graph.node if node.op_type in LAYERS for name in node.input}
-    initializers = {one.name for one in graph.initializer}
-    weights = {name: tensor for name, tensor in tensors.items() if name in initializers or name in read_by_layers}
+    read_by_layers = {name for node in graph.node if node.op_type in _LAYERS for name in node.input}
+    weights = {**{name: tensor for name, tensor in constants.items() if name in read_by_layers}, **tensors}
     if not weights:
         raise ConvertError(f"{path}: the graph holds no weights, or an exporter stored them in another way than as initializers")
-    result, aliases = corrected(graph, weights)
+    result, aliases = corrected(graph, weights, constants)
     return Weights("an ONNX graph", result, False, None, None, aliases, _others(graph))
-
-
-LAYERS = ("BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def _imported() -> Any:
@@ -51,6 +47,10 @@ def _imported() -> Any:
     return onnx
 
 
+def _is_constant(node: Any) -> bool:
+    return bool(node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].name == "value")
+
+
 def _array(onnx: Any, tensor: Any) -> Any:
     array = onnx.numpy_helper.to_array(tensor)
     # Older versions give float32 for types that NumPy does not have.
@@ -59,7 +59,4 @@ def _array(onnx: Any, tensor: Any) -> Any:
 
 
 def _others(graph: Any) -> Tuple[str, ...]:
-    found: List[str] = []
-    if graph.sparse_initializer:
-        found.append(f"{len(graph.sparse_initializer)} sparse initializers")
-    return tuple(found)
+    return (f"{len(graph.sparse_initializer)} sparse initializers",) if graph.sparse_initializer else ()

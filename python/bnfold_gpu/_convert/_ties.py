@@ -1,24 +1,27 @@
 """Tensors that share their memory.
 
-Stage:  reading, after the state dict is found.
-In:     tensors of PyTorch by name. Out: aliases, each with the name that stays, as `safetensors.torch.save_model` records them.
+Stage:  between reading and writing.
+In:     tensors of PyTorch by name. Out: one name for each, and aliases for the others, as `safetensors.torch.save_model` records them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from ..errors import ConvertError
+from ._weights import Weights
 
 Identity = Tuple[int, Tuple[int, ...], Tuple[int, ...], str]
 
 
-def ties(path: Path, tensors: Dict[str, Any], untie: bool) -> Dict[str, str]:
-    """`{alias: name that stays}`; ConvertError for tensors that overlap without being the same.
+def with_ties(path: Path, weights: Weights, untie: bool) -> Weights:
+    """The same with `{alias: name that stays}`; ConvertError for tensors that overlap without being the same.
 
     Of one such tensor a fold would change a part, which no alias can say. With `untie` each is written by itself.
     """
+    tensors = weights.tensors
     named: Dict[Identity, List[str]] = {}
     for name, tensor in tensors.items():
         if _has_memory(tensor):
@@ -26,7 +29,9 @@ def ties(path: Path, tensors: Dict[str, Any], untie: bool) -> Dict[str, str]:
             named.setdefault(identity, []).append(name)
     if not untie:
         _refuse_overlaps(path, {min(names): tensors[names[0]] for names in named.values()})
-    return {alias: min(names) for names in named.values() for alias in names if alias != min(names)}
+    aliases = {alias: min(names) for names in named.values() for alias in names if alias != min(names)}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in aliases}
+    return dataclasses.replace(weights, tensors=kept, aliases=aliases)
 
 
 def _has_memory(tensor: Any) -> bool:

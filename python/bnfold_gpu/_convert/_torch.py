@@ -1,7 +1,7 @@
 """Reads what `torch.save` wrote, without running any code that the file brings along.
 
 Stage:  reading.
-In:     a `.pt`, `.pth`, `.bin` or `.ckpt` file. Out: one state dict of it, ties between its tensors recorded.
+In:     a `.pt`, `.pth`, `.bin` or `.ckpt` file. Out: one state dict of it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..errors import ConvertError, MissingLibrary, UnsafeFile
 from ._choose import choose
-from ._ties import ties
 from ._weights import Weights
 
 
-def read(path: Path, key: Optional[str], untie: bool) -> Weights:
+def read(path: Path, key: Optional[str]) -> Weights:
     """The state dict that `key` names, or the only one."""
     chosen = choose(path, _load(path), key)
-    aliases = ties(path, chosen.tensors, untie)
-    kept = {name: tensor for name, tensor in chosen.tensors.items() if name not in aliases}
-    return Weights("a PyTorch checkpoint", kept, True, "pt", chosen.key, aliases, chosen.left_out)
+    return Weights("a PyTorch checkpoint", chosen.tensors, True, "pt", chosen.key, left_out=chosen.left_out)
 
 
 def _load(path: Path) -> Any:
@@ -68,7 +65,7 @@ def _unsafe(path: Path, message: str) -> Tuple[str, ...]:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # It lists files of the newer format only.
         found = []
-    named = re.findall(r"Unsupported (?:global|class|operand)[^A-Za-z]*(?:GLOBAL )?([\w.]+\.[\w.]+)", message)
+    named = re.findall(r"[Uu]nsupported (?:global|class|operand|GLOBAL)\S* (?:GLOBAL )?([\w.]+\.\w+)", message)
     return tuple(sorted(found)) or tuple(named) or ("objects of Python",)
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
 
 from ..errors import ConvertError, UnsafeFile
-from ._ties import ties
 from ._torch import imported
 from ._weights import Weights
 
@@ -84,7 +83,7 @@ def _tensor(storage: Any, offset: int, size: Tuple[int, ...], stride: Tuple[int,
     return imported().empty(0, dtype=dtype).set_(memory, offset, size, stride)
 
 
-def read(path: Path, untie: bool) -> Weights:
+def read(path: Path) -> Weights:
     """All tensors that are attributes of the module and its modules."""
     imported()
     try:
@@ -104,9 +103,7 @@ def read(path: Path, untie: bool) -> Weights:
             f"{path}: the modules of this TorchScript archive hold no tensors, as after torch.jit.freeze, which makes them "
             "constants without names; convert the archive as it was before"
         )
-    aliases = ties(path, tensors, untie)
-    kept = {name: tensor for name, tensor in tensors.items() if name not in aliases}
-    return Weights("a TorchScript archive", kept, True, "pt", None, aliases)
+    return Weights("a TorchScript archive", tensors, True, "pt")
 
 
 def _attributes(module: Any, prefix: str, depth: int) -> Iterator[Tuple[str, Any]]:
