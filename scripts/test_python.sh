@@ -36,7 +36,7 @@ if [ "${1:-}" = --wheel ]; then
 fi
 
 [ -x "$environment/bin/python" ] || "$PYTHON" -m venv "$environment"
-packages=(mypy pytest numpy safetensors torch torchvision timm onnx tqdm transformers)
+packages=(mypy pytest numpy safetensors torch torchvision timm onnx onnxruntime keras h5py msgpack ml_dtypes tqdm transformers)
 [ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch)
 "$environment/bin/pip" install --quiet "${packages[@]}"
 
