@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import pickle
 import stat
@@ -27,6 +28,8 @@ from bnfold_gpu import (  # noqa: E402
     Converted,
     ConvertError,
     ConvertFailed,
+    Layer,
+    Plan,
     SeveralStateDicts,
     UnsafeFile,
 )
@@ -112,6 +115,22 @@ def test_the_planner_leaves_a_tied_weight_alone(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "net.pth")
     plan = bnfold_gpu.plan(one(tmp_path / "net.pth").output)
     assert not plan.folds and plan["a.1"].reason_code == "aliased"
+
+
+@pytest.mark.parametrize("place, name", [(1, "weight"), (1, "bias"), (0, "bias"), (1, "running_mean")])
+def test_what_stands_beside_a_tied_vector_is_left_alone(place: int, name: str, tmp_path: Path) -> None:
+    model = touched(nn.ModuleDict({key: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)) for key in ("a", "b", "c")}))
+    setattr(model["b"][place], name, getattr(model["a"][place], name))
+    torch.save(model.state_dict(), tmp_path / "net.pth")
+    result = one(tmp_path / "net.pth")
+    assert result.aliases == {f"b.{place}.{name}": f"a.{place}.{name}"}
+    pairs = {key: Layer(f"{key}.1", "fold", weight=f"{key}.0.weight", op="conv") for key in ("a", "b", "c")}
+    for key in ("a", "b"):
+        with pytest.raises(bnfold_gpu.ModelFailed, match="other names|is missing"):
+            bnfold_gpu.plan(result.output, plan=Plan((pairs[key],)))
+    assert len(bnfold_gpu.plan(result.output, plan=Plan((pairs["c"],))).folds) == 1
+    again = torch.load(one(result.output, tmp_path / "again.pth").output, weights_only=True)
+    assert again.keys() == model.state_dict().keys()
 
 
 def network() -> nn.Module:
@@ -429,3 +448,52 @@ def test_the_result_is_what_the_library_writes(tmp_path: Path) -> None:
     one(tmp_path / "net.pt")
     save_file(state, tmp_path / "library.safetensors", {"format": "pt"})
     assert (tmp_path / "net.safetensors").read_bytes() == (tmp_path / "library.safetensors").read_bytes()
+
+
+def sharded(folder: Path, model: nn.Module) -> Path:
+    """As transformers wrote models before .safetensors."""
+    folder.mkdir(exist_ok=True)
+    state = model.state_dict()
+    parts = {f"pytorch_model-0000{part + 1}-of-00002.bin": list(state)[part::2] for part in (0, 1)}
+    for file, names in parts.items():
+        torch.save({name: state[name].clone() for name in names}, folder / file)
+    weight_map = {name: file for file, names in parts.items() for name in names}
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return folder / "pytorch_model.bin.index.json"
+
+
+def test_a_sharded_model_stays_one_model(example: torch.Tensor, tmp_path: Path) -> None:
+    model = touched(network()).eval()
+    index = sharded(tmp_path / "zoo", model)
+    result = bnfold_gpu.convert(tmp_path / "zoo", tmp_path / "out")
+    assert isinstance(result, Conversions) and [made.tensors for made in result.converted] == [6]
+    shards = [f"pytorch_model-0000{part}-of-00002.safetensors" for part in (1, 2)]
+    assert sorted(os.listdir(tmp_path / "out")) == [*shards, "pytorch_model.safetensors.index.json"]
+    assert len(bnfold_gpu.plan(tmp_path / "out" / "pytorch_model.safetensors.index.json").folds) == 1
+    bnfold_gpu.fold(tmp_path / "out" / "pytorch_model.safetensors.index.json", tmp_path / "folded", eps=1e-5)
+    folded = load_folded(network(), tmp_path / "folded")
+    torch.testing.assert_close(folded(example), model(example), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ConvertError, match="exists"):
+        bnfold_gpu.convert(index, tmp_path / "out")
+    bnfold_gpu.convert(index, tmp_path / "out", force=True)
+
+
+@pytest.mark.parametrize("fault", ["absent", "broken", "other", "outside", "json"])
+def test_a_sharded_model_is_converted_whole_or_not_at_all(fault: str, tmp_path: Path) -> None:
+    index = sharded(tmp_path / "zoo", touched(network()))
+    second = tmp_path / "zoo" / "pytorch_model-00002-of-00002.bin"
+    if fault == "absent":
+        second.unlink()
+    elif fault == "broken":
+        second.write_bytes(second.read_bytes()[:-100])
+    elif fault == "other":
+        torch.save({"other": torch.ones(2)}, second)
+    elif fault == "outside":
+        index.write_text(json.dumps({"weight_map": {"a": "../pytorch_model.bin"}}))
+    else:
+        index.write_text('{"weight_map": [1]}')
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConvertError, match="pytorch_model"):
+        bnfold_gpu.convert(index, tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == []

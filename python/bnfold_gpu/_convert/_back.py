@@ -15,13 +15,15 @@ from safetensors import SafetensorError, safe_open
 from ..errors import ConvertError
 from ._files import write_whole
 from ._torch import imported
+from ._weights import is_mark
 
 
 def write_back(source: Path, target: Path, force: bool) -> Tuple[int, Dict[str, str]]:
     """Writes the file; returns how many tensors are in it, and the aliases."""
     torch = imported()
     tensors, aliases = _read(source)
-    state: Dict[str, Any] = OrderedDict(sorted({**tensors, **{alias: tensors[name] for alias, name in aliases.items()}}.items()))
+    tied = {alias: tensors[name] for alias, name in aliases.items()}
+    state: Dict[str, Any] = OrderedDict(sorted({**tensors, **tied}.items()))
     write_whole(target, force, lambda path: _write(torch, state, path))
     return len(tensors), aliases
 
@@ -33,8 +35,8 @@ def _read(source: Path) -> Tuple[Dict[str, Any], Dict[str, str]]:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise ConvertError(f"{source}: it cannot be read: {error}") from error
-    aliases = {alias: name for alias, name in metadata.items() if name in tensors and alias not in tensors}
-    return tensors, aliases
+    named = ((alias, name) for alias, name in metadata.items() if name in tensors and alias not in tensors)
+    return tensors, {alias: name for alias, name in named if not is_mark(alias, name)}
 
 
 def _write(torch: Any, state: Dict[str, Any], path: Path) -> None:

@@ -17,6 +17,7 @@ from . import _flax, _keras, _numpy, _onnx, _torch, _torchscript
 from ._back import write_back
 from ._files import refuse_existing
 from ._folder import Options, convert_folder
+from ._index import convert_index, is_index, result_name
 from ._kinds import Kind, kind_of
 from ._results import Conversions, Converted, listed
 from ._ties import with_ties
@@ -67,6 +68,8 @@ def convert(
 
 def target_of(source: Path, output: Optional[PathLike], to: Optional[str]) -> Path:
     """The file that is written for `source`; ConvertError if its name says something else than `to`."""
+    if is_index(source.name):
+        return _index_of(source, output)
     back = source.suffix == ".safetensors" if to is None else to == "pth"
     name = named(source.name, back)
     if output is None:
@@ -80,13 +83,25 @@ def target_of(source: Path, output: Optional[PathLike], to: Optional[str]) -> Pa
     return target
 
 
+def _index_of(source: Path, output: Optional[PathLike]) -> Path:
+    if output is None or Path(output).is_dir() or os.fspath(output).endswith(("/", os.sep)):
+        return Path(output or source.parent) / result_name(source.name)
+    if not os.fspath(output).endswith(".safetensors.index.json"):
+        raise ConvertError(f"{output}: {source} is a sharded model, so that the output is a folder, or *.safetensors.index.json")
+    return Path(output)
+
+
 def named(name: str, back: bool) -> str:
     """What the result of a file of that name is called."""
+    if is_index(name):
+        return result_name(name)
     bare = name[: -len(".weights.h5")] if name.endswith(".weights.h5") else name.rsplit(".", 1)[0]
     return bare + (".pth" if back else ".safetensors")
 
 
 def _one(source: Path, target: Path, options: Options) -> Converted:
+    if is_index(source.name):
+        return convert_index(source, target, options.force, lambda shard, result: _one(shard, result, options))
     refuse_existing(target, options.force)
     kind = kind_of(source)
     if target.suffix != ".safetensors":

@@ -49,7 +49,7 @@ def read(path: Path, key: Optional[str]) -> Weights:
             arrays[name] = value
         else:
             other.append(name)
-    return Weights("variables of Flax", arrays, False, "flax", key, {}, tuple(other))
+    return Weights("variables of Flax", arrays, False, "flax", key, left_out=tuple(other))
 
 
 def _unpacked(path: Path) -> Any:

@@ -14,6 +14,7 @@ from typing import Callable, Dict, List, Optional, Tuple, Union
 
 from ..errors import BnfoldError, ConvertError, ConvertFailed, MissingLibrary
 from ..reports import Failed
+from ._index import is_index, shards_of
 from ._kinds import EXTENSIONS
 from ._results import Conversions, Converted
 
@@ -67,8 +68,11 @@ def _places(source: Path, back: bool) -> Dict[Path, Path]:
     for folder, below, names in os.walk(source):
         # Hidden folders are those of programs, such as git's.
         below[:] = sorted(name for name in below if not name.startswith("."))
+        indexes = [] if back else [name for name in names if is_index(name)]
+        shards = {shard for name in indexes for shard in shards_of(Path(folder, name))}
         for name in sorted(names):
-            if name.lower().endswith(_wanted(back)) and not name.startswith("."):
+            is_one = name.lower().endswith(_wanted(back)) and name not in shards
+            if (is_one or name in indexes) and not name.startswith("."):
                 file = Path(folder, name)
                 found[file] = file.relative_to(source).with_name(named(name, back))
     return found

@@ -10,7 +10,7 @@ that a norm may read another one's scale. The graph knows: where it and the name
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, Iterator, Tuple
 
 from ..errors import ConvertError, MissingLibrary
 from ._onnx_names import corrected
@@ -25,17 +25,18 @@ def read(path: Path) -> Weights:
     try:
         graph = onnx.load(str(path)).graph
         tensors = {one.name: _array(onnx, one) for one in graph.initializer}
-        constants = {node.output[0]: _array(onnx, node.attribute[0].t) for node in graph.node if _is_constant(node)}
+        nodes = list(_nodes(graph))
+        constants = {node.output[0]: _array(onnx, node.attribute[0].t) for node in nodes if _is_constant(node)}
     except ConvertError:
         raise
     except Exception as error:  # A damaged file raises anything.
-        raise ConvertError(f"{path}: no ONNX graph that can be read, or its external data is not beside it: {error}") from error
-    read_by_layers = {name for node in graph.node if node.op_type in _LAYERS for name in node.input}
+        raise ConvertError(f"{path}: no ONNX graph that can be read, or its data is not beside it: {error}") from error
+    read_by_layers = {name for node in nodes if node.op_type in _LAYERS for name in node.input}
     weights = {**{name: tensor for name, tensor in constants.items() if name in read_by_layers}, **tensors}
     if not weights:
-        raise ConvertError(f"{path}: the graph holds no weights, or an exporter stored them in another way than as initializers")
-    result, aliases = corrected(graph, weights, constants)
-    return Weights("an ONNX graph", result, False, None, None, aliases, _others(graph))
+        raise ConvertError(f"{path}: the graph holds no weights, or stores them in another way than as initializers")
+    result, marks = corrected(nodes, weights, constants)
+    return Weights("an ONNX graph", result, False, None, marks=marks, left_out=_others(graph))
 
 
 def _imported() -> Any:
@@ -45,6 +46,15 @@ def _imported() -> Any:
     except ImportError as error:
         raise MissingLibrary("onnx", "converting an ONNX graph") from error
     return onnx
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Those of branches and loops, too: they read the weights of the graph around them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _is_constant(node: Any) -> bool:

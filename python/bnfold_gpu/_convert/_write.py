@@ -22,7 +22,7 @@ def write(weights: Weights, target: Path, force: bool) -> None:
     if not weights.tensors:
         raise ConvertError(f"there is no tensor to write{_besides(weights)}")
     _refuse_types(weights)
-    metadata = {**({"format": weights.format} if weights.format else {}), **weights.aliases}
+    metadata = {**({"format": weights.format} if weights.format else {}), **weights.marks, **weights.aliases}
     if weights.format and "format" in weights.aliases or set(weights.aliases) & set(weights.tensors):
         raise ConvertError(f"names of tied tensors are also others: {listed(tuple(weights.aliases))}; leave these out")
     write_whole(target, force, lambda path: _write(weights, metadata, path))
