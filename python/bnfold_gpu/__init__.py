@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._binary import binary
 from ._calls import archs, explain, fold, fold_zoo, plan, plan_zoo, verify
+from ._convert import Conversions, Converted, convert
 from ._version import __version__
 from .errors import (
     BinaryNotFound,
@@ -28,6 +29,8 @@ from .errors import (
     BnfoldWarning,
     CheckFailed,
     CheckpointError,
+    ConvertError,
+    ConvertFailed,
     DeviceOrDriverCrash,
     Interrupted,
     LoadError,
@@ -36,8 +39,10 @@ from .errors import (
     ModelFailed,
     NodeUnfit,
     PlanError,
+    SeveralStateDicts,
     TraceError,
     UnexpectedAnswer,
+    UnsafeFile,
     UsageError,
     ZooFailed,
 )
@@ -57,6 +62,10 @@ __all__ = [
     "BnfoldWarning",
     "CheckFailed",
     "CheckpointError",
+    "Conversions",
+    "ConvertError",
+    "ConvertFailed",
+    "Converted",
     "DeviceOrDriverCrash",
     "Failed",
     "FoldedNorm",
@@ -72,9 +81,11 @@ __all__ = [
     "Plan",
     "PlanError",
     "Report",
+    "SeveralStateDicts",
     "Skipped",
     "TraceError",
     "UnexpectedAnswer",
+    "UnsafeFile",
     "UsageError",
     "Verification",
     "Zoo",
@@ -82,6 +93,7 @@ __all__ = [
     "__version__",
     "archs",
     "binary",
+    "convert",
     "explain",
     "fold",
     "fold_zoo",

@@ -1,4 +1,4 @@
-"""`python -m bnfold_gpu ...`: the program.
+"""`python -m bnfold_gpu ...`: the program, and the command `convert` of this package.
 
 Stage:  the command line of the package.
 In:     arguments. Out: the exit status of the program.
@@ -17,6 +17,10 @@ from .errors import BnfoldError
 
 def main(arguments: List[str]) -> int:
     """Runs one command; returns its exit status."""
+    if arguments[:1] == ["convert"]:
+        from ._convert._command import main as convert
+
+        return convert(arguments[1:])
     try:
         program = binary()
     except BnfoldError as error:

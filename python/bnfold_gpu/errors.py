@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Mapping, Optional, Sequence
 
 if TYPE_CHECKING:
+    from ._convert import Conversions
     from .reports import Zoo
 
 
@@ -17,7 +18,7 @@ class BnfoldError(Exception):
 
 
 class BnfoldWarning(UserWarning):
-    """What should be known of a result although it is there; `code` is one of docs/formats.md."""
+    """What should be known of a result although it is there; `code` is one of docs/formats.md, or `unnamed-variables` (docs/python.md)."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -121,3 +122,29 @@ class NodeUnfit(BnfoldError):
 
 class ManifestError(BnfoldError):
     """A file that is no manifest stands where one would be written."""
+class ConvertError(BnfoldError):
+    """A file that cannot be converted. Nothing was written."""
+
+
+class SeveralStateDicts(ConvertError):
+    """A file holds several sets of weights, or none where it is looked for; `keys` are what `key=` takes."""
+
+    def __init__(self, message: str, keys: Sequence[str]) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
+
+
+class UnsafeFile(ConvertError):
+    """Reading a file would run code that it brings along; `found` names the objects that need it."""
+
+    def __init__(self, message: str, found: Sequence[str]) -> None:
+        super().__init__(message)
+        self.found = tuple(found)
+
+
+class ConvertFailed(ConvertError):
+    """Some files of a folder could not be converted; `conversions` holds what became of each."""
+
+    def __init__(self, message: str, conversions: Conversions) -> None:
+        super().__init__(message)
+        self.conversions = conversions
