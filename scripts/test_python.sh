@@ -39,8 +39,6 @@ fi
 
 [ -x "$environment/bin/python" ] || "$PYTHON" -m venv "$environment"
 packages=(mypy pytest numpy safetensors torch torchvision timm transformers onnx onnxruntime onnxscript keras h5py msgpack ml_dtypes tqdm ray)
-[ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch)
-packages=(mypy pytest numpy safetensors torch torchvision timm onnx tqdm transformers keras)
 # TensorFlow alone takes more than a gigabyte.
 [ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch tensorflow-cpu tf_keras)
 "$environment/bin/pip" install --quiet "${packages[@]}"

@@ -10,7 +10,6 @@ Out:    typed reports (:class:`Report`), plans (:class:`Plan`) and errors (:clas
 
 `bnfold_gpu.torch`, `.onnx`, `.keras`, `.tf` and `.ray` need PyTorch, ONNX, Keras, TensorFlow and Ray; each is imported when it is
 first used.
-first used.
 """
 
 from __future__ import annotations

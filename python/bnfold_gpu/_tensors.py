@@ -15,8 +15,7 @@ from typing import Any, Dict, Mapping, Optional, Union
 
 from safetensors import SafetensorError, safe_open
 
-from .._safetensors import parts
-from ..errors import LoadError
+from ._safetensors import parts
 from .errors import LoadError
 
 PathLike = Union[str, "os.PathLike[str]"]
