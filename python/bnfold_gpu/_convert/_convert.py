@@ -62,7 +62,8 @@ def convert(
     options = Options(key, format, globs, untie, force)
     source = Path(input)
     if source.is_dir():
-        return convert_folder(source, Path(output) if output is not None else source, to == "pth", options, raise_failures, _one)
+        place = Path(output) if output is not None else source
+        return convert_folder(source, place, to == "pth", options, raise_failures, _one)
     return _one(source, target_of(source, output, to), options)
 
 

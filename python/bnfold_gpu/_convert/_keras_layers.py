@@ -2,7 +2,7 @@
 
 Stage:  reading `.keras` and `.weights.h5`.
 In:     groups of HDF5 (`layers/conv2d_1/vars/0`), and the model's configuration where the file has it.
-Out:    a name for every variable: that of its path in Keras (`stem/conv/kernel`) where its layer's class is known, else its place.
+Out:    a name for every variable: its path in Keras (`stem/conv/kernel`) where its layer's class is known, else its place.
 
 A layer's class is told by the configuration, or else by the group: Keras calls the groups of a list of layers, and layers
 that were given no name, after their classes. A group that could be read in two ways (a norm of three variables without a

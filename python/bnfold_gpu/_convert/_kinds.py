@@ -37,7 +37,7 @@ def kind_of(path: Path) -> Kind:
     except OSError as error:
         raise ConvertError(f"{path}: it cannot be read: {error.strerror or error}") from error
     if start.startswith(b"version https://git-lfs"):
-        raise ConvertError(f"{path}: it is a Git LFS pointer, which stands for a file that was not downloaded; run `git lfs pull`")
+        raise ConvertError(f"{path}: it is a Git LFS pointer, for a file that was not downloaded; run `git lfs pull`")
     if start.startswith(b"PK\x03\x04"):
         return _archive(path)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -66,7 +66,8 @@ def _archive(path: Path) -> Kind:
     if names and all(name.endswith(".npy") for name in names):
         return Kind.NUMPY
     raise ConvertError(
-        f"{path}: it is a zip archive, and none of torch.save, torch.jit.save, Keras or NumPy; it holds {', '.join(names[:5]) or 'nothing'}"
+        f"{path}: it is a zip archive, and none of torch.save, torch.jit.save, Keras or NumPy; it holds "
+        f"{', '.join(names[:5]) or 'nothing'}"
     )
 
 

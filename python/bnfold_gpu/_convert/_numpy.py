@@ -24,7 +24,8 @@ def read(path: Path, format: Optional[str]) -> Weights:
                 try:
                     arrays[name] = archive[name]
                 except ValueError as error:
-                    raise ConvertError(f"{path}: {name} cannot be read without running code that the file brings: {error}") from error
+                    said = f"{path}: {name} cannot be read without running code that the file brings: {error}"
+                    raise ConvertError(said) from error
     except ConvertError:
         raise
     except Exception as error:  # A damaged archive raises anything.
