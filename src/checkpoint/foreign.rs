@@ -8,6 +8,9 @@ use crate::text::shown;
 /// Bytes of a file that are looked at.
 pub(super) const BEGINNING: usize = 128;
 
+/// What turns weights of other formats into a checkpoint, where the Python package is installed.
+pub const CONVERT_LINE: &str = "python -m bnfold_gpu convert FILE";
+
 /// What turns a state dict that `torch.save` wrote into a checkpoint. Clones, since the library refuses tensors that share
 /// their memory.
 pub const TORCH_LINE: &str = "python3 -c \"import sys, torch, safetensors.torch as st; st.save_file({k: v.clone() for k, v in \
@@ -27,16 +30,26 @@ pub enum Foreign {
     LfsPointer,
     /// An archive, as `torch.save` and Keras write it.
     #[error(
-        "it is a zip archive, as torch.save (.pt, .bin) and Keras (.keras) write; load it there and save its tensors with \
-         the safetensors library; of a PyTorch state dict: {TORCH_LINE}"
+        "it is a zip archive, as torch.save (.pt, .bin), Keras (.keras) and NumPy (.npz) write; `{CONVERT_LINE}` makes a \
+         checkpoint of it; or load it there and save its tensors with the safetensors library; of a PyTorch state dict: \
+         {TORCH_LINE}"
     )]
     Zip,
     /// Python objects, as old versions of `torch.save` write them.
-    #[error("it is a Python pickle, as torch.save wrote once; load it with PyTorch and save its tensors: {TORCH_LINE}")]
+    #[error(
+        "it is a Python pickle, as torch.save wrote once; `{CONVERT_LINE}` makes a checkpoint of it; or load it with PyTorch \
+         and save its tensors: {TORCH_LINE}"
+    )]
     Pickle,
     /// Weights in another format.
     #[error("it is a file of {0}; load it there and save its tensors with the safetensors library")]
     Format(&'static str),
+    /// Weights in another format, which the Python package reads.
+    #[error(
+        "it is a file of {0}; `{CONVERT_LINE}` makes a checkpoint of it; or load it there and save its tensors with the \
+         safetensors library"
+    )]
+    Convertible(&'static str),
     /// A graph with or without its weights, which a converter has folded, or can.
     #[error(
         "it is a graph of {0}, and {1}: fold it with that program's own optimizer, or fold the checkpoint it was made of"
@@ -63,7 +76,7 @@ pub enum Foreign {
 const SIGNATURES: [(&[u8], Foreign); 8] = [
     (b"version https://git-lfs.github.com/spec/", Foreign::LfsPointer),
     (b"PK\x03\x04", Foreign::Zip),
-    (b"\x89HDF\r\n\x1a\n", Foreign::Format("HDF5 (Keras .h5)")),
+    (b"\x89HDF\r\n\x1a\n", Foreign::Convertible("HDF5 (Keras .h5)")),
     (b"GGUF", Foreign::Format("GGUF (llama.cpp)")),
     (b"\x93NUMPY", Foreign::Format("NumPy")),
     (b"\x1f\x8b", Foreign::Packed("gzip")),
@@ -79,14 +92,18 @@ pub(super) fn recognise(beginning: &[u8]) -> Option<Foreign> {
     }
     let known = SIGNATURES.iter().find(|(signature, _)| beginning.starts_with(signature));
     let known = known.map(|(_, foreign)| foreign.clone());
-    known.or_else(|| graph(beginning)).or_else(|| pickle(beginning)).or_else(|| text(beginning))
+    let known = known.or_else(|| graph(beginning)).or_else(|| pickle(beginning));
+    known.or_else(|| text(beginning)).or_else(|| message_pack(beginning))
 }
 
 /// Graphs of other programs. A flat buffer has its kind after a table's offset. Protocol buffers begin with the tag of their
 /// first field: ONNX's `ir_version` and TensorFlow's `saved_model_schema_version` are integers of number 1 (tag 8), after
 /// which a saved model has nothing but its graphs (tag 18).
 fn graph(beginning: &[u8]) -> Option<Foreign> {
-    const ONNX: Foreign = Foreign::Graph("ONNX", "its weights are in the graph");
+    const ONNX: Foreign = Foreign::Graph(
+        "ONNX",
+        "its weights are in the graph (`python -m bnfold_gpu convert FILE` makes a checkpoint of them)",
+    );
     match beginning {
         [_, _, _, _, b'T', b'F', b'L', b'3', ..] => {
             Some(Foreign::Graph("TensorFlow Lite", "its weights are in the graph"))
@@ -101,6 +118,21 @@ fn graph(beginning: &[u8]) -> Option<Foreign> {
 /// The protocols from 2 on begin with their number, and the first object's opcode is never zero.
 fn pickle(beginning: &[u8]) -> Option<Foreign> {
     matches!(beginning, [0x80, 2..=5, opcode, ..] if *opcode != 0).then_some(Foreign::Pickle)
+}
+
+/// A map whose first key is a name: what Flax writes. Text is asked for first, since a map of many keys may begin like one.
+fn message_pack(beginning: &[u8]) -> Option<Foreign> {
+    let key = match beginning {
+        [0x81..=0x8f, key @ ..] | [0xde, _, _, key @ ..] | [0xdf, _, _, _, _, key @ ..] => key,
+        _ => return None,
+    };
+    let (length, rest) = match key {
+        [length @ 0xa1..=0xbf, rest @ ..] => (length & 0x1f, rest),
+        [0xd9, length, rest @ ..] => (*length, rest),
+        _ => return None,
+    };
+    let name = std::str::from_utf8(rest.get(..usize::from(length))?).ok()?;
+    (!name.chars().any(char::is_control)).then_some(Foreign::Convertible("MessagePack (Flax .msgpack)"))
 }
 
 fn text(beginning: &[u8]) -> Option<Foreign> {

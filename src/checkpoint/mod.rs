@@ -23,7 +23,7 @@ use budget::Share;
 pub use dtype::{Dtype, Float};
 pub(crate) use element::Element;
 pub use file::InputFile;
-pub use foreign::{Foreign, TORCH_LINE};
+pub use foreign::{CONVERT_LINE, Foreign, TORCH_LINE};
 pub use header::{HEADER_LIMIT, HeaderProblem};
 pub(crate) use header::{METADATA_LIMIT, TENSOR_LIMIT};
 pub(crate) use index::Part;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bnfold_gpu::checkpoint::{TORCH_LINE, is_index};
+use bnfold_gpu::checkpoint::{CONVERT_LINE, TORCH_LINE, is_index};
 use bnfold_gpu::fold::Engine;
 use bnfold_gpu::job::Opened;
 use bnfold_gpu::model::Denied;
@@ -79,13 +79,17 @@ pub(crate) fn find(
 fn other_weights(found: &Found) -> String {
     let Some(weights) = found.other_weights.first() else { return String::new() };
     let name = shown_location(weights);
-    let is_of_torch =
-        weights.path().extension().is_some_and(|extension| ["bin", "pt", "pth"].iter().any(|e| extension == *e));
-    match is_of_torch {
-        true => format!("; there is {name}, which PyTorch wrote: {TORCH_LINE}"),
-        false => {
-            format!("; there is {name}: load it with its library, and save its tensors with the safetensors library")
-        }
+    let is_one_of =
+        |known: &[&str]| weights.path().extension().is_some_and(|extension| known.iter().any(|e| extension == *e));
+    if is_one_of(&["bin", "pt", "pth"]) {
+        format!("; there is {name}, which PyTorch wrote: `{CONVERT_LINE}` makes a checkpoint of it; or {TORCH_LINE}")
+    } else if is_one_of(&["ckpt", "h5", "hdf5", "keras", "msgpack", "npz", "onnx"]) {
+        format!(
+            "; there is {name}: `{CONVERT_LINE}` makes a checkpoint of it; or load it with its library, and save its tensors \
+             with the safetensors library"
+        )
+    } else {
+        format!("; there is {name}: load it with its library, and save its tensors with the safetensors library")
     }
 }
 

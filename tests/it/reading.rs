@@ -143,18 +143,21 @@ fn a_broken_file_is_named_with_the_rule_it_breaks() {
 #[test]
 fn a_file_of_another_kind_is_called_what_it_is() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    let convert = "`python -m bnfold_gpu convert FILE`";
     let cases: &[(&str, &[u8], &[&str])] = &[
         ("pointer", pointer.as_bytes(), &["a Git LFS pointer", "run `git lfs pull`"]),
-        ("zip", b"PK\x03\x04\0\0\x08\x08\0\0\0\0", &["a zip archive, as torch.save", "python3 -c"]),
+        ("zip", b"PK\x03\x04\0\0\x08\x08\0\0\0\0", &["a zip archive, as torch.save", convert, "python3 -c"]),
         (
             "pickle",
             b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
-            &["a Python pickle", "python3 -c", "weights_only=True"],
+            &["a Python pickle", convert, "python3 -c", "weights_only=True"],
         ),
-        ("onnx", b"\x08\x07\x12\x07pytorch\x1a\x032.1", &["a graph of ONNX"]),
+        ("onnx", b"\x08\x07\x12\x07pytorch\x1a\x032.1", &["a graph of ONNX", convert]),
         ("tflite", b"\x1c\0\0\0TFL3\x14\0\x20\0", &["a graph of TensorFlow Lite"]),
         ("saved_model", b"\x08\x01\x12\xf5\x10\x0a\x0a", &["a graph of TensorFlow (a saved model)"]),
-        ("hdf5", b"\x89HDF\r\n\x1a\n\0\0\0", &["a file of HDF5"]),
+        ("hdf5", b"\x89HDF\r\n\x1a\n\0\0\0", &["a file of HDF5", convert]),
+        ("flax", b"\x82\xa6params\x81\xa4Conv", &["a file of MessagePack (Flax", convert]),
+        ("flax of many", b"\xde\0\x10\xd9\x20a_collection_with_a_rather_long_n", &["a file of MessagePack", convert]),
         ("gguf", b"GGUF\x03\0\0\0\0\0\0\0\0", &["a file of GGUF"]),
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03", &["packed with gzip; unpack it first"]),
         ("page", b"\n<!DOCTYPE html>\n<html lang=\"en\">", &["a web page", "download the file again"]),

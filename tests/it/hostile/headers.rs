@@ -52,11 +52,12 @@ fn lengths() -> Vec<Case> {
 
 /// What is often found under a checkpoint's name.
 fn other_kinds() -> Vec<Case> {
-    let kinds: [(&str, &[u8], &str); 10] = [
+    let kinds: [(&str, &[u8], &str); 11] = [
         ("LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
         ("zip", b"PK\x03\x04\x14\0\0\0\0\0\0\0archive/data.pkl", "zip archive"),
         ("pickle", b"\x80\x02}q\0X\x06\0\0\0weightq\x01K\x01s.", "pickle"),
         ("HDF5", b"\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08\0", "HDF5"),
+        ("MessagePack", b"\x82\xa6params\x80\xabbatch_stats\x80", "MessagePack"),
         ("GGUF", b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0", "GGUF"),
         ("NumPy", b"\x93NUMPY\x01\0v\0{'descr': '<f4'}", "NumPy"),
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\0\0\0\0\0\0", "gzip"),
