@@ -18,7 +18,7 @@ class BnfoldError(Exception):
 
 
 class BnfoldWarning(UserWarning):
-    """What should be known of a result although it is there; `code` is one of docs/formats.md."""
+    """What should be known of a result although it is there; `code` is one of docs/formats.md, or `unnamed-variables` (docs/python.md)."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)

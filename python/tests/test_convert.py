@@ -477,6 +477,10 @@ def test_a_sharded_model_stays_one_model(example: torch.Tensor, tmp_path: Path) 
     with pytest.raises(ConvertError, match="exists"):
         bnfold_gpu.convert(index, tmp_path / "out")
     bnfold_gpu.convert(index, tmp_path / "out", force=True)
+    with pytest.raises(ConvertError, match="no such folder"):
+        bnfold_gpu.convert(index, tmp_path / "absent/x.safetensors.index.json")
+    with pytest.raises(ConvertError, match="a folder, or"):
+        bnfold_gpu.convert(index, tmp_path / "one.safetensors")
 
 
 @pytest.mark.parametrize("fault", ["absent", "broken", "other", "outside", "json"])

@@ -373,6 +373,8 @@ def test_names_of_two_frameworks_are_asked_about(tmp_path: Path) -> None:
     np.savez(tmp_path / "net.npz", **arrays)
     with pytest.raises(ConvertError, match=r"of PyTorch and of MLX.* conv.weight .*format='mlx' \(--format\)"):
         bnfold_gpu.convert(tmp_path / "net.npz")
+    with pytest.raises(ConvertError, match="format='MLX' is not known; it is one of pt, mlx"):
+        bnfold_gpu.convert(tmp_path / "net.npz", format="MLX")
     converted(tmp_path / "net.npz", format="mlx")
     assert bnfold_gpu.plan(tmp_path / "net.npz.safetensors").dialect == "mlx"
 

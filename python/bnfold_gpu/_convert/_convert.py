@@ -50,7 +50,7 @@ def convert(
     :class:`ConvertFailed` holds all outcomes, or they are returned if `raise_failures` is False.
 
     `key` names the entry that holds the weights where a file has several, `format` the framework of an `.npz` file (what
-    `__metadata__` says: `"pt"`, `"mlx"`, `"tf"`, `"flax"`), `leave_out` globs of tensors that are not wanted. `untie` writes
+    `__metadata__` says: `"pt"`, `"mlx"`, `"tf"`, `"flax"`, ...), `leave_out` globs of tensors that are not wanted. `untie` writes
     tensors that overlap as separate ones. Existing outputs are refused unless `force` is set.
 
     No code of a file is run. Raises :class:`ConvertError`: :class:`SeveralStateDicts` if `key` has to be given,
@@ -88,7 +88,7 @@ def _index_of(source: Path, output: Optional[PathLike]) -> Path:
     if output is None or Path(output).is_dir() or os.fspath(output).endswith(("/", os.sep)):
         return Path(output or source.parent) / result_name(source.name)
     if not os.fspath(output).endswith(".safetensors.index.json"):
-        raise ConvertError(f"{output}: {source} is a sharded model, so that the output is a folder, or *.safetensors.index.json")
+        raise ConvertError(f"{output}: {source} is a sharded model; its output is a folder, or *.safetensors.index.json")
     return Path(output)
 
 

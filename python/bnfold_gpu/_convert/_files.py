@@ -16,17 +16,17 @@ from ..errors import ConvertError
 
 
 def refuse_existing(target: Path, force: bool) -> None:
-    """ConvertError if `target` exists and may not be replaced."""
+    """ConvertError if `target` exists and may not be replaced, or has no folder to be in."""
     if target.is_dir() or (os.path.lexists(target) and not force):
         advice = "name another output" if target.is_dir() else "name another output, or replace it with force=True (--force)"
         raise ConvertError(f"{target} exists; {advice}")
+    if not target.parent.is_dir():
+        raise ConvertError(f"{target}: there is no such folder as {target.parent}; create it first")
 
 
 def write_whole(target: Path, force: bool, write: Callable[[Path], None]) -> None:
     """Lets `write` write to a temporary file beside `target`, and renames that."""
     refuse_existing(target, force)
-    if not target.parent.is_dir():
-        raise ConvertError(f"{target}: there is no such folder as {target.parent}; create it first")
     # In a folder of its own, as libraries write under other names before they write under this one.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".bnfold-") as folder:
         unfinished = Path(folder, target.name)

@@ -13,9 +13,14 @@ from ..errors import ConvertError, MissingLibrary
 from ._results import listed
 from ._weights import Weights
 
+# What frameworks call themselves in a checkpoint's metadata. A slip would be taken for "not MLX".
+_FORMATS = ("pt", "mlx", "tf", "flax", "np", "mxnet", "mindspore", "safetensors")
+
 
 def read(path: Path, format: Optional[str]) -> Weights:
     """All arrays; ConvertError where names leave open how weights are laid out, and `format` does not say it."""
+    if format is not None and format not in _FORMATS:
+        raise ConvertError(f"{path}: format={format!r} is not known; it is one of {', '.join(_FORMATS)}")
     np = imported("converting an .npz file")
     arrays: Dict[str, Any] = {}
     try:
