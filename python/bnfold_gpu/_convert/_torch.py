@@ -25,7 +25,7 @@ def read(path: Path, key: Optional[str]) -> Weights:
 def _load(path: Path) -> Any:
     torch = imported()
     try:
-        with torch.serialization.safe_globals(_inert()):
+        with torch.serialization.safe_globals(_inert(torch)):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # A damaged or hostile pickle raises anything.
         found = _unsafe(path, str(error))
@@ -43,17 +43,18 @@ def imported() -> Any:
     return torch
 
 
-def _inert() -> List[Any]:
+def _inert(torch: Any) -> List[Any]:
     """What training scripts store beside weights and what runs nothing when it is read: arguments, and numbers of NumPy."""
     try:
         import numpy as np
     except ImportError:
         return [argparse.Namespace]
     core = getattr(np, "_core", None) or np.core
-    # Files name these as the NumPy that wrote them did.
-    functions = [core.multiarray.scalar, core.multiarray._reconstruct]
-    renamed = [(one, f"numpy.{module}.multiarray.{one.__name__}") for one in functions for module in ("core", "_core")]
-    return [argparse.Namespace, *renamed, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}]
+    functions: List[Any] = [core.multiarray.scalar, core.multiarray._reconstruct]
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6):
+        # Files name these as the NumPy that wrote them did; before, PyTorch takes them under their present name only.
+        functions = [(one, f"numpy.{part}.multiarray.{one.__name__}") for one in functions for part in ("core", "_core")]
+    return [argparse.Namespace, *functions, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}]
 
 
 def _unsafe(path: Path, message: str) -> Tuple[str, ...]:
