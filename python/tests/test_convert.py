@@ -164,6 +164,8 @@ def trained(model: nn.Module) -> Dict[str, Any]:
         "best": np.float64(0.5),
         "loss": torch.tensor(0.5),
         "optimizer": optimizer.state_dict(),
+        # Sharded training names what an optimizer keeps.
+        "named": {"state": {"conv.weight": {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
         "rng": {"torch": torch.get_rng_state()},
         "lr_schedulers": [{"last": torch.ones(2)}],
     }

@@ -88,11 +88,11 @@ class Own(keras.Model):
     def __init__(self) -> None:
         super().__init__(name="own")
         self.conv, self.norm = layers.Conv2D(4, 3, use_bias=False), layers.BatchNormalization()
-        self.rest = [layers.Conv2D(4, 3), layers.BatchNormalization()]
+        self.blocks = [layers.Conv2D(4, 3), layers.BatchNormalization(name="last")]
 
     def call(self, x: Any) -> Any:
         x = self.norm(self.conv(x))
-        for layer in self.rest:
+        for layer in self.blocks:
             x = layer(x)
         return x
 
