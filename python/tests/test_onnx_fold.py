@@ -19,8 +19,8 @@ import bnfold_gpu  # noqa: E402
 from bnfold_gpu import BnfoldWarning, CheckFailed, ModelFailed, TraceError, UsageError  # noqa: E402
 from bnfold_gpu.onnx import Folded, fold  # noqa: E402
 
-from .test_onnx_plan import BN, CONV, EXPORTED, NORM, arrays, export, model_of, renamed  # noqa: E402
-from .test_trace import REFUSALS, X, net  # noqa: E402
+from .test_onnx_plan import BN, CONV, EXPORTED, NORM, arrays, export, model_of, renamed, said, stored  # noqa: E402
+from .test_trace import REFUSALS, X, net, touched  # noqa: E402
 
 
 def kinds(path: Path) -> List[str]:
@@ -305,3 +305,23 @@ def test_axes_without_a_size_get_one_that_the_network_takes(tmp_path: Path) -> N
     assert made.difference is not None and made.difference <= 1e-5
     example = np.ones((2, *X[1:2], 32, 32), dtype=np.float32)
     assert fold(path, tmp_path / "out.onnx", inputs={"x": example}, force=True).difference is not None
+
+
+@pytest.mark.filterwarnings("ignore::bnfold_gpu.BnfoldWarning")
+@pytest.mark.parametrize("library, name", [("torchvision", "shufflenet_v2_x0_5"), ("torchvision", "googlenet"), ("timm", "levit_128s"), ("timm", "repvgg_a0")])
+def test_real_networks_have_the_plan_of_a_trace_and_the_same_outputs(library: str, name: str, tmp_path: Path) -> None:
+    """scripts/check_onnx.py does this for 35."""
+    if library == "timm":
+        model = pytest.importorskip("timm").create_model(name)
+    else:
+        options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+        model = pytest.importorskip("torchvision").models.get_model(name, weights=None, **options)
+    size = 224 if name.startswith("levit") else 64
+    path = export(touched(model), tmp_path / "model.onnx", (1, 3, size, size))
+    traced = bnfold_gpu.torch.make_plan(model, torch.randn(1, 3, size, size))
+    found = bnfold_gpu.onnx.make_plan(path, stored(model, tmp_path))
+    assert [said(layer) for layer in found] == [said(layer) for layer in traced]
+    made = fold(path, tmp_path / "out.onnx")
+    assert len(made.plan.folds) == len(traced.folds) > 40
+    assert made.difference is not None and (made.difference if made.parts_difference is None else made.parts_difference) <= 1e-5
+    assert kinds(tmp_path / "out.onnx").count("BatchNormalization") == len(traced.kept)
