@@ -2,9 +2,8 @@
 # Tests the Python package: types, the pure tests, and those with real libraries.
 #
 #   scripts/test_python.sh            types, tests, the journeys of examples/python/
-#   scripts/test_python.sh --full     also the round trips of scripts/check_python.py and check_onnx.py, about 80 minutes on two cores
-#   scripts/test_python.sh --full     also TensorFlow, and the round trips of scripts/check_python.py and check_keras.py, about two
-#                                     hours on two cores
+#   scripts/test_python.sh --full     also TensorFlow, and the round trips of scripts/check_python.py, check_onnx.py and check_keras.py,
+#                                     about three hours on two cores
 #   scripts/test_python.sh --wheel    only: builds the wheel, installs it into a clean environment, folds with it
 #
 # In: a checkout with Python 3.10 or newer and Rust; $BNFOLD_GPU names a built program, else target/release/bnfold-gpu is
@@ -12,6 +11,13 @@
 # environments lie under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# Debian's Python makes no environments by itself.
+if ! "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null; then
+    if [ "$(id -u)" = 0 ]; then sudo() { "$@"; }; fi
+    sudo apt-get update -qq
+    sudo apt-get install -y -qq python3 python3-pip python3-venv >/dev/null
+fi
 
 environment=target/python-tests
 PYTHON="${PYTHON:-python3}"
