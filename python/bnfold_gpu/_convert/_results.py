@@ -32,7 +32,7 @@ class Converted:
 
     def __str__(self) -> str:
         entry = f" (its entry {self.key})" if self.key else ""
-        more = f", {len(self.aliases)} names of tied tensors" if self.aliases else ""
+        more = f", names of tied tensors: {len(self.aliases)}" if self.aliases else ""
         rest = f"; left out: {listed(self.left_out)}" if self.left_out else ""
         numbers = f"; norms whose variables have no names: {listed(self.unnamed)}" if self.unnamed else ""
         return f"{self.input} -> {self.output}: {self.kind}{entry}, {self.tensors} tensors{more}{rest}{numbers}"
