@@ -277,6 +277,7 @@ KEPT: Dict[str, Tuple[Callable[[Any], Any], str]] = {
     "sum": (lambda x: bn()(L.Add()([conv()(x), conv("conv2")(x)])), "behind-operation"),
     "other axis": (lambda x: bn(axis=1)(conv()(x)), "other-channels"),
     "reshape across channels": (lambda x: bn()(L.Reshape((7, 7, 2, 4))(conv()(x))), "behind-operation"),
+    "reshape with an axis as long": (lambda x: bn(axis=1)(L.Reshape((8, 49))(conv()(x))), "behind-operation"),
     "flatten": (lambda x: bn()(L.Flatten()(conv()(x))), "behind-operation"),
     "permuted away": (lambda x: bn()(L.Permute((3, 1, 2))(L.Conv2D(7, 3, name="conv")(x))), "other-channels"),
     "second reader": (two_readers, "read-twice"),
