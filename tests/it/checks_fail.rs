@@ -139,7 +139,7 @@ fn a_model_that_fails_leaves_nothing_on_the_gpu_for_the_next_one() {
         let output = format!("gpu {verify}");
         let report = run(&good, &output, &mut engine, verify).unwrap();
         assert!(std::fs::read(folder.path(&output)).unwrap() == expected, "verify {verify}: other bytes");
-        assert_eq!((report.device, report.elements), ("gpu", 8 * 999), "verify {verify}");
+        assert_eq!((&*report.device, report.elements), ("gpu", 8 * 999), "verify {verify}");
         let of_gpu = |warning: &Warning| warning.code().starts_with("gpu");
         assert!(!report.warnings.iter().any(of_gpu), "verify {verify}: {:?}", report.warnings);
     }
