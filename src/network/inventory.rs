@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::dialect::{DIALECTS, Dialect, WITHIN};
 use super::find_norms::Norms;
 use super::names::{plain, rename, split};
-use super::norm::{Defect, Norm};
+use super::norm::Norm;
 use super::shared_statistics;
 use super::side_tensors::{SideTensors, is_adapter};
+use super::tied::Tied;
 use super::weight::Weight;
 use crate::checkpoint::{Checkpoint, Metadata, Tensor};
 
@@ -48,17 +49,8 @@ impl Inventory {
         let format = metadata.iter().find_map(|m| m.get("format")).map(String::as_str);
         let names = Norms::new(tensors);
         let mut norms = names.find(format);
-        // safetensors' `save_model` drops all but one of the tensors that share memory and records `dropped = kept`.
-        let aliased = metadata
-            .iter()
-            .flat_map(|m| m.iter())
-            .filter(|(alias, kept)| !tensors.contains_key(*alias) && tensors.contains_key(*kept))
-            .map(|(_, kept)| kept.as_str())
-            .collect::<BTreeSet<_>>();
-        for norm in &mut norms {
-            let shared = norm.tensors().find(|tensor| aliased.contains(tensor)).map(str::to_owned);
-            norm.defect = norm.defect.take().or(shared.map(|tensor| Defect::Aliased { tensor }));
-        }
+        let tied = Tied::new(tensors, metadata);
+        tied.mark(&mut norms, tensors, format);
         let taken = norms.iter().flat_map(Norm::tensors).collect::<BTreeSet<_>>();
         let dialects = dialects_of(&norms);
         let side_tensors = SideTensors::of(tensors, &taken, &dialects);
@@ -73,6 +65,7 @@ impl Inventory {
                     Some((*dialect, kind, module))
                 })?;
                 let bias = rename(name, kind.name, kind.bias)?;
+                let aliased = [name, &bias].into_iter().find(|tensor| tied.has(tensor)).cloned();
                 // Where names are not paths nothing lies beside a weight.
                 let is_path = !kind.name.starts_with(WITHIN);
                 Some(Weight {
@@ -87,8 +80,8 @@ impl Inventory {
                         .get(&bias)
                         .and_then(|bias| <[u64; 1]>::try_from(&bias.shape[..]).ok())
                         .map(|[n]| n),
+                    aliased,
                     bias,
-                    aliased: aliased.contains(name.as_str()),
                     side_tensor: side_tensors.of_weight(&plain(name)).filter(|_| is_path),
                     companion: side_tensors.companion(&plain(name)).filter(|_| is_path),
                 })

@@ -17,6 +17,7 @@ mod op;
 mod rival_dialects;
 mod shared_statistics;
 mod side_tensors;
+mod tied;
 mod weight;
 
 pub use channels::{Axis, ChannelMap};

@@ -28,8 +28,8 @@ pub struct Weight {
     pub bias_exists: bool,
     /// Its length, if it exists and has one axis: as many as the layer has output channels.
     pub bias_channels: Option<u64>,
-    /// Whether `__metadata__` says that other names mean this very tensor.
-    pub aliased: bool,
+    /// The weight or the bias, if `__metadata__` says that it has other names.
+    pub aliased: Option<String>,
     /// Another tensor that takes part in the layer's computation in a way that is not known: a mask, the factors of a
     /// computed weight, the range of a quantizer.
     pub side_tensor: Option<String>,

@@ -26,8 +26,8 @@ pub enum LineProblem {
     NoWeight { weight: String, found: Option<(Dtype, Vec<u64>)> },
     /// Another line folds into the weight.
     WeightTaken { weight: String, by: String },
-    /// The weight is used under other names too.
-    Shared { weight: String },
+    /// The weight, or its bias, is used under other names too.
+    Shared { what: &'static str, tensor: String },
     /// The weight cannot be scaled.
     Quantized { weight: String, dtype: Dtype },
     /// The norm has another width.
@@ -75,8 +75,8 @@ impl fmt::Display for LineProblem {
                 write!(f, "weight `{weight}`: a {dtype} of shape {shape:?} is no weight that feeds a norm")
             }
             LineProblem::WeightTaken { weight, by } => write!(f, "weight `{weight}` feeds norm `{by}` already"),
-            LineProblem::Shared { weight } => {
-                write!(f, "weight `{weight}` is shared: `__metadata__` lists other names for it")
+            LineProblem::Shared { what, tensor } => {
+                write!(f, "{what} `{tensor}` is shared: `__metadata__` lists other names for it")
             }
             LineProblem::Quantized { weight, dtype } => {
                 write!(f, "weight `{weight}` is stored as {dtype}, which cannot be scaled")

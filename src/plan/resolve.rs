@@ -136,8 +136,9 @@ fn foldable(norm: &Norm, weight: &Weight) -> Result<Float, LineProblem> {
     if let Some(defect) = &norm.defect {
         return Err(LineProblem::Defect(defect.clone()));
     }
-    if weight.aliased {
-        return Err(LineProblem::Shared { weight: weight.tensor.clone() });
+    if let Some(tensor) = &weight.aliased {
+        let what = if *tensor == weight.tensor { "weight" } else { "bias" };
+        return Err(LineProblem::Shared { what, tensor: tensor.clone() });
     }
     weight
         .dtype

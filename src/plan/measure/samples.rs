@@ -155,7 +155,7 @@ pub(super) fn free_map(weight: &Weight, channels: u64) -> Option<ChannelMap> {
 /// like it (their columns go with the norm's variances): only kernels that are even in all directions are taken for
 /// such.
 pub(super) fn free_operation(weight: &Weight, channels: u64) -> Option<(Op, ChannelMap)> {
-    if weight.aliased || weight.side_tensor.is_some() || weight.dtype.float().is_none() {
+    if weight.aliased.is_some() || weight.side_tensor.is_some() || weight.dtype.float().is_none() {
         return None;
     }
     likely_operation(weight, channels)

@@ -55,7 +55,7 @@ fn as_stored(book: Rulebook, network: &Inventory, id: WeightId, channels: u64) -
     if weight.dtype.float().is_none() {
         return Err(Objection::Quantized(id));
     }
-    if weight.aliased && book.has(Rule::Aliased) {
+    if weight.aliased.is_some() && book.has(Rule::Aliased) {
         return Err(Objection::Aliased(id));
     }
     if weight.side_tensor.is_some() && book.has(Rule::SideTensor) {

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::Objection;
-use crate::network::{Inventory, WeightId};
+use crate::network::{Inventory, Weight, WeightId};
 
 impl Objection {
     /// A sentence fragment that names what was found and says what would settle it.
@@ -197,10 +197,17 @@ impl Objection {
                 let found = weight(id);
                 format!("its weight `{}` is stored as {}: quantized weights are not folded", found.tensor, found.dtype)
             }
-            Objection::Aliased(id) => format!(
-                "its weight `{}` is used under other names too, so that it feeds more than this norm",
-                weight(id).tensor
-            ),
+            Objection::Aliased(id) => {
+                let Weight { tensor, aliased, .. } = weight(id);
+                match aliased.as_ref().filter(|aliased| *aliased != tensor) {
+                    None => format!(
+                        "its weight `{tensor}` is used under other names too, so that it feeds more than this norm"
+                    ),
+                    Some(bias) => format!(
+                        "the bias `{bias}` of its layer is used under other names too, so that it is not to be changed"
+                    ),
+                }
+            }
             Objection::Computed(id) => {
                 let found = weight(id);
                 let beside = found.side_tensor.as_deref().unwrap_or_default();

@@ -220,7 +220,7 @@ rules! {
         "networks that binarise their weights as they use them leave both out"
         "pytorchcv/wrn20_10_1bit_cifar10";
     Aliased "aliased"
-        "`__metadata__` lists other names for the weight"
+        "`__metadata__` lists other names for the weight, or for its bias"
         "it feeds something else too"
         "A weight that the metadata lists under another name too";
     Companion "companion"

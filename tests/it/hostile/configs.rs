@@ -2,7 +2,7 @@
 //! that is none is never used.
 
 use super::Outcome::{Refused, Warned};
-use super::file::File;
+use super::file::{File, nested};
 use super::{Case, Outcome};
 
 /// A configuration with this text. The model is named as a repository names it, so that the configuration is about it.
@@ -15,7 +15,6 @@ fn config(name: &str, text: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
 pub fn cases() -> Vec<Case> {
     let ignored = Warned("config.json: not read as JSON");
     let eps = |value: &str| config(&format!("eps {value}"), format!("{{\"batch_norm_eps\":{value}}}"), Warned("eps"));
-    let nest = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
     let mut cases = vec![
         config("empty", "", ignored),
         config("spaces", "  \n", ignored),
@@ -32,8 +31,8 @@ pub fn cases() -> Vec<Case> {
             ignored,
         ),
         config("no UTF-8", b"{\"model_type\":\"\xff\"}".to_vec(), ignored),
-        config("100,000 levels deep in an unknown key", format!("{{\"x\":{}}}", nest(100_000)), ignored),
-        config("100 levels deep in an unknown key", format!("{{\"x\":{}}}", nest(100)), Warned("eps")),
+        config("100,000 levels deep in an unknown key", format!("{{\"x\":{}}}", nested(100_000)), ignored),
+        config("100 levels deep in an unknown key", format!("{{\"x\":{}}}", nested(100)), Warned("eps")),
         config("17 MB", vec![b' '; 17 << 20], Warned("larger than any configuration")),
         config("array", "[]", Warned("eps")),
         config("string", "\"batch_norm_eps\"", Warned("eps")),

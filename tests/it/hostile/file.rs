@@ -118,6 +118,11 @@ impl File {
     }
 }
 
+/// Arrays within each other.
+pub fn nested(levels: usize) -> String {
+    "[".repeat(levels) + &"]".repeat(levels)
+}
+
 /// A header, as it is, and data.
 pub fn framed(json: impl AsRef<[u8]>, data: &[u8]) -> Vec<u8> {
     [&(json.as_ref().len() as u64).to_le_bytes(), json.as_ref(), data].concat()

@@ -2,7 +2,7 @@
 
 use super::Case;
 use super::Outcome::{Folded, Refused};
-use super::file::{File, case, framed};
+use super::file::{File, case, framed, nested};
 
 pub fn cases() -> Vec<Case> {
     [lengths(), other_kinds(), no_json(), no_header(), metadata(), legal()].into_iter().flatten().collect()
@@ -108,7 +108,6 @@ fn replaced(json: &str, name: &[u8]) -> Vec<u8> {
 
 /// JSON that is no header, and JSON made to cost.
 fn no_header() -> Vec<Case> {
-    let nest = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
     let texts = [
         ("array", "[]".to_owned()),
         ("string", "\"a\"".to_owned()),
@@ -117,7 +116,7 @@ fn no_header() -> Vec<Case> {
         ("entry that is a number", "{\"a\":1}".to_owned()),
         ("entry that is null", "{\"a\":null}".to_owned()),
         ("empty entry", "{\"a\":{}}".to_owned()),
-        ("a million brackets", nest(1_000_000)),
+        ("a million brackets", nested(1_000_000)),
         ("a million brackets that do not close", "[".repeat(1_000_000)),
         ("a million braces", "{\"a\":".repeat(1_000_000)),
     ];
@@ -127,7 +126,7 @@ fn no_header() -> Vec<Case> {
     let list = framed("{\"a\":[\"F32\",[1],[0,4]]}", &[]);
     cases.push(case("header: entry that is a list", list, Refused("the file is truncated")));
     let deep =
-        |levels| format!("\"x\":{{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0],\"more\":{}}}", nest(levels));
+        |levels| format!("\"x\":{{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0],\"more\":{}}}", nested(levels));
     cases.push(File::new().first(&deep(100)).case("unknown key 100 levels deep", Folded));
     cases.push(File::new().first(&deep(100_000)).case("unknown key 100,000 levels deep", Refused("127 levels")));
     let many = (0..500_001).map(|n| format!("\"{n}\":{{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}"));
@@ -162,8 +161,18 @@ fn metadata() -> Vec<Case> {
         with("record that is no JSON", "{\"bnfold-gpu\":\"{\",\"bnfold-gpu.figures\":\"[[[\"}", Folded),
         with("record of someone else", "{\"bnfold-gpu\":\"{\\\"version\\\":\\\"9\\\"}\"}", Folded),
         with("alias of the weight", "{\"other.weight\":\"conv.weight\"}", super::Kept("conv.weight")),
+        with("alias of the mean", "{\"other.running_mean\":\"bn.running_mean\"}", super::Kept("bn.running_mean")),
         with("alias of nothing", "{\"a\":\"no such tensor\"}", Folded),
     ];
+    // `save_model` leaves out all but one of tensors that share memory: what is not there is not absent.
+    for (dropped, says) in [("bn.weight", "bn.weight"), ("bn.bias", "bn.bias"), ("conv.bias", "conv.bias")] {
+        let tied = format!("\"__metadata__\":{{\"{dropped}\":\"kept\"}}");
+        let file = File::new().without(dropped).with("kept", "F32", "[4]", &[0; 16]).first(&tied);
+        cases.push(file.case(&format!("metadata: {dropped} stored under another name"), super::Kept(says)));
+    }
+    let kept = File::new().with("conv.bias", "F32", "[4]", &[0; 16]);
+    let kept = kept.first("\"__metadata__\":{\"other.bias\":\"conv.bias\"}");
+    cases.push(kept.case("metadata: the layer's bias is another layer's, too", super::Kept("conv.bias")));
     cases.push(File::new().first(&keys(99_990)).case("metadata: 99,990 keys", Folded));
     let full = Refused("the output would hold 100003 keys of __metadata__");
     cases.push(File::new().first(&keys(100_000)).case("metadata: 100,000 keys, and none is left", full));

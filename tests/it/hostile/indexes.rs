@@ -1,7 +1,7 @@
 //! Hostile indexes of sharded checkpoints.
 
 use super::Outcome::{Folded, Refused};
-use super::file::File;
+use super::file::{File, nested};
 use super::{Case, Outcome};
 
 const INDEX: &str = "m.safetensors.index.json";
@@ -27,7 +27,7 @@ fn with_shard(shard: &str, words: &'static str) -> Case {
 pub fn cases() -> Vec<Case> {
     let refused = |name, text: String, words| index(name, text, Refused(words));
     let whole = |more: &str| format!("{{\"weight_map\":{}{more}}}", map(""));
-    let nest = "[".repeat(100_000) + &"]".repeat(100_000);
+    let nest = nested(100_000);
     let many = (0..500_001).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
     let mut cases = vec![
         index("nothing wrong", whole(""), Folded),

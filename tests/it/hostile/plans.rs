@@ -1,7 +1,7 @@
 //! Hostile plan files.
 
 use super::Outcome::{Folded, Refused};
-use super::file::File;
+use super::file::{File, nested};
 use super::{Case, Outcome};
 
 fn plan(name: &str, text: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
@@ -28,7 +28,7 @@ fn other(part: &str, with: &str) -> String {
 pub fn cases() -> Vec<Case> {
     let refused = |name: &str, text: String, words| plan(name, text, Refused(words));
     let with = |more: &'static str, words| refused(more, lines(&line(more)), words);
-    let nest = "[".repeat(100_000) + &"]".repeat(100_000);
+    let nest = nested(100_000);
     let mut cases = vec![
         plan("nothing wrong", lines(&line(",\"eps\":1e-5")), Folded),
         plan("no eps", lines(&line("")), Folded),
