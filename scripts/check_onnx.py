@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from make_networks import randomise
+from check_python import with_statistics
 
 import bnfold_gpu
 
@@ -49,18 +49,6 @@ def networks():
     for name in TORCHVISION:
         options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
         yield f"torchvision {name}", lambda name=name, options=options: get_model(name, weights=None, **options)
-
-
-def with_statistics(model, generator):
-    """Random weights, statistics of a batch; returns an input."""
-    randomise(model, generator)
-    size = (getattr(model, "default_cfg", None) or {}).get("input_size", (3, 224, 224))
-    example = torch.randn(2, *size, generator=generator)
-    model.train()
-    with torch.no_grad():
-        model(example)
-    model.eval()
-    return example[:1]
 
 
 def export(model, example, path, exporter):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 import pytest
 import ray
@@ -27,6 +28,10 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
+def ports_alive() -> List[int]:
+    return [node["NodeManagerPort"] for node in ray.nodes() if node["Alive"]]
+
+
 def test_a_node_that_dies_loses_nothing(cluster: Any, tmp_path: Path) -> None:
     zoo, out, manifest = make_zoo(tmp_path / "zoo", 10, channels=256), tmp_path / "out", tmp_path / "m.jsonl"
     nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
@@ -34,7 +39,10 @@ def test_a_node_that_dies_loses_nothing(cluster: Any, tmp_path: Path) -> None:
     die = after(3, lambda: cluster.remove_node(nodes[0], allow_graceful=False))
     found = bnfold_gpu.ray.fold_zoo(zoo, out, eps=1e-5, manifest=manifest, on_outcome=die, progress=False)
     assert len(found.outcomes) == 10
-    alive = [node["NodeManagerPort"] for node in ray.nodes() if node["Alive"]]
+    # Ray hears of the death of a node some seconds later.
+    deadline = time.monotonic() + 60
+    while len(alive := ports_alive()) != 2 and time.monotonic() < deadline:
+        time.sleep(0.5)
     assert len(alive) == 2 and nodes[0].node_manager_port not in alive, "the head and one node are left"
     assert_folded(zoo, out, manifest, tmp_path / "one")
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import pytest
 
 torch = pytest.importorskip("torch")
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
@@ -118,7 +118,7 @@ def test_a_layer_in_front_of_its_norm_is_found_and_the_outputs_stay(
     save_file({key: value.contiguous().clone() for key, value in model.state_dict().items()}, tmp_path / "model.safetensors")
     bnfold_gpu.fold(tmp_path / "model.safetensors", tmp_path / "folded.safetensors", plan=plan, style="drop-in", force=True)
     drop_in = copy.deepcopy(model)
-    drop_in.load_state_dict(bnfold_gpu.torch._files.read(tmp_path / "folded.safetensors").tensors)
+    drop_in.load_state_dict(load_file(tmp_path / "folded.safetensors"))
     example = torch.randn(*shape)
     torch.testing.assert_close(drop_in(example), model(example), rtol=1e-4, atol=1e-5)
 
@@ -258,6 +258,17 @@ def test_what_a_model_keeps_from_a_run_holds_no_fake_tensors() -> None:
     assert [layer.norm for layer in make_plan(model, torch.randn(X)).folds] == ["bn"]
     assert torch.isfinite(model(torch.randn(X))).all()
     assert float(model.kept["table"].sum()) == 28.0
+
+
+def test_what_a_model_kept_from_a_run_before_is_no_obstacle() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        self.seen = self.conv(x)
+        return self.bn(self.seen)
+
+    model = net(forward)
+    model(torch.randn(*X))
+    assert not model.seen.is_leaf, "test is broken: it can be copied"
+    assert make_plan(model, torch.randn(*X), tensors="fake")["bn"].reason_code == "read-twice"
 
 
 def test_a_model_without_weights_is_planned() -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from .._record import Record
@@ -64,12 +65,22 @@ def _run(
     return trace.record
 
 
+class _SharedTensors(TorchFunctionMode):
+    """While it is entered, copies share their tensors with the original."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        if function is torch.Tensor.__deepcopy__:
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
 def _shadow(model: torch.nn.Module) -> torch.nn.Module:
     """The model again, around the same tensors. What its code keeps from a run with fake tensors is kept there."""
-    shared = [*model.parameters(), *model.buffers()]
-    # Scripts keep nothing from a run, and a copy of one would have tensors of its own.
+    # Parameters are copied past the mode; a script keeps nothing from a run, and a copy of one would have its own tensors.
     scripts = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    return copy.deepcopy(model, {id(one): one for one in (*shared, *scripts)})
+    shared = {id(one): one for one in (*model.parameters(), *scripts)}
+    with _SharedTensors():
+        return copy.deepcopy(model, shared)
 
 
 @contextlib.contextmanager
