@@ -103,11 +103,20 @@ impl<'a> Tree<'a> {
     }
 
     /// Modules of `scope` that do not call themselves norms and whose key begins with this one. In `conv1x3` the number is
-    /// a kernel's.
+    /// a kernel's; and where the key ends in a number, another one behind it counts something else: the norm of
+    /// `adjust_conv_1_5`, the first of two, is not the first norm, `adjust_bn_1`.
     pub(in crate::plan) fn with_key_beginning(&self, scope: Id, key: &str) -> Vec<Id> {
         let (from, to) = (format!("{key}."), format!("{key}/"));
         let kernel = format!("{key}.x.");
-        let found = self.by_key.range((scope, from)..(scope, to)).filter(|((_, found), _)| !found.starts_with(&kernel));
+        let is_number = |token: &str| token.bytes().all(|byte| byte.is_ascii_digit());
+        let is_numbered = key.rsplit('.').next().is_some_and(is_number);
+        let counts_on = |found: &str| {
+            let mut rest = found[from.len()..].split('.');
+            // `conv1_1x1` says a kernel.
+            is_numbered && rest.next().is_some_and(is_number) && rest.next() != Some("x")
+        };
+        let range = self.by_key.range((scope, from.clone())..(scope, to));
+        let found = range.filter(|((_, found), _)| !found.starts_with(&kernel) && !counts_on(found));
         let found = found.flat_map(|(_, ids)| ids.iter().copied());
         found.take(MAX_FOUND).collect()
     }

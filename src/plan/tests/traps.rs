@@ -17,6 +17,25 @@ fn a_conv_with_two_norms_is_shared() {
 }
 
 #[test]
+fn a_number_behind_a_number_counts_something_else() {
+    // Keras' NASNet: `adjust_conv_1_5` and `adjust_conv_2_5` are the two layers in front of `adjust_bn_5`, concatenated.
+    torch(&[
+        ("adjust_conv_1_5.weight", &[44, 264, 1, 1]),
+        ("adjust_conv_2_5.weight", &[44, 264, 1, 1]),
+        ("adjust_bn_1", &[44]),
+    ])
+    .folds(&[]);
+    // A kernel's numbers do not count.
+    torch(&[
+        ("norm1", &[64]),
+        ("conv1_1x1.weight", &[64, 16, 1, 1]),
+        ("norm2", &[64]),
+        ("conv2_kxk.weight", &[64, 1, 3, 3]),
+    ])
+    .folds(&[("norm1", "conv1_1x1.weight"), ("norm2", "conv2_kxk.weight")]);
+}
+
+#[test]
 fn a_weight_that_other_blocks_lack_is_shared() {
     torch(&[
         ("unit1.conv1.conv.weight", &[64, 3, 3, 3]),

@@ -52,6 +52,7 @@ pub(super) fn cases() -> BTreeMap<&'static str, Case> {
     cases.insert("two layers without names", nameless().case(EvidenceLevel::Auto));
     cases.insert("one norm under two names", stored_twice().case(EvidenceLevel::Auto));
     cases.insert("a stem in front of a unit that runs its norms first", stem_of_unit().case(EvidenceLevel::Auto));
+    cases.insert("a stem in front of a unit that counts its layers", stem_of_counted().case(EvidenceLevel::Auto));
     cases.insert("the first of several layers that are concatenated", concatenated().case(EvidenceLevel::Auto));
     cases.insert("one layer and a norm a level", levels().case(EvidenceLevel::Auto));
     cases.insert("a stem whose output a residual unit adds", residual().case(EvidenceLevel::Auto));
@@ -247,6 +248,18 @@ fn stem_of_unit() -> Random {
     random
 }
 
+fn stem_of_counted() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("pool1_conv", WIDTH, 16);
+    let statistics = random.behind(&rows, &[1.0; 16]);
+    let rectified = random.norm("conv2_block1_0_bn", &statistics);
+    let rows = random.conv("conv2_block1_1_conv", 96, WIDTH);
+    let statistics = random.behind(&rows, &rectified);
+    random.norm("conv2_block1_1_bn", &statistics);
+    random.conv("conv2_block1_2_conv", WIDTH, 96);
+    random
+}
+
 fn concatenated() -> Random {
     let mut random = Random::new();
     let rows = random.conv("block.first", WIDTH, 16);
@@ -360,6 +373,8 @@ fn what_values_refuse_stays_and_what_they_show_is_folded() {
     }
     let stem = pairs("a stem in front of a unit that runs its norms first");
     assert_eq!(stem, [pair("unit.norm2", "unit.conv1")]);
+    let counted = pairs("a stem in front of a unit that counts its layers");
+    assert_eq!(counted, [pair("conv2_block1_1_bn", "conv2_block1_1_conv")]);
     assert_eq!(pairs("a stem whose output a residual unit adds"), [pair("k1", "m1")]);
     let neighbour = pairs("a neighbour with a partner of its own");
     assert_eq!(neighbour, [1, 2].map(|number| pair(&format!("block.bn{number}"), &format!("block.conv{number}"))));

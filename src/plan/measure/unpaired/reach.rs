@@ -31,6 +31,9 @@ impl Reach {
         let runs_first =
             |objection: &Objection| matches!(objection, Objection::PreActivation(_) | Objection::NamedBefore);
         let name = &board.network[norm].name;
+        if let Some(unit) = opened(&board.network.weights, name).filter(|_| board.book.has(Rule::OpensUnit)) {
+            return Reach::Below(unit.to_owned());
+        }
         let own = scope(name);
         // A scope of one norm is a link of the unit around it.
         let norms = &board.network.norms;
@@ -60,6 +63,31 @@ impl Reach {
     }
 }
 
+/// The unit that a norm opens by its number: units of flat names count their layers in the order in which they run
+/// (`conv3_block1_0_bn`, `conv3_block1_1_conv`), and a norm below all of them runs before all of them.
+fn opened<'a>(weights: &[Weight], norm: &'a str) -> Option<&'a str> {
+    let (unit, number) = numbered(norm)?;
+    let first = weights.partition_point(|weight| weight.tensor.as_str() < unit);
+    let inside = weights[first..].iter().take_while(|weight| weight.tensor.starts_with(unit)).take(ASKED);
+    let numbers =
+        inside.map(|weight| numbered(&weight.module).filter(|(same, _)| *same == unit).map(|(_, number)| number));
+    let least = numbers.min()??;
+    (number < least).then_some(unit)
+}
+
+/// What stands before the last number of a name, and the number.
+fn numbered(name: &str) -> Option<(&str, u32)> {
+    let mut end = name.len();
+    for token in name.rsplit('_') {
+        let begin = end - token.len();
+        if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some((&name[..begin], token.parse().ok()?));
+        }
+        end = begin.saturating_sub(1);
+    }
+    None
+}
+
 /// Whether the scope around `weight`, which does not hold `norm`, holds another weight that no norm owns and that puts out as
 /// many channels.
 pub(super) fn leaves_a_sum(board: &Board<'_>, norm: NormId, weight: WeightId) -> bool {
@@ -83,4 +111,19 @@ pub(super) fn leaves_a_sum(board: &Board<'_>, norm: NormId, weight: WeightId) ->
 /// The path of the scope around a module, with the separator behind it.
 fn scope(path: &str) -> &str {
     path.rfind(['.', '/']).map_or("", |end| &path[..=end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_number_of_a_flat_name_counts() {
+        assert_eq!(numbered("conv3_block1_0_bn"), Some(("conv3_block1_", 0)));
+        assert_eq!(numbered("batch_normalization_12"), Some(("batch_normalization_", 12)));
+        assert_eq!(numbered("a.b_2_x_y"), Some(("a.b_", 2)));
+        for without in ["conv1_bn", "bn", "_", "a__b", "x_99999999999_y"] {
+            assert_eq!(numbered(without), None, "{without}");
+        }
+    }
 }
