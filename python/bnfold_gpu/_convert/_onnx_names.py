@@ -100,14 +100,27 @@ def _biases(nodes: List[Any], tensors: Tensors, whole: Tensors) -> Tuple[Tensors
 
 
 def _shared(nodes: List[Any], tensors: Tensors) -> Dict[str, str]:
-    """Marks for the weights of layers that several nodes read."""
+    """Marks for the weights and biases of layers that several nodes read."""
     readers: Dict[str, List[str]] = {}
+    origins: Dict[str, str] = {}
     for place, node in enumerate(nodes):
-        for name in sorted({*node.input}) if node.op_type not in _NOT_WITH_VALUES else ():
+        if node.op_type in _PASSED_ON:
+            origins[node.output[0]] = origins.get(node.input[0], node.input[0])
+            continue
+        read = {origins.get(name, name) for name in node.input} if node.op_type not in _NOT_WITH_VALUES else set()
+        for name in sorted(read - {_copied_bias(node, tensors, origins)}):
             if name in tensors and tensors[name].ndim > 0:
                 readers.setdefault(name, []).append(node.name or f"{node.op_type} {place}")
     several = {name: found for name, found in readers.items() if len(found) > 1}
     return dict(mark(name, f"read by {', '.join(found)}") for name, found in several.items())
+
+
+def _copied_bias(node: Any, tensors: Tensors, origins: Dict[str, str]) -> Optional[str]:
+    """The tensor that a layer reads as its bias, if it is named after another layer: this one has a copy (`_biases`)."""
+    if node.op_type not in _WITH_BIAS or len(node.input) < 3 or node.input[1] not in tensors:
+        return None
+    module, bias = _module(node.input[1], "weight"), origins.get(node.input[2], str(node.input[2]))
+    return bias if module is not None and bias != f"{module}.bias" else None
 
 
 def _in_out(nodes: List[Any]) -> List[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from ..errors import ConvertError
-from ._weights import Weights, mark
+from ._weights import Weights
 
 Identity = Tuple[int, Tuple[int, ...], Tuple[int, ...], str]
 
@@ -32,15 +32,7 @@ def with_ties(path: Path, weights: Weights, untie: bool) -> Weights:
         _refuse_overlaps(path, {min(names): tensors[names[0]] for names in named.values()})
     aliases = {alias: min(names) for names in named.values() for alias in names if alias != min(names)}
     kept = {name: tensor for name, tensor in tensors.items() if name not in aliases}
-    return dataclasses.replace(weights, tensors=kept, aliases=aliases, marks=_marks(kept, aliases))
-
-
-def _marks(kept: Dict[str, Any], aliases: Dict[str, str]) -> Dict[str, str]:
-    """Marks for what stands beside a tied vector: a layer without its bias, or a norm without its scale, is another one."""
-    vectors = {alias: name for alias, name in aliases.items() if kept[name].dim() < 2}
-    modules = {tied.rpartition(".")[0]: tied for pair in vectors.items() for tied in pair}
-    beside = ((name, modules.get(name.rpartition(".")[0])) for name in kept)
-    return dict(mark(name, f"stands beside {tied}, which is tied") for name, tied in beside if tied is not None)
+    return dataclasses.replace(weights, tensors=kept, aliases=aliases)
 
 
 def _has_memory(tensor: Any) -> bool:
