@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Verify(VerifyArguments),
     /// Say what a checkpoint is and, of a result, how it was made
     Info(InfoArguments),
-    /// Put what `fold --format json` printed, in one run or several, together to one page
+    /// Make one HTML page from what `fold --format json` printed, in one run or several
     Report(ReportArguments),
     /// List graphics adapters, their limits, and which one is picked
     Devices(DevicesArguments),

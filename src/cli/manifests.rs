@@ -20,8 +20,8 @@ enum ManifestError {
     #[error("{}: cannot read: {source}", shown(&path.to_string_lossy()))]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error(
-        "{}:{line}: expected a line as `fold --format json` of this version prints it, found something else ({problem}); remove \
-         it if a run was killed while it wrote it, and run that again",
+        "{}:{line}: expected a line as `fold --format json` of this version prints it, found something else ({problem}); if a run \
+         was killed while it wrote this line, remove the line and repeat the run",
         shown(&path.to_string_lossy())
     )]
     Line { path: PathBuf, line: usize, problem: String },

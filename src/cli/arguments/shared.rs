@@ -48,7 +48,7 @@ pub(crate) struct SelectionArguments {
     /// From folders, take no file whose name, folder or path below the input folder matches; may be repeated
     #[arg(long, value_name = "GLOB", value_parser = Filter::pattern)]
     pub(crate) exclude: Vec<Glob>,
-    /// Only the model at this place below the output folder, as --dry-run prints it with --format json: for schedulers
+    /// Only the model at this place below the output folder, as `--dry-run --format json` prints it: for schedulers
     #[arg(long, value_name = "PLACE")]
     pub(crate) only: Option<PathBuf>,
 }
