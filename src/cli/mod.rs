@@ -17,6 +17,7 @@ mod interrupt;
 mod plan;
 mod progress;
 mod report;
+mod repositories;
 mod results;
 mod settings;
 mod slips;
