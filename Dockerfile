@@ -14,7 +14,7 @@
 #   RUST      version of the compiler; not below `rust-version` in Cargo.toml
 #   DEBIAN    release that the program is built on and that the gpu image runs on
 #   STATIC    image that the cpu program runs on: needs /tmp and certificate authorities, no libc
-#   FEATURES  of the cpu image, beside `cli`; `cloud` reads and writes object stores
+#   FEATURES  of the cpu image, beside `cli`; `cloud` reads and writes object stores, `hub` reads the Hugging Face Hub
 #   DRIVERS   more packages for the gpu image: `mesa-vulkan-drivers` for AMD and Intel cards (with --device /dev/dri)
 # Images are named by tag rather than by digest, so that a build today has today's security updates.
 ARG RUST=1.95
@@ -29,12 +29,12 @@ COPY shaders shaders
 COPY src src
 
 FROM sources AS build-cpu
-# musl's own compiler driver, for the C in the cryptography of the feature `cloud`.
+# musl's own compiler driver, for the C in the cryptography of the features `cloud` and `hub`.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends musl-tools \
     && rm -rf /var/lib/apt/lists/*
-ARG FEATURES=cloud
+ARG FEATURES=cloud,hub
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     target="$(uname -m)-unknown-linux-musl" \
@@ -45,7 +45,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM sources AS build-gpu
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --locked --release --features cloud \
+    cargo build --locked --release --features cloud,hub \
     && cp target/release/bnfold-gpu /bnfold-gpu
 
 FROM debian:${DEBIAN}-slim AS gpu

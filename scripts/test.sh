@@ -46,9 +46,9 @@ VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader cargo test --locked -
     bench devices device_loss digits exact faults kernels pieces several_models vulkan zoo
 # The pure CPU tool: without the graphics library, and with all tests that need none.
 cargo test --locked --no-default-features --features cli
-# With object stores: an S3 server runs on this machine.
+# With object stores and the Hugging Face Hub: servers that speak as they do run on this machine.
 python3 scripts/s3_server.py --packages target/moto --install-only
-cargo test --locked --features cloud --lib --test it -- cloud urls store
+cargo test --locked --features cloud,hub --lib --test it -- cloud hub urls store
 # Kills and errors at calls of every kind, and runs at the same time; --full and more --trials take longer.
 python3 scripts/inject.py --bin target/debug/bnfold-gpu
 python3 scripts/at_once.py --bin target/debug/bnfold-gpu --trials 5

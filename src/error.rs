@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{HeaderProblem, IndexProblem};
 use crate::fold::FoldProblem;
+use crate::hub::HubProblem;
 use crate::output::{OutputProblem, Stranded};
 use crate::plan::ArchitectureProblem;
 use crate::store::UrlProblem;
@@ -126,6 +127,14 @@ pub enum Error {
     NoStores {
         /// The URL, without secrets.
         path: PathBuf,
+    },
+    /// A repository of the Hugging Face Hub that cannot be had.
+    #[error("{}: {problem}", path.display())]
+    Hub {
+        /// The repository, as it was named.
+        path: PathBuf,
+        /// Why not, and what to do.
+        problem: HubProblem,
     },
     /// A tensor that a plan or another tensor names is not in the file.
     #[error("{}: no tensor `{}`{context}", path.display(), shown(tensor))]

@@ -12,8 +12,8 @@
 //! into which weight, `fold` multiplies, on the GPU or the CPU, and checks, `output` writes the file, whole or not at all,
 //! `verify` compares a folded file with its original, `report` says what happened. `model` strings them together for one
 //! model, `zoo` for many, `job` is the face of both; `bench` measures them beside a plain copy, `store` is where files are, on
-//! this machine or under a URL. They are open to the command line, the tests and the benches of this package, and hidden
-//! here: what is listed below is the interface, and nothing else is promised.
+//! this machine or under a URL, `hub` makes folders of repositories. They are open to the command line, the tests and the
+//! benches of this package, and hidden here: what is listed below is the interface, and nothing else is promised.
 
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "numbers in tests are the tests' own"))]
 
@@ -27,6 +27,8 @@ pub mod descriptors;
 pub mod error;
 #[doc(hidden)]
 pub mod fold;
+#[doc(hidden)]
+pub mod hub;
 #[doc(hidden)]
 pub mod job;
 mod json;

@@ -9,11 +9,11 @@ use crate::text::shown;
 pub(super) const BEGINNING: usize = 128;
 
 /// What turns weights of other formats into a checkpoint, where the Python package is installed.
-pub const CONVERT_LINE: &str = "python -m bnfold_gpu convert FILE";
+pub(crate) const CONVERT_LINE: &str = "python -m bnfold_gpu convert FILE";
 
 /// What turns a state dict that `torch.save` wrote into a checkpoint. Clones, since the library refuses tensors that share
 /// their memory.
-pub const TORCH_LINE: &str = "python3 -c \"import sys, torch, safetensors.torch as st; st.save_file({k: v.clone() for k, v in \
+pub(crate) const TORCH_LINE: &str = "python3 -c \"import sys, torch, safetensors.torch as st; st.save_file({k: v.clone() for k, v in \
      torch.load(sys.argv[1], 'cpu', weights_only=True).items()}, sys.argv[2])\" IN.bin OUT.safetensors";
 
 /// Characters of a text that are shown.

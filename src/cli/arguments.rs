@@ -72,7 +72,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArguments {
-    /// Files, or indices of sharded checkpoints; or URLs of these
+    /// Files, or indices of sharded checkpoints; URLs of these; repositories with one model (hf://ORG/NAME[@REVISION])
     #[arg(required = true, value_name = "PATH", value_parser = location())]
     pub(crate) paths: Vec<Location>,
     /// What is printed on stdout; json is one object a checkpoint
@@ -125,7 +125,7 @@ pub(crate) struct PlanArguments {
 /// Two checkpoints, named in this order or by options.
 #[derive(Debug, Args)]
 pub(crate) struct PairArguments {
-    /// The checkpoint before folding
+    /// The checkpoint before folding: a file, an index, a URL, a repository with one model (hf://ORG/NAME[@REVISION])
     #[arg(value_name = "ORIGINAL", value_parser = location(), conflicts_with_all = ["original", "folded"])]
     first: Option<Location>,
     /// The checkpoint after folding

@@ -13,6 +13,7 @@ use bnfold_gpu::{Error, Options};
 use super::arguments::FoldArguments;
 use super::progress::Progress;
 use super::report::Report;
+use super::repositories::Inputs;
 use super::settings::Reach;
 use super::standard_output::StandardOutput;
 use super::values::Format;
@@ -25,23 +26,29 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
     let cancelled = Arc::new(AtomicBool::new(false));
     interrupt::set(&cancelled);
     slips::check_eps(&arguments.planning, &settings::denied(&arguments.denial))?;
-    let inputs = arguments.inputs.all();
-    let stdout = StandardOutput::asked_for(&inputs, arguments)?;
-    let output = stdout.as_ref().map(StandardOutput::location).or_else(|| arguments.output.clone());
+    let (selection, quiet) = (&arguments.zoo.selection, arguments.verbosity.quiet);
+    let typed = arguments.inputs.all();
+    slips::check_words(&typed)?;
+    let fetched = Inputs::fetch(typed, selection, quiet, &cancelled)?;
+    let inputs = fetched.all();
+    let stdout = StandardOutput::asked_for(inputs, arguments)?;
+    let output = match stdout.as_ref().map(StandardOutput::location).or_else(|| arguments.output.clone()) {
+        None => fetched.default_output()?,
+        output => output,
+    };
     let output = output.as_ref();
-    slips::check_words(&inputs)?;
-    destination::check_output(&inputs, output)?;
-    let only = arguments.zoo.selection.only.is_some();
+    destination::check_output(inputs, output)?;
+    let only = selection.only.is_some();
     // What is picked out of a zoo is folded as the zoo is.
-    let is_zoo = settings::is_zoo(&inputs)? || only;
+    let is_zoo = settings::is_zoo(inputs)? || only;
     let options = options(arguments, is_zoo, &cancelled);
     options.check_names()?;
-    let Found { sources, sidecars, failures, .. } = find(arguments, &inputs, output)?;
+    let Found { sources, sidecars, failures, .. } = find(arguments, &fetched, output)?;
     // One of several machines, or tasks, may have none of the models that a glob is for.
     if arguments.zoo.shard.is_none() && !only {
         options.check(sources.iter())?;
     }
-    let tasks = settings::tasks(sources, &inputs, output)?;
+    let tasks = settings::tasks(sources, inputs, output)?;
     let folder = output.map(|output| sidecar_folder(output, is_zoo)).transpose()?;
     let copies = folder.iter().flat_map(|folder| sidecars.iter().map(|sidecar| folder.join(&sidecar.place)));
     let outputs = tasks.iter().flat_map(Task::outputs).chain(copies);
@@ -82,9 +89,11 @@ pub(super) fn failed(input: &Path, error: &Error) -> Outcome {
 }
 
 /// The models behind `inputs`, as far as they are this run's.
-fn find(arguments: &FoldArguments, inputs: &[Location], output: Option<&Location>) -> anyhow::Result<Found> {
+fn find(arguments: &FoldArguments, fetched: &Inputs, output: Option<&Location>) -> anyhow::Result<Found> {
+    let inputs = fetched.all();
     let reach = if arguments.zoo.copy_sidecars { Reach::Zoo } else { Reach::Model };
     let mut found = settings::find(inputs, &arguments.zoo.selection, output, arguments.verbosity.quiet, reach)?;
+    fetched.name_places(&mut found);
     if let ([input], true) = (inputs, arguments.zoo.copy_sidecars)
         && !input.is_folder()?
     {

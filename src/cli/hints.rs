@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use bnfold_gpu::ArchitectureProblem::{OtherNames, TooMany};
+use bnfold_gpu::hub::HubProblem;
 use bnfold_gpu::job::Note;
 use bnfold_gpu::output::OutputProblem;
 use bnfold_gpu::report::ModelReport;
@@ -76,6 +77,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::NoFolder { .. } => "or pass another --output".into(),
         Error::NoRoom { .. } => "name another folder with --output".into(),
         Error::Url { problem: UrlProblem::NotWritable, .. } => ELSEWHERE.into(),
+        Error::Hub { problem: HubProblem::Within { .. }, .. } => "--include chooses among its checkpoints".into(),
         Error::Fold { problem, .. } => return fold_hint(problem),
         Error::Overflow { .. } => "--dtype chooses the type, --allow-non-finite accepts infinities".into(),
         Error::OutputExists { .. } => REPLACE.into(),

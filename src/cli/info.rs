@@ -5,12 +5,12 @@ use bnfold_gpu::report::info::Info;
 
 use super::arguments::InfoArguments;
 use super::values::Format;
-use super::{Status, console, hints};
+use super::{Status, console, hints, repositories};
 
 pub(crate) fn run(arguments: &InfoArguments) -> anyhow::Result<Status> {
     let mut status = Status::Done;
     for path in &arguments.paths {
-        match Checkpoint::open(path) {
+        match repositories::checkpoint(path, false).and_then(Checkpoint::open) {
             Ok(checkpoint) => {
                 let info = Info::of(&checkpoint);
                 match arguments.format {

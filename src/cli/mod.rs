@@ -19,6 +19,7 @@ mod manifests;
 mod plan;
 mod progress;
 mod report;
+mod repositories;
 mod results;
 mod settings;
 mod slips;

@@ -1,5 +1,7 @@
 //! `bnfold-gpu plan`: what would be folded and why.
 
+use std::sync::atomic::AtomicBool;
+
 use bnfold_gpu::checkpoint::Checkpoint;
 use bnfold_gpu::model::Model;
 use bnfold_gpu::plan::Planned;
@@ -9,6 +11,7 @@ use bnfold_gpu::{Job, Options};
 
 use super::arguments::PlanArguments;
 use super::grouped::Grouped;
+use super::repositories::Inputs;
 use super::settings::Reach;
 use super::values::Format;
 use super::{Status, console, hints, settings, slips};
@@ -19,21 +22,25 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
     let quiet = arguments.verbosity.quiet;
     let denied = settings::denied(&arguments.denial);
     slips::check_eps(&arguments.planning, &denied)?;
-    let inputs = arguments.inputs.all();
-    let is_one = !settings::is_zoo(&inputs)?;
-    let Found { sources, failures, .. } = settings::find(&inputs, &arguments.selection, None, quiet, Reach::Model)?;
+    let fetched = Inputs::fetch(arguments.inputs.all(), &arguments.selection, quiet, &AtomicBool::new(false))?;
+    let inputs = fetched.all();
+    let is_one = !settings::is_zoo(inputs)?;
+    let mut found = settings::find(inputs, &arguments.selection, None, quiet, Reach::Model)?;
+    fetched.name_places(&mut found);
+    let Found { sources, failures, .. } = found;
     for (_, error) in &failures {
         console::error(&hints::described(error));
         status = Status::Failed;
     }
-    options(arguments)?.check(sources.iter())?;
+    let options = options(arguments, !is_one);
+    options.check(sources.iter())?;
     if let Some(norm) = &arguments.explain {
-        return explained(norm, &sources, arguments);
+        return explained(norm, &sources, &options);
     }
     let mut grouped = Grouped::new(quiet, !is_one && !arguments.verbosity.verbose);
     for source in &sources {
         let input = &source.input;
-        match one(source, arguments) {
+        match one(source, &options) {
             Ok(planned) => {
                 grouped.tell(&input.to_string(), &planned.warnings);
                 if let Some(denied) = planned.kept().iter().chain(&planned.warnings).find(|warning| denied.has(warning))
@@ -68,11 +75,11 @@ pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<Status> {
 }
 
 /// How a norm came to be folded or kept, in every checkpoint that has it.
-fn explained(norm: &str, sources: &[Source], arguments: &PlanArguments) -> anyhow::Result<Status> {
+fn explained(norm: &str, sources: &[Source], options: &Options) -> anyhow::Result<Status> {
     let mut found = Vec::new();
     for source in sources {
         let input = &source.input;
-        let mut options = options(arguments)?;
+        let mut options = options.clone();
         options.arch = options.arch_of(input, &source.place).map(str::to_owned);
         options.arch_for.clear();
         let explanation = Job::with(input, options).explain(norm)?;
@@ -87,14 +94,13 @@ fn explained(norm: &str, sources: &[Source], arguments: &PlanArguments) -> anyho
     Ok(Status::Done)
 }
 
-fn one(source: &Source, arguments: &PlanArguments) -> Result<Planned, bnfold_gpu::Error> {
-    let options = options(arguments)?;
+fn one(source: &Source, options: &Options) -> Result<Planned, bnfold_gpu::Error> {
     let checkpoint = Checkpoint::open(&source.input)?;
     Ok(Model::plan(checkpoint, options.settings_of(source, None)?)?.into_planned())
 }
 
-fn options(arguments: &PlanArguments) -> Result<Options, bnfold_gpu::Error> {
+fn options(arguments: &PlanArguments, is_one_of_several: bool) -> Options {
     let mut options = settings::planning(&arguments.planning, arguments.plan.as_deref());
-    options.one_of_several = settings::is_zoo(&arguments.inputs.all())?;
-    Ok(options)
+    options.one_of_several = is_one_of_several;
+    options
 }

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bnfold_gpu::checkpoint::{CONVERT_LINE, TORCH_LINE, is_index};
+use bnfold_gpu::checkpoint::is_index;
 use bnfold_gpu::fold::Engine;
 use bnfold_gpu::job::Opened;
 use bnfold_gpu::model::Denied;
 use bnfold_gpu::output::FOLDED;
 use bnfold_gpu::store::Location;
 use bnfold_gpu::text::shown;
-use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, same_content};
+use bnfold_gpu::zoo::{Filter, Found, Sidecar, Source, Task, discover, how_to_convert, same_content};
 use bnfold_gpu::{Device, Error, Options, PlanSource};
 use globset::{Glob, GlobSetBuilder};
 
@@ -96,20 +96,8 @@ pub(crate) fn find(
 
 /// What there is instead of a checkpoint, and how it becomes one.
 fn other_weights(found: &Found) -> String {
-    let Some(weights) = found.other_weights.first() else { return String::new() };
-    let name = shown_location(weights);
-    let is_one_of =
-        |known: &[&str]| weights.path().extension().is_some_and(|extension| known.iter().any(|e| extension == *e));
-    if is_one_of(&["bin", "pt", "pth"]) {
-        format!("; there is {name}, which PyTorch wrote: `{CONVERT_LINE}` makes a checkpoint of it; or {TORCH_LINE}")
-    } else if is_one_of(&["ckpt", "h5", "hdf5", "keras", "msgpack", "npz", "onnx"]) {
-        format!(
-            "; there is {name}: `{CONVERT_LINE}` makes a checkpoint of it; or load it with its library, and save its tensors \
-             with the safetensors library"
-        )
-    } else {
-        format!("; there is {name}: load it with its library, and save its tensors with the safetensors library")
-    }
+    let instead = found.other_weights.first().map(|weights| how_to_convert(weights.path()));
+    instead.map(|instead| format!("; there is {instead}")).unwrap_or_default()
 }
 
 /// Whether several models are meant, of which some may be done already.

@@ -8,7 +8,7 @@ use bnfold_gpu::verify::{VerifyReport, verify};
 use super::arguments::VerifyArguments;
 use super::grouped::Grouped;
 use super::values::Format;
-use super::{Status, console, hints, settings};
+use super::{Status, console, hints, repositories, settings};
 
 pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
     let (Some(before), Some(name)) = (arguments.pair.original(), arguments.pair.folded()) else {
@@ -16,6 +16,8 @@ pub(crate) fn run(arguments: &VerifyArguments) -> anyhow::Result<Status> {
             settings::UsageError("two checkpoints are compared: bnfold-gpu verify ORIGINAL FOLDED".to_owned()).into()
         );
     };
+    let before = &repositories::checkpoint(before, arguments.quiet)?;
+    let name = &repositories::checkpoint(name, arguments.quiet)?;
     let original = Checkpoint::open(before)?;
     let folded = Checkpoint::open(name)?;
     let options = settings::planning(&arguments.planning, arguments.plan.as_deref());

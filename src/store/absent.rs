@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 
-use super::{Finished, Listed, Object, Same};
+use super::{Finished, Listed, Object, Same, UrlProblem};
 use crate::error::{Error, Result};
 
 /// There are none.
@@ -35,7 +35,11 @@ pub(crate) fn length(object: &Object) -> Result<Option<u64>> {
 }
 
 pub(crate) fn check_writable(object: &Object) -> Result<()> {
-    Err(absent(object))
+    let path = || object.path().to_owned();
+    Err(match object.is_repository() {
+        true => Error::Url { path: path(), problem: UrlProblem::NotWritable },
+        false => absent(object),
+    })
 }
 
 pub(crate) fn list(folder: &Object) -> Result<Vec<Listed>> {
@@ -51,5 +55,9 @@ pub(crate) fn publish(files: &[Finished<'_>], _replace: bool, _same: Same<'_>, _
 }
 
 fn absent(object: &Object) -> Error {
-    Error::NoStores { path: object.path().to_owned() }
+    let path = object.path().to_owned();
+    match object.is_repository() {
+        true => Error::Url { path, problem: UrlProblem::NotFetched },
+        false => Error::NoStores { path },
+    }
 }

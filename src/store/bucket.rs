@@ -86,6 +86,9 @@ pub(super) struct Parts {
 /// be taken apart and put together otherwise.
 pub(super) fn parts(object: &Object) -> Result<Parts> {
     let wrong = |problem| Error::Url { path: object.path().to_owned(), problem };
+    if object.is_repository() {
+        return Err(wrong(UrlProblem::NotFetched));
+    }
     let malformed = |problem: String| wrong(UrlProblem::Malformed(problem));
     let full = object.full();
     let (scheme, rest) = split(&full).ok_or_else(|| malformed("it is no URL".to_owned()))?;
@@ -186,6 +189,7 @@ mod tests {
             ("s3:///k", "names no bucket"),
             ("s3://b/a//b", "empty path segment"),
             ("s3://b/../x", ".."),
+            ("hf://org/name", "has to be fetched"),
             ("http://u:secret@h/x", "credentials come from the environment"),
             ("s3://key:secret@b/x", "credentials come from the environment"),
         ] {

@@ -3,7 +3,7 @@
 //! In: an error of the store's library, and what was tried. Out: one of ours, in one line and without secrets.
 
 use super::Object;
-use super::url::redacted;
+use super::url::one_line;
 use crate::error::Error;
 
 /// An error of the library as one of ours.
@@ -33,17 +33,4 @@ pub(super) fn describe(action: &'static str, object: &Object, error: &object_sto
         _ => io(ErrorKind::Other, text),
     };
     Error::Io { action, path, source }
-}
-
-/// What the library says and, since it leaves that out, the cause at the bottom of it. Answers of servers have many lines.
-fn one_line(error: &object_store::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    let (mut text, cause) = (error.to_string(), cause.to_string());
-    if !text.contains(&cause) {
-        text = format!("{text}: {cause}");
-    }
-    redacted(&text).split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// A file or a folder of this machine, or what stands under a URL.
 ///
 /// Anything path-like becomes one: text that begins with a known scheme (`s3://`, `gs://`, `az://`, `http://`,
-/// `https://`) is an object, everything else is a path.
+/// `https://`, `hf://`) is an object, everything else is a path.
 ///
 /// ```
 /// use bnfold_gpu::store::Location;
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn objects_are_told_from_files_and_folders_from_both() {
-        for path in ["s3://b/k", "gs://b", "az://c/x.safetensors", "http://h/x", "https://h/x"] {
+        for path in ["s3://b/k", "gs://b", "az://c/x.safetensors", "http://h/x", "https://h/x", "hf://a/b"] {
             assert!(at(path).as_object().is_some(), "{path}");
         }
         for path in ["s3:/b/k", "ftp://h/x", "x/s3://b", "C://x", "s3", "://"] {
@@ -224,6 +224,7 @@ mod tests {
             ("gs://b/m.safetensors", false),
             ("az://c/model.safetensors.index.fp16.json", false),
             ("https://h/zoo", false),
+            ("hf://a/b.safetensors", true),
         ] {
             assert_eq!(at(path).is_folder().unwrap(), expected, "{path}");
         }

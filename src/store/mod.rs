@@ -1,7 +1,8 @@
 //! STORE: where checkpoints are: files of this machine, and objects under URLs.
 //!
 //! In: a [`Location`]. Out: of an [`Object`] (`s3://bucket/key`, `gs://`, `az://`, `http(s)://`) bytes by position,
-//! listings, whole objects. Without the feature `cloud` there is nothing behind these functions but an error that says
+//! listings, whole objects. A repository of the Hugging Face Hub (`hf://`) is an object too, of which nothing can be had here:
+//! [`hub`](crate::hub) makes a folder of it. Without the feature `cloud` there is nothing behind these functions but an error that says
 //! so.
 
 mod folder;
@@ -43,6 +44,8 @@ pub(crate) use object::OpenObject;
 pub use problem::UrlProblem;
 #[cfg(feature = "cloud")]
 pub(crate) use publish::{check_writable, publish};
+#[cfg(feature = "hub")]
+pub(crate) use url::one_line;
 pub use url::{Object, redacted};
 
 /// Threads that may read objects in places far apart: with more, one would lose the blocks that another has just fetched.

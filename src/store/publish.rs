@@ -64,11 +64,12 @@ pub(crate) fn check_writable(object: &Object) -> Result<()> {
 
 /// The place of an object to be written.
 fn writable(object: &Object) -> Result<Place> {
-    let place = bucket::place(object)?;
-    if place.bucket.lister.is_none() {
-        return Err(Error::Url { path: object.path().to_owned(), problem: UrlProblem::NotWritable });
+    let not_writable = || Error::Url { path: object.path().to_owned(), problem: UrlProblem::NotWritable };
+    if object.is_repository() {
+        return Err(not_writable());
     }
-    Ok(place)
+    let place = bucket::place(object)?;
+    if place.bucket.lister.is_none() { Err(not_writable()) } else { Ok(place) }
 }
 
 fn check_free(object: &Object) -> Result<()> {

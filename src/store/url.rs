@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::names::index_stem;
 
-const SCHEMES: [&str; 5] = ["s3", "gs", "az", "http", "https"];
+const SCHEMES: [&str; 6] = ["s3", "gs", "az", "http", "https", REPOSITORIES];
+
+/// The scheme of repositories of the Hugging Face Hub.
+const REPOSITORIES: &str = "hf";
 
 /// What stands under a URL of an object store or a web server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,13 +49,23 @@ impl Object {
     }
 
     /// Whether everything below it is meant. A store has no folders, so the text decides: whatever does not end like a
-    /// checkpoint or an index is one, except on web servers, which cannot list.
+    /// checkpoint or an index is one, except on web servers, which cannot list. A repository is always one.
     pub fn is_folder(&self) -> bool {
         let text = self.text();
         let Some((scheme, rest)) = split(&text) else { return false };
         let name = rest.rsplit('/').next().unwrap_or_default();
         let is_file = name.ends_with(".safetensors") || index_stem(Path::new(name)).is_some();
-        !is_web(scheme) && (!rest.contains('/') || !is_file)
+        scheme == REPOSITORIES || (!is_web(scheme) && (!rest.contains('/') || !is_file))
+    }
+
+    /// Whether it is a repository of the Hugging Face Hub, which is fetched before anything in it can be read.
+    pub fn is_repository(&self) -> bool {
+        split(&self.text()).is_some_and(|(scheme, _)| scheme == REPOSITORIES)
+    }
+
+    /// Whether it holds more than may be shown.
+    pub(crate) fn has_secret(&self) -> bool {
+        self.secret.is_some()
     }
 
     /// The object at `below`, a relative path, in this folder.
@@ -105,6 +118,21 @@ pub fn redacted(text: &str) -> String {
         rest = &after[end..];
     }
     out + rest
+}
+
+/// What an error of a library says in one line, without secrets, and the cause at the bottom of it, since libraries leave that
+/// out. Answers of servers have many lines.
+#[cfg(any(feature = "cloud", feature = "hub"))]
+pub(crate) fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let (mut text, cause) = (error.to_string(), cause.to_string());
+    if !text.contains(&cause) {
+        text = format!("{text}: {cause}");
+    }
+    redacted(&text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Host and path of what follows the scheme.

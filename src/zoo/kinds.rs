@@ -5,11 +5,13 @@
 
 use std::path::Path;
 
+use crate::checkpoint::{CONVERT_LINE, TORCH_LINE};
 use crate::error::Result;
 use crate::output::FOLDED;
 use crate::store::{self, Location};
+use crate::text::shown;
 
-pub(super) fn is_checkpoint(path: &Path) -> bool {
+pub(crate) fn is_checkpoint(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
 }
 
@@ -62,7 +64,7 @@ pub(super) fn is_cache(folder: Option<&Path>) -> bool {
 }
 
 /// Weights in formats that are not folded: a repository of folded weights must not carry them unfolded beside.
-pub(super) fn is_weights(path: &Path) -> bool {
+pub(crate) fn is_weights(path: &Path) -> bool {
     const FORMATS: [&str; 17] = [
         "safetensors",
         "bin",
@@ -85,4 +87,21 @@ pub(super) fn is_weights(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     FORMATS.contains(&&*extension) || name.starts_with("pytorch_model.bin.index") || name.starts_with(".bnfold-")
+}
+
+/// Such weights, and how they become a checkpoint, in words that can follow `there is`.
+pub fn how_to_convert(weights: &Path) -> String {
+    let name = weights.display().to_string();
+    let name = shown(&name);
+    let is_one_of = |known: &[&str]| weights.extension().is_some_and(|extension| known.iter().any(|e| extension == *e));
+    if is_one_of(&["bin", "pt", "pth"]) {
+        format!("{name}, which PyTorch wrote: `{CONVERT_LINE}` makes a checkpoint of it; or {TORCH_LINE}")
+    } else if is_one_of(&["ckpt", "h5", "hdf5", "keras", "msgpack", "npz", "onnx"]) {
+        format!(
+            "{name}: `{CONVERT_LINE}` makes a checkpoint of it; or load it with its library, and save its tensors with the \
+             safetensors library"
+        )
+    } else {
+        format!("{name}: load it with its library, and save its tensors with the safetensors library")
+    }
 }

@@ -26,6 +26,9 @@ pub use discover::discover;
 pub use engines::Engines;
 pub use filter::Filter;
 pub use found::{Found, Sidecar, Source};
+pub use kinds::how_to_convert;
+#[cfg(feature = "hub")]
+pub(crate) use kinds::{is_checkpoint, is_weights};
 pub use partition::Share;
 pub use run::{Observer, Run};
 pub use sidecars::{add_beside, copy, same_content};

@@ -62,6 +62,9 @@ mod first_minute;
 // A graphics device that misbehaves.
 #[cfg(all(feature = "gpu", target_os = "linux"))]
 mod faults;
+// Repositories of the Hugging Face Hub.
+#[cfg(feature = "hub")]
+mod hub;
 // Files for the other modules, and ways to run the program.
 mod fixture;
 // Hostile files, each with the outcome it must have.

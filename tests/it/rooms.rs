@@ -12,6 +12,7 @@ const NESTED: &[(&str, &str)] = &[
     ("error", "checkpoint"),
     ("error", "fold"),
     ("error", "output"),
+    ("error", "hub"),
     ("error", "plan"),
 ];
 

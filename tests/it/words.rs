@@ -12,7 +12,14 @@ const ALLOWED: &[(&str, &str)] = &[
     // Words of plans and reports, whose format is documented.
     ("src/network/eps.rs", "--eps"),
     ("src/network/eps.rs", "--eps-for {glob}"),
-    // An option of cargo: the program has to be built again.
+    // An option of the Hub's own program.
+    ("src/hub/repository.rs", " --revision {revision}"),
+    // Options of cargo: the program has to be built again.
+    (
+        "src/hub/problem.rs",
+        r"this program was built without the Hugging Face Hub; build it with `--features hub`, or download the repository \
+         (`hf download {arguments}`, earlier `huggingface-cli download {arguments}`) and name the folder that this prints",
+    ),
     (
         "src/error.rs",
         "{}: this program was built without object stores; build it with `--features cloud`, or copy the file first",

@@ -21,7 +21,8 @@ pub(crate) struct FoldArguments {
     #[command(flatten)]
     pub(crate) inputs: InputArguments,
     /// Where the result goes: a file, a folder for several inputs, a URL (s3://, gs://, az://), or - for standard output
-    /// [default: NAME.folded.safetensors beside NAME]
+    /// [default: NAME.folded.safetensors beside NAME; of hf://ORG/NAME in the current folder, a folder NAME.folded for several
+    /// files]
     #[arg(short, long, help_heading = INPUT_AND_OUTPUT, value_name = "PATH", value_parser = location())]
     pub(crate) output: Option<Location>,
     /// strip: norms go, biases are added. drop-in: every tensor stays, for unmodified model code

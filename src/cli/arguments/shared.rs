@@ -22,8 +22,8 @@ pub(super) const REPORTS: &str = "Reports";
 #[derive(Debug, Args)]
 #[group(id = "inputs", required = true, multiple = true)]
 pub(crate) struct InputArguments {
-    /// Checkpoints: files, indices of sharded ones, folders with everything below them; or URLs of these
-    /// (s3://, gs://, az://; of files also https://)
+    /// Checkpoints: files, indices of sharded ones, folders with everything below them; URLs of these
+    /// (s3://, gs://, az://; of files also https://); repositories of the Hugging Face Hub (hf://ORG/NAME[@REVISION])
     #[arg(value_name = "PATH", value_parser = location())]
     paths: Vec<Location>,
     /// The same checkpoints, as an option
