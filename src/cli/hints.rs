@@ -76,7 +76,7 @@ fn hint(error: &Error) -> Option<Cow<'static, str>> {
         Error::DanglingLink { .. } => "in a folder --exclude leaves it out".into(),
         Error::NoFolder { .. } => "or pass another --output".into(),
         Error::NoRoom { .. } => "name another folder with --output".into(),
-        Error::Url { problem: UrlProblem::NotWritable, .. } => ELSEWHERE.into(),
+        Error::Url { problem: UrlProblem::NotWritable | UrlProblem::RepositoryNotWritable, .. } => ELSEWHERE.into(),
         Error::Hub { problem: HubProblem::Within { .. }, .. } => "--include chooses among its checkpoints".into(),
         Error::Fold { problem, .. } => return fold_hint(problem),
         Error::Overflow { .. } => "--dtype chooses the type, --allow-non-finite accepts infinities".into(),

@@ -37,7 +37,7 @@ pub(crate) fn length(object: &Object) -> Result<Option<u64>> {
 pub(crate) fn check_writable(object: &Object) -> Result<()> {
     let path = || object.path().to_owned();
     Err(match object.is_repository() {
-        true => Error::Url { path: path(), problem: UrlProblem::NotWritable },
+        true => Error::Url { path: path(), problem: UrlProblem::RepositoryNotWritable },
         false => absent(object),
     })
 }

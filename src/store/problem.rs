@@ -19,8 +19,11 @@ pub enum UrlProblem {
     #[error("a web server cannot be listed; name the files in it one by one")]
     NotListable,
     /// Results go to stores and folders only.
-    #[error("web addresses and repositories of the Hugging Face Hub can be read, not written")]
+    #[error("web addresses can be read, not written")]
     NotWritable,
+    /// The same of a repository.
+    #[error("repositories of the Hugging Face Hub can be read, not written")]
+    RepositoryNotWritable,
     /// A repository is no place to read from.
     #[error("a repository of the Hugging Face Hub has to be fetched into a folder first (`hf download`)")]
     NotFetched,

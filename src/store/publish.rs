@@ -64,12 +64,12 @@ pub(crate) fn check_writable(object: &Object) -> Result<()> {
 
 /// The place of an object to be written.
 fn writable(object: &Object) -> Result<Place> {
-    let not_writable = || Error::Url { path: object.path().to_owned(), problem: UrlProblem::NotWritable };
+    let refused = |problem| Err(Error::Url { path: object.path().to_owned(), problem });
     if object.is_repository() {
-        return Err(not_writable());
+        return refused(UrlProblem::RepositoryNotWritable);
     }
     let place = bucket::place(object)?;
-    if place.bucket.lister.is_none() { Err(not_writable()) } else { Ok(place) }
+    if place.bucket.lister.is_none() { refused(UrlProblem::NotWritable) } else { Ok(place) }
 }
 
 fn check_free(object: &Object) -> Result<()> {

@@ -234,7 +234,10 @@ fn what_cannot_be_had_is_told_with_what_to_do() {
     hub.serve(&[]);
     for (input, words) in [
         ("hf://org/none", "there is no such repository, or it is private"),
-        ("hf://org/torch", "no .safetensors file in it; there is pytorch_model.bin, which PyTorch wrote: python3 -c"),
+        (
+            "hf://org/torch",
+            "no .safetensors file in it; there is pytorch_model.bin, which PyTorch wrote: `python -m bnfold_gpu convert FILE`",
+        ),
         ("hf://org/words", "hf://org/words: no .safetensors file in it\n"),
         ("hf://net", "no repository: expected hf://ORG/NAME or hf://ORG/NAME@REVISION"),
         ("hf://org/net@../x", "what follows the @ is no name of a branch or tag, and no commit"),
