@@ -38,17 +38,17 @@ command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || ins
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
 
 python3 scripts/fetch_models.py --out target/models
-cargo test --locked
+# One build for all tests of the default features, the object stores and the Hugging Face Hub: other features would build most
+# dependencies anew. Servers that speak as stores and the Hub do run on this machine.
+python3 scripts/s3_server.py --packages target/moto --install-only
+cargo test --locked --features cloud,hub
 # Everything that folds on a GPU once more on another driver, which flushes subnormals as many cards do.
 swiftshader=/usr/lib/chromium/vk_swiftshader_icd.json
 [ -e "$swiftshader" ] || { echo "error: $swiftshader is missing; Debian's chromium has it" >&2; exit 1; }
-VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader cargo test --locked --test it -- \
+VK_DRIVER_FILES=$swiftshader VK_ICD_FILENAMES=$swiftshader cargo test --locked --features cloud,hub --test it -- \
     bench devices device_loss digits exact faults kernels pieces several_models vulkan zoo
-# The pure CPU tool: without the graphics library, and with all tests that need none.
-cargo test --locked --no-default-features --features cli
-# With object stores and the Hugging Face Hub: servers that speak as they do run on this machine.
-python3 scripts/s3_server.py --packages target/moto --install-only
-cargo test --locked --features cloud,hub --lib --test it -- cloud hub urls store
 # Kills and errors at calls of every kind, and runs at the same time; --full and more --trials take longer.
 python3 scripts/inject.py --bin target/debug/bnfold-gpu
 python3 scripts/at_once.py --bin target/debug/bnfold-gpu --trials 5
+# The pure CPU tool: without the graphics library, the stores and the Hub, and with all tests that need none.
+cargo test --locked --no-default-features --features cli

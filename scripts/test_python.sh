@@ -47,7 +47,16 @@ fi
 packages=(mypy pytest numpy safetensors torch torchvision timm transformers onnx onnxruntime onnxscript keras h5py msgpack ml_dtypes tqdm ray)
 # TensorFlow alone takes more than a gigabyte.
 [ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch tensorflow-cpu tf_keras)
-"$environment/bin/pip" install --quiet "${packages[@]}"
+# The index has PyTorch for cards only, with gigabytes of libraries for them. pip keeps what it
+# downloads until all is installed, in the same place, so that there is one place to look at.
+needed=9
+free=$(df --output=avail --block-size=1G "$environment" | tail -1 | tr -d ' ')
+if [ ! -d "$environment"/lib/python3*/site-packages/torch ] && [ "$free" -lt "$needed" ]; then
+    echo "error: the libraries take $needed GB below target/ while they are installed, and $free GB are free" >&2
+    exit 1
+fi
+mkdir -p "$environment/tmp"
+TMPDIR="$PWD/$environment/tmp" "$environment/bin/pip" install --quiet --no-cache-dir "${packages[@]}"
 
 if [ -z "${BNFOLD_GPU:-}" ]; then
     cargo build --locked --release
