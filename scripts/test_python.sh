@@ -2,7 +2,7 @@
 # Tests the Python package: types, the pure tests, and those with real libraries.
 #
 #   scripts/test_python.sh            types, tests, the journeys of examples/python/
-#   scripts/test_python.sh --full     also TensorFlow, and the round trips of scripts/check_python.py, check_onnx.py and check_keras.py,
+#   scripts/test_python.sh --full     also TensorFlow and ultralytics, and the round trips of scripts/check_python.py, check_onnx.py and check_keras.py,
 #                                     about three hours on two cores
 #   scripts/test_python.sh --wheel    only: builds the wheel, installs it into a clean environment, folds with it
 #
@@ -45,7 +45,7 @@ fi
 
 [ -x "$environment/bin/python" ] || "$PYTHON" -m venv "$environment"
 packages=(mypy pytest numpy safetensors torch torchvision timm transformers onnx onnxruntime onnxscript keras h5py msgpack ml_dtypes tqdm ray)
-# TensorFlow alone takes more than a gigabyte.
+# TensorFlow alone takes more than a gigabyte, and ultralytics brings OpenCV.
 [ "${1:-}" != --full ] || packages+=(ultralytics segmentation_models_pytorch tensorflow-cpu tf_keras)
 # The index has PyTorch for cards only, with gigabytes of libraries for them. pip keeps what it
 # downloads until all is installed, in the same place, so that there is one place to look at.
@@ -74,7 +74,7 @@ if [ "${1:-}" = --full ]; then
 fi
 ! grep -q '^SKIPPED' target/python-tests.log || { echo "error: tests were skipped" >&2; exit 1; }
 for journey in examples/python/*.py; do
-    [ "${1:-}" = --full ] || [ "$journey" != examples/python/tensorflow_journey.py ] || continue
+    case "${1:-} $journey" in " "*/tensorflow_journey.py | " "*/ultralytics_journey.py) continue ;; esac
     echo "== $journey"
     "$environment/bin/python" -W ignore "$journey"
 done

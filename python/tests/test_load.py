@@ -51,6 +51,69 @@ def test_both_styles_load_and_compute_the_same(style: str, tmp_path: Path, examp
     assert loaded.state_dict().keys() == load_file(path).keys()
 
 
+class Block(nn.Module):
+    """A convolution, its norm and an activation, with a form for when the norm is fused, as YOLO networks have them."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(channels, 8, 3, bias=False), nn.BatchNorm2d(8), nn.SiLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.bn(self.conv(x)))
+
+    def forward_fuse(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.conv(x))
+
+
+class OtherForm(Block):
+    def forward_fuse(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+class Merged(nn.Module):
+    """Two branches that become one kernel, by the norms' values and without the convolutions' biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = Block(), Block()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv1(x) + self.conv2(x)
+
+    def get_equivalent_kernel_bias(self) -> torch.Tensor:
+        return self.conv1.bn.bias - self.conv1.bn.running_mean
+
+
+def test_blocks_go_over_to_the_form_that_their_library_has_without_norm(tmp_path: Path, example: torch.Tensor) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(Block(), OtherForm(8), nn.Flatten())
+
+    model = touched(build())
+    path = folded(model, tmp_path, example)
+    check(model, path, example)
+    loaded = load_folded(build(), path)
+    assert not hasattr(loaded[0], "bn") and loaded[0].forward == loaded[0].forward_fuse
+    assert isinstance(loaded[1].bn, FoldedNorm), "its other form leaves the activation out"
+    assert torch.allclose(loaded(example), model(example), atol=1e-5)
+    again = copy.deepcopy(loaded)
+    assert again[0].forward.__self__ is again[0] and torch.equal(again(example), loaded(example))
+
+    other = nn.Sequential(Block(), OtherForm(8), nn.Flatten(), nn.Linear(5, 5))
+    with pytest.raises(LoadError):
+        load_folded(other, path)
+    assert [name for name, _ in other[0].named_children()] == ["conv", "bn", "act"] and "forward" not in vars(other[0])
+
+
+def test_code_that_merges_branches_itself_is_told_and_never_wrong(tmp_path: Path, example: torch.Tensor) -> None:
+    model = touched(Merged())
+    path = folded(model, tmp_path, example)
+    loaded = load_folded(Merged(), path)
+    assert torch.allclose(loaded(example), model(example), atol=1e-5)
+    with pytest.raises(AttributeError, match="folded into the layer before it.*style='drop-in'"):
+        loaded.get_equivalent_kernel_bias()
+    assert not hasattr(loaded.conv1.bn, "running_var")
+
+
 def test_a_file_of_another_network_changes_nothing(tmp_path: Path, example: torch.Tensor) -> None:
     path = folded(touched(network()), tmp_path, example)
     others = {

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Collection, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,10 +24,24 @@ from ._norms import channels_of, eps_of, holds_statistics
 # What norms of libraries hold besides the norm, in the order in which it is run.
 _BESIDE = ("drop", "act", "activation")
 _SHAPES = ((5, 4), (7,), (), (3, 4, 5))
+# What blocks call their `forward` without a norm, for use after they fused it: the YOLO families'.
+_FUSED_FORWARDS = ("forward_fuse", "fuseforward")
+# What only blocks have that compute one kernel out of several branches, each with its norm: RepVGG's and its relatives'.
+_MERGES = ("get_equivalent_kernel_bias", "fuse_convs")
+_OF_NORMS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "eps", "momentum", "affine", "num_features")
 
 
 class FoldedNorm(torch.nn.Sequential):
     """What is left of a norm that was folded into the layer before it: nothing, or its dropout and activation."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_NORMS:
+            # A stand-in with the identity's values would not do: such code passes by the bias that the layer has now.
+            raise AttributeError(
+                f"this batch norm was folded into the layer before it and has no `{name}` any more; "
+                "for code that fuses layers and norms itself, fold with style='drop-in'"
+            )
+        return super().__getattr__(name)
 
 
 @dataclass
@@ -48,6 +62,24 @@ class Change:
         setattr(self.parent, self.name, self.old)
 
 
+@dataclass
+class FusedForm(Change):
+    """A block goes over to the `forward` that its library gave it for when its norm is gone. `new` is that method's name."""
+
+    def make(self) -> None:
+        """Makes the change."""
+        self._children = dict(self.parent._modules)
+        delattr(self.parent, self.name)
+        setattr(self.parent, "forward", getattr(self.parent, str(self.new)))
+
+    def undo(self) -> None:
+        """Takes it back."""
+        delattr(self.parent, "forward")
+        # In the order in which they were.
+        self.parent._modules.clear()
+        self.parent._modules.update(self._children)
+
+
 def changes(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> List[Change]:
     """Everything that has to be changed before the tensors fit. Nothing is changed yet."""
     found: List[Change] = []
@@ -62,7 +94,42 @@ def changes(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> List
         elif f"{prefix}bias" in tensors and getattr(module, "bias", 0) is None and "weight" in dict(module.named_parameters(recurse=False)):
             new = biases.setdefault(id(module), _bias(module, tensors[f"{prefix}bias"]))
             found.append(Change(module, "bias", new, None))
-    return found
+    gone = [change for change in found if isinstance(change.new, FoldedNorm)]
+    return found + [form for change in gone if (form := _fused_form(model, change)) is not None]
+
+
+def _fused_form(model: torch.nn.Module, norm: Change) -> Optional[FusedForm]:
+    """The block around a norm as its library leaves it after fusing, if it computes the same.
+
+    Libraries that have such a form fuse models before they run them, and look for norms by their attribute.
+    """
+    block, rest = norm.parent, norm.new
+    method = next((one for one in _FUSED_FORWARDS if callable(getattr(block, one, None))), None)
+    if method is None or "forward" in vars(block) or not isinstance(rest, FoldedNorm) or len(rest):
+        return None
+    around = next((one for one in model.modules() if any(child is block for child in one.children())), None)
+    if any(hasattr(around, one) for one in _MERGES):
+        return None
+    layers = [name for name, child in block.named_children() if "weight" in child._parameters and child is not norm.old]
+    if len(layers) != 1:
+        return None
+    channels = channels_of(norm.old) if isinstance(norm.old, torch.nn.Module) else 0
+    source = 3 * torch.randn(2, channels, 5, 4, generator=torch.Generator().manual_seed(1))
+    try:
+        before = _without_layer(block, {layers[0]: torch.nn.Identity(), norm.name: rest})
+        after = _without_layer(block, {layers[0]: torch.nn.Identity()}, norm.name)
+        with torch.no_grad():
+            same = torch.equal(before(source.clone()), getattr(after, method)(source.clone()))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        return None
+    return FusedForm(block, norm.name, method, norm.old) if same else None
+
+
+def _without_layer(block: torch.nn.Module, put: Mapping[str, torch.nn.Module], gone: Optional[str] = None) -> torch.nn.Module:
+    """A copy of a block for a trial, with some of its modules replaced and one removed."""
+    trial = copy.copy(block)
+    trial._modules = {name: put.get(name, child) for name, child in block._modules.items() if name != gone}
+    return copy.deepcopy(trial).cpu().eval()
 
 
 def _bias(module: torch.nn.Module, stored: torch.Tensor) -> torch.nn.Parameter:
