@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bnfold_gpu::output::{Replace, clear_left_behind};
-use bnfold_gpu::report::{FailureReport, Outcome};
 use bnfold_gpu::store::Location;
 use bnfold_gpu::zoo::{self, Engines, Found, Run, Sidecar, Task};
 use bnfold_gpu::{Error, Options};
 
 use super::arguments::FoldArguments;
+use super::hints::failed;
 use super::progress::Progress;
 use super::report::Report;
 use super::repositories::Inputs;
@@ -82,10 +82,6 @@ pub(crate) fn run(arguments: &FoldArguments) -> anyhow::Result<Status> {
         _ => Ok(()),
     }?;
     Ok(status)
-}
-
-pub(super) fn failed(input: &Path, error: &Error) -> Outcome {
-    Outcome::Failed(FailureReport::new(input, error, hints::described(error)))
 }
 
 /// The models behind `inputs`, as far as they are this run's.

@@ -4,12 +4,13 @@
 //! No other file of the command line knows options by what they mend.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use bnfold_gpu::ArchitectureProblem::{OtherNames, TooMany};
 use bnfold_gpu::hub::HubProblem;
 use bnfold_gpu::job::Note;
 use bnfold_gpu::output::OutputProblem;
-use bnfold_gpu::report::ModelReport;
+use bnfold_gpu::report::{FailureReport, ModelReport, Outcome};
 use bnfold_gpu::store::UrlProblem;
 use bnfold_gpu::text::shown;
 use bnfold_gpu::{Error, FoldProblem, VerifyProblem, Warning};
@@ -31,6 +32,11 @@ pub(crate) fn described(error: &Error) -> String {
 /// The same for whatever ends a run.
 pub(crate) fn described_any(error: &anyhow::Error) -> String {
     error.downcast_ref::<Error>().map_or_else(|| error.to_string(), described)
+}
+
+/// The same as a model's outcome.
+pub(super) fn failed(input: &Path, error: &Error) -> Outcome {
+    Outcome::Failed(FailureReport::new(input, error, described(error)))
 }
 
 /// Why a device was taken, with what would change that.

@@ -9,7 +9,7 @@ use bnfold_gpu::report::Outcome;
 use bnfold_gpu::zoo::Task;
 use serde::Serialize;
 
-use super::fold::failed;
+use super::hints::failed;
 use super::settings::shown_location;
 use super::values::Format;
 use super::{Status, console};

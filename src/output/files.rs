@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::claims::Known;
 use super::commit::{self, Terms};
+use super::destination::Destination;
 use super::folders::{NewFolders, make_folder};
 use super::free::check_all_free;
 use super::header::check_length;
@@ -23,21 +24,6 @@ use crate::checkpoint::{Checkpoint, INDEX_LIMIT, Index};
 use crate::error::{Error, Result};
 use crate::fold::{FoldOptions, FoldedLayer, Place};
 use crate::store::{Location, Same};
-
-/// Where an output goes, and what may stand there already.
-#[derive(Clone, Copy)]
-pub struct Destination<'a> {
-    /// The file, or the index if the original is sharded.
-    pub at: &'a Location,
-    /// What becomes of files that exist.
-    pub replace: Replace,
-    /// Which of these stay, whatever `replace` says.
-    pub same: Same<'a>,
-    /// What is known of folders.
-    pub known: &'a Arc<Known>,
-    /// Folders that are made are on disk before anything is in them.
-    pub sync: bool,
-}
 
 /// The files of an output under way.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::files::Destination;
+use super::destination::Destination;
 use super::{OutputProblem, Replace};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};

@@ -69,7 +69,7 @@ impl Hidden {
 #[cfg(unix)]
 fn is_claimed(file: &NamedTempFile) -> bool {
     match file.as_file().try_lock() {
-        Ok(()) => super::naming::is_still(file.path(), file.as_file()),
+        Ok(()) => super::still::is_still(file.path(), file.as_file()),
         // Another run looks at it, and will remove it.
         Err(TryLockError::WouldBlock) => false,
         // Where there are no locks nothing is ever taken for a dead run's.

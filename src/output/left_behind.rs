@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::hidden::Hidden;
 use super::lock::is_busy;
-use super::naming::is_still;
+use super::still::is_still;
 use crate::store;
 use crate::text::shown;
 

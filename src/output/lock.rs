@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::naming::is_still;
+use super::still::is_still;
 use super::temporary::folder_of;
 use crate::error::{Error, Result};
 

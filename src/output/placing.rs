@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::aside::{Aside, Stranded};
-use super::naming::is_still;
+use super::still::is_still;
 use super::target::Target;
 use crate::error::{Error, Result};
 use crate::store::Same;

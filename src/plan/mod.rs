@@ -142,7 +142,7 @@ pub fn plan(checkpoint: &Checkpoint, settings: &PlanSettings, file: Option<&Path
     warnings.extend(sharer.map(|module| Warning::StatisticsShared { module }));
     let Unread { norms, bytes } = unread;
     warnings.extend((norms > 0).then_some(Warning::EvidenceLeft { norms, bytes }));
-    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &eps)?);
+    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, &network, &eps)?);
     Ok(Planned { plan, folds, warnings })
 }
 
@@ -186,7 +186,7 @@ fn take_back(
     plan.architecture = plan.architecture.or_else(|| eps.architecture().map(str::to_owned));
     let mut warnings = eps.warnings.clone();
     warnings.extend(eps::overruled::overruled(&plan, network, eps));
-    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, eps)?);
+    warnings.extend(eps::sensitivity::at_stake(&plan, &folds, checkpoint, network, eps)?);
     Ok(Planned { plan, folds, warnings })
 }
 

@@ -163,7 +163,7 @@ fn report(layer: &FoldedLayer<'_>, scales: &[f64], weights: Option<Weights>) -> 
         scales: ScaleReport { spread: Spread::of(scales.iter().copied()), histogram: Histogram::of(scales) },
         dead: Channels::that(scales.iter().copied(), |scale| scale == 0.0),
         large: Channels::that(scales.iter().copied(), |scale| scale.abs() > LARGE_SCALE),
-        largest_shift: Spread::of(layer.shift.iter().copied()).max,
+        largest_shift: layer.shift.iter().fold(0.0, |largest, shift| largest.max(shift.abs())),
         weights,
         sqnr_db: layer.quantized.map(Sqnr::of),
     }

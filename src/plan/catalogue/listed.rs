@@ -1,25 +1,12 @@
 //! 2 PLAN, catalogue: the names that are known, so that others can be refused.
 //!
-//! In: `names.json` and `networks.json`, built into the program, and a name. Out: whether a library has it, which of its
-//! names is likely meant, and what is listed of its norms.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+//! In: the lists that are built into the program, and a name. Out: whether a library has it, which of its names is likely
+//! meant, and what is listed of its norms.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::networks::{self, Listed};
 use super::{Catalogue, Known, Library, NameGlob};
-
-/// `names.json`: names whose eps was looked at.
-#[derive(Deserialize)]
-struct Facts {
-    names: BTreeMap<String, BTreeMap<String, Vec<String>>>,
-    mixed: BTreeMap<String, IgnoredAny>,
-    fields: BTreeMap<String, IgnoredAny>,
-    unless: BTreeMap<String, IgnoredAny>,
-}
 
 /// Names that are put together of two: `MODEL__PART`.
 #[derive(Debug, Deserialize)]
@@ -34,24 +21,6 @@ pub(super) struct Composed {
     foreign: (String, String),
 }
 
-/// By library: all names of `names.json`.
-static FACTS: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
-    let Facts { names, mixed, fields, unless } =
-        serde_json::from_str(include_str!("names.json")).expect("every test reads the list");
-    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (library, lines) in names {
-        let names = lines.values().flatten().flat_map(|line| line.split(' ')).map(str::to_owned);
-        all.entry(library).or_default().extend(names);
-    }
-    for name in mixed.into_keys().chain(unless.into_keys()) {
-        if let Some((library, name)) = name.split_once('/') {
-            all.entry(library.to_owned()).or_default().insert(name.to_owned());
-        }
-    }
-    all.entry("transformers".to_owned()).or_default().extend(fields.into_keys());
-    all
-});
-
 impl Library {
     /// Whether there is an architecture of this name, perhaps with a tag behind `.`, or a variant's ending.
     pub(super) fn has(&self, name: &str) -> bool {
@@ -64,10 +33,7 @@ impl Library {
 
     /// The listed name that this one is, or is a variant of.
     fn base<'n>(&self, name: &'n str) -> Option<&'n str> {
-        let is_listed = |name: &str| {
-            networks::listed(&self.name, name).is_some()
-                || FACTS.get(&self.name).is_some_and(|names| names.contains(name))
-        };
+        let is_listed = |name: &str| networks::is_known(&self.name, name);
         let is_variant = |ending: &str| self.variants.iter().any(|glob: &NameGlob| glob.matches_whole(ending));
         let cuts = name.char_indices().map(|(at, _)| at).rev().filter(|at| *at > 0);
         let mut cuts = [name.len()].into_iter().chain(cuts.filter(|_| !self.variants.is_empty()));
@@ -99,9 +65,7 @@ impl Library {
     /// The known name that a misspelt one is most like, as `LIBRARY/NAME`, and how far the two are apart; `None` if none is
     /// much like it.
     pub(super) fn nearest(&self, name: &str) -> Option<(usize, String)> {
-        let facts = FACTS.get(&self.name).into_iter().flatten().map(String::as_str);
-        let all = networks::names(&self.name).chain(facts).collect::<BTreeSet<_>>();
-        let close = all.into_iter().map(|listed| (strsim::damerau_levenshtein(listed, name), listed));
+        let close = networks::names(&self.name).map(|listed| (strsim::damerau_levenshtein(listed, name), listed));
         let (distance, near) = close.min()?;
         (3 * distance <= name.chars().count()).then(|| (distance, format!("{}/{near}", self.name)))
     }
@@ -129,10 +93,8 @@ fn stem(name: &str) -> Option<&str> {
 impl Catalogue {
     /// All names that are known, as `LIBRARY/NAME`, but for those that are put together and variants.
     pub(super) fn names(&'static self) -> impl Iterator<Item = String> {
-        self.libraries.iter().flat_map(|library| {
-            let facts = FACTS.get(&library.name).into_iter().flatten().map(String::as_str);
-            let all = networks::names(&library.name).chain(facts).collect::<BTreeSet<_>>();
-            all.into_iter().map(|name| format!("{}/{name}", library.name))
-        })
+        let of =
+            |library: &'static Library| networks::names(&library.name).map(|name| format!("{}/{name}", library.name));
+        self.libraries.iter().flat_map(of)
     }
 }

@@ -28,6 +28,7 @@ pub(in crate::plan) fn at_stake(
     plan: &Plan,
     folds: &[Fold],
     checkpoint: &Checkpoint,
+    network: &Inventory,
     lookup: &EpsLookup,
 ) -> Result<Vec<Warning>> {
     let assumed = plan.folds().filter(|(_, line)| line.eps_source.is_assumed()).map(|(norm, _)| norm);
@@ -47,7 +48,7 @@ pub(in crate::plan) fn at_stake(
         }
     }
     let is_open = !found.is_empty() && lookup.architecture().is_none();
-    let suggested = is_open.then(|| suggested(checkpoint.path(), &Inventory::of(checkpoint))).flatten();
+    let suggested = is_open.then(|| suggested(checkpoint.path(), network)).flatten();
     Ok(found.into_iter().map(|assumed| assumed.warning(suggested.clone())).collect())
 }
 
