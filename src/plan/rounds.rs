@@ -23,7 +23,9 @@ pub(super) struct Round {
 pub(super) const ROUNDS: &[Round] = &[
     // Norms that are placed or named like a weight. What they prove is precedent for the others.
     Round { name: "place and name", ask: placed_or_named },
-    // Blocks that the first round found to run their norms first: the layer before feeds the norm.
+    // Blocks that the first round found to run their norms first, and that concatenate what their layers put out.
+    Round { name: "concatenated", ask: concatenated },
+    // The others of these blocks: the layer before feeds the norm.
     Round { name: "pre-activation", ask: |names, round| apply_claims(names, round, pre_activation::claims) },
     // Convolution modules of Conformers, told by their widths.
     Round { name: "conformer", ask: |names, round| apply_claims(names, round, conformer::claims) },
@@ -93,6 +95,12 @@ fn in_order(names: &mut Names<'_>, round: &'static str) {
     }
     let findings = decide::claims(names, &arranged.claims);
     names.board.apply_all(round, findings);
+}
+
+fn concatenated(names: &mut Names<'_>, round: &'static str) {
+    let findings = pre_activation::concatenated(names).into_iter();
+    let findings = findings.map(|(norm, weight)| (norm, Finding::kept(Objection::Concatenated(weight))));
+    names.board.apply_all(round, findings.collect::<Vec<_>>());
 }
 
 fn apply_claims(names: &mut Names<'_>, round: &'static str, claims: fn(&Names<'_>) -> Vec<decide::Claim>) {

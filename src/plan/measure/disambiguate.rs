@@ -5,12 +5,14 @@
 //! alike, as one piece of code runs them all, but for the kind of a convolution, which is not in their names: the weight that
 //! agrees with the sampled norms together by [`RELATED`] standard deviations, by [`AHEAD`] more than every other choice, and
 //! that leaves nothing to explain, neither for another choice (pooled, [`LEFT`]) nor for another norm ([`FOLLOWED`]), as the
-//! sum of two of them would.
+//! sum of two of them would; but for a depthwise layer behind one that mixes channels, which the norm follows both
+//! ([`product`](super::product)).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::correlation::{Agreement, together};
+use super::product;
 use super::samples::{SAMPLES, differing};
 use super::unpaired::rank_agreement;
 use super::values::{Layer, Reading, Statistics, Values};
@@ -25,7 +27,7 @@ use crate::plan::rulebook::Rule;
 const STAGE: &str = "likely weights";
 
 /// Standard deviations by which the chosen weight must agree: chance for one in 3.5 million.
-const RELATED: f64 = 5.0;
+pub(super) const RELATED: f64 = 5.0;
 
 /// Standard deviations by which it must agree better than any other choice.
 const AHEAD: f64 = 3.0;
@@ -162,16 +164,22 @@ fn hypotheses<'b>(board: &'b Board<'_>, norm: NormId) -> &'b [Hypothesis] {
 }
 
 /// A norm and its choices.
-struct View {
+pub(super) struct View {
     norm: NormId,
-    statistics: Arc<Statistics>,
-    choices: Vec<(Arc<Layer>, Agreement)>,
+    pub(super) statistics: Arc<Statistics>,
+    pub(super) choices: Vec<(Arc<Layer>, Agreement)>,
 }
 
 /// The place among their choices of the weight that values single out for all `norms`.
 fn choose(values: &mut Values<'_>, board: &Board<'_>, norms: &[NormId], others: &mut Others) -> Result<Option<usize>> {
     let Some(views) = views(values, board, norms)? else { return Ok(None) };
-    let Some(best) = singled_out(&views) else { return Ok(None) };
+    let product = || {
+        product::last_of(&views, |view, place| {
+            values.inventory[hypotheses(board, view.norm)[place].weight].is_channelwise()
+        })
+    };
+    let is_asked = board.book.has(Rule::ProductOfTwo);
+    let Some(best) = singled_out(&views).or_else(|| product().filter(|_| is_asked)) else { return Ok(None) };
     for view in &views {
         let weight = hypotheses(board, view.norm)[best].weight;
         // A depthwise layer multiplies its inputs channel by channel, so the norm before it explains much, and rightly.
@@ -214,7 +222,7 @@ fn singled_out(views: &[View]) -> Option<usize> {
 
 impl View {
     /// How far choice `other` explains what choice `best` leaves, in standard deviations.
-    fn left_to(&self, best: usize, other: usize) -> f64 {
+    pub(super) fn left_to(&self, best: usize, other: usize) -> f64 {
         let other = &self.choices[other].0;
         let left = rank_agreement::left(&self.choices[best].0, &self.statistics);
         left.explained(&other.sum_ranks, &other.norm_ranks)

@@ -9,6 +9,7 @@
 //! values, row_sums  running statistics and weights, read by several threads; row sums and row norms
 //! correlation       how far rows and statistics agree; the tests and their error rates
 //! disambiguate      what names leave open between a few weights, or say of one with a doubt
+//! product           of these, which of a depthwise layer and one that mixes channels comes last
 //! tied              one weight under several names
 //! stored_twice      one norm under several names
 //! activation        running statistics alone: does an activation stand before the norm?
@@ -25,6 +26,7 @@ mod activation;
 pub(super) mod activation_means;
 mod correlation;
 mod disambiguate;
+mod product;
 mod rivals;
 mod row_sums;
 mod samples;
@@ -128,7 +130,18 @@ pub(super) fn measure(
     without_values(board);
     // What values refused once is not made again from fewer of them.
     let refused = planned.into_iter().filter(|(norm, _)| board.pair(*norm).is_none()).collect();
-    unpaired::decide(&mut values, board, Forbidden { refused, tied }, left)
+    let before = board.pairs().count();
+    let unread = unpaired::decide(&mut values, board, Forbidden { refused, tied }, left)?;
+    if board.pairs().count() > before {
+        // What names left open had no owner yet.
+        if book.has(Rule::TiedWeight) {
+            tied::refuse(&mut values, board)?;
+        }
+        if book.has(Rule::StoredTwice) {
+            stored_twice::refuse(&mut values, board)?;
+        }
+    }
+    Ok(unread)
 }
 
 /// In a file whose norms mostly have neither scale nor shift, the weights may be binarised when they are used, and then no row

@@ -254,6 +254,11 @@ impl Layer {
         Some(statistics.mean.iter().zip(bias).map(|(mean, bias)| mean - bias).collect())
     }
 
+    /// Whether there is a bias.
+    pub(in crate::plan) fn has_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
     /// The running means, less the bias where there is one.
     pub(in crate::plan) fn means(&self, statistics: &Statistics) -> Vec<f64> {
         self.moved(statistics).unwrap_or_else(|| statistics.mean.clone())

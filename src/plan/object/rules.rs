@@ -3,7 +3,7 @@
 //! In: a group that fits, one of its members, precedents and the file's habits. Out: an objection, or nothing. Every rule
 //! here stands for a way in which names and shapes fit and the pair is wrong all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::precedent::Nearest;
 use super::template_vote::{Group, Vote};
@@ -36,6 +36,7 @@ struct Check {
 /// All objections to a candidate, in the order in which they are raised; the first one counts.
 const CHECKS: &[Check] = &[
     Check { rule: Rule::MaybeShared, is_about_side: false, raise: maybe_shared },
+    Check { rule: Rule::SaidShared, is_about_side: false, raise: said_shared },
     Check { rule: Rule::NamedBefore, is_about_side: false, raise: named_before },
     Check { rule: Rule::BlockNamedBefore, is_about_side: false, raise: block_named_before },
     Check { rule: Rule::Between, is_about_side: false, raise: between },
@@ -56,6 +57,8 @@ pub(in crate::plan) struct Objections<'a, 'n> {
     strays: Strays,
     /// Scopes and templates of norms whose numbers say nothing.
     counted_apart: BTreeSet<(Id, usize)>,
+    /// How often the rest of a path stands behind a module that says that it is shared.
+    shared: BTreeMap<&'n str, usize>,
 }
 
 /// What holds for all members of a group that fits.
@@ -81,7 +84,11 @@ impl<'a, 'n> Objections<'a, 'n> {
     pub(in crate::plan) fn new(names: &'a Names<'n>, groups: &[Group]) -> Objections<'a, 'n> {
         let found = groups.iter().flat_map(|group| &group.members).map(|member| member.norm).collect();
         let (strays, counted_apart) = (strays(names, &found), scopes_counted_apart(&names.tree, groups));
-        Objections { names, found, strays, counted_apart }
+        let mut shared = BTreeMap::new();
+        for rest in names.board.network.weights.iter().filter_map(|weight| behind_shared(&weight.module)) {
+            *shared.entry(rest).or_default() += 1;
+        }
+        Objections { names, found, strays, counted_apart, shared }
     }
 
     /// A group as a case, if it fits.
@@ -106,6 +113,25 @@ fn maybe_shared(asked: &Asked<'_, '_>) -> Option<Objection> {
     let Candidate { site, via, weight, .. } = *asked.member;
     let mut places = [None, Some(via)].into_iter().map(|beside| stray(&asked.names.tree, site, beside));
     places.any(|place| asked.objections.strays.contains(&place)).then_some(Objection::MaybeShared(weight))
+}
+
+/// TabNet stores the layers that its steps share once a step, each with a norm of its own.
+fn said_shared(asked: &Asked<'_, '_>) -> Option<Objection> {
+    let weight = asked.member.weight;
+    let rest = behind_shared(&asked.names.weight(weight).module)?;
+    asked.objections.shared.get(rest).is_some_and(|&places| places > 1).then_some(Objection::SaidShared(weight))
+}
+
+/// What stands behind the first module of a path that says that it is shared, if it is not the first of all.
+fn behind_shared(path: &str) -> Option<&str> {
+    let mut rest = path;
+    while let Some((module, inner)) = rest.split_once(['.', '/']) {
+        if rest.len() < path.len() && module.split(['_', '-']).any(|word| word == "shared") {
+            return Some(inner);
+        }
+        rest = inner;
+    }
+    None
 }
 
 fn named_before(asked: &Asked<'_, '_>) -> Option<Objection> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::Names;
 use super::relations::Relation;
 use super::tokens::{Place, without_counter};
-use super::tree::{Id, Tree};
+use super::tree::{Id, MAX_FOUND, Tree};
 use crate::network::{NormId, WeightId};
 use crate::plan::decide::Claim;
 use crate::plan::reason::Support;
@@ -55,6 +55,56 @@ pub(in crate::plan) fn claims(names: &Names<'_>) -> Vec<Claim> {
     claims
 }
 
+/// Norms of units that concatenate what their layers put out, each with the layer before it, which the concatenation reads too.
+pub(in crate::plan) fn concatenated(names: &Names<'_>) -> Vec<(NormId, WeightId)> {
+    if !names.has(Rule::ChainConcatenated) {
+        return Vec::new();
+    }
+    let mut classes = Classes::new();
+    for (unit, links) in units(names) {
+        let labels = links.iter().map(|link| link.label).collect();
+        classes.entry((names.tree.nodes[unit].template, labels)).or_default().push(Unit { scope: unit, links });
+    }
+    let concatenating = classes.into_values().filter(|units| units.iter().all(|unit| concatenates(names, unit)));
+    let chain = |unit: Unit<'_>| {
+        let pairs = unit.links.windows(2).map(|pair| (pair[1].norm, pair[0].weight));
+        pairs.collect::<Vec<_>>()
+    };
+    concatenating.flatten().flat_map(chain).collect()
+}
+
+/// Whether what follows a unit is as wide as its layers together, and the last of them by itself is not.
+///
+/// What follows may be the addition to the unit's input, which the first norm sees (the block of face-alignment's FAN: 128,
+/// 64 and 64 channels of 256; fewer than three layers would be any block that narrows), or to what a layer on the way around
+/// puts out; or, behind a list of equal layers, one norm that is as wide as all of them, perhaps with a branch beside them
+/// (DDRNet's pyramid: four times 128 channels and a fifth, 640).
+fn concatenates(names: &Names<'_>, Unit { scope, links }: &Unit<'_>) -> bool {
+    let outputs = links.iter().map(|link| names.weight(link.weight).outputs()).collect::<Option<Vec<_>>>();
+    let is_chain = links.windows(2).all(|pair| names.fits(pair[0].weight, pair[1].norm));
+    let (Some(outputs), true) = (outputs, is_chain) else { return false };
+    let (&[first, .., last], Some(opening)) = (&outputs[..], links.first()) else { return false };
+    let together = outputs.iter().sum::<u64>();
+    let nodes = &names.tree.nodes;
+    let is_link = |weight: &WeightId| links.iter().any(|link| link.weight == *weight);
+    let mut inside = vec![*scope];
+    let mut at = 0;
+    while let Some(&id) = inside.get(at).filter(|_| at < MAX_LINKS) {
+        inside.extend(nodes[id].children.values());
+        at += 1;
+    }
+    let mut around = inside.iter().flat_map(|&id| &nodes[id].weights).filter(|weight| !is_link(weight));
+    let is_added = last != together
+        && (outputs.len() > 2 && names.channels(opening.norm) == together
+            || around.any(|&weight| names.weight(weight).outputs() == Some(together)));
+    let is_list = outputs.len() > 2 && outputs.iter().all(|&width| width == first);
+    let beside = || {
+        let modules = names.tree.siblings(*scope).take(MAX_FOUND);
+        modules.flat_map(|id| nodes[id].children.values().copied().chain([id])).filter_map(|id| nodes[id].norm)
+    };
+    is_added || is_list && beside().any(|norm| [together, together + last].contains(&names.channels(norm)))
+}
+
 /// Norms that stand beside such units and nothing else, or that are counted on behind a unit's own (`bn3` where `bn1` runs
 /// before `conv1` and `bn2` before `conv2`), if every unit's last layer fits the norm.
 fn behind(names: &Names<'_>, units: &[Unit<'_>]) -> Vec<Claim> {
@@ -89,8 +139,8 @@ fn trailing(tree: &Tree<'_>, unit: Id, links: &[Link<'_>]) -> Option<Id> {
 /// Units by template and the names of their links.
 type Classes<'a> = BTreeMap<(usize, Vec<&'a str>), Vec<Unit<'a>>>;
 
-/// All units that are nothing but links.
-fn classes<'n>(names: &Names<'n>) -> Classes<'n> {
+/// The links of all units, in the order in which they run.
+fn units<'n>(names: &Names<'n>) -> BTreeMap<Id, Vec<Link<'n>>> {
     let tree = &names.tree;
     let mut units: BTreeMap<Id, Vec<Link<'n>>> = BTreeMap::new();
     for (relation, pair) in names.pre_activation.iter().filter(|(_, pair)| names.board.is_open(pair.norm)) {
@@ -100,9 +150,15 @@ fn classes<'n>(names: &Names<'n>) -> Classes<'n> {
         let (unit, label, place) = (tree.nodes[link].parent, tree.nodes[link].name, tree.nodes[link].segment.place);
         units.entry(unit).or_default().push(Link { label, place, norm: pair.norm, weight: pair.weight });
     }
+    units.values_mut().for_each(|links| links.sort_by_key(|link| (link.place, link.label)));
+    units
+}
+
+/// All units that are nothing but links.
+fn classes<'n>(names: &Names<'n>) -> Classes<'n> {
+    let tree = &names.tree;
     let mut classes = Classes::new();
-    for (unit, mut links) in units {
-        links.sort_by_key(|link| (link.place, link.label));
+    for (unit, links) in units(names) {
         let is_alone = !names.has(Rule::ChainStranger) || !holds_stranger(names, unit, &links);
         if (2..=MAX_LINKS).contains(&links.len()) && is_alone {
             let labels = links.iter().map(|link| link.label).collect();

@@ -77,6 +77,7 @@ impl Relation {
                 let before = index.checked_sub(1).and_then(|index| tree.child(node.parent, &index.to_string()));
                 before.into_iter().collect()
             }
+            (Relation::Sequence, None) if book.has(Rule::FlatSequence) => flat_before(tree, site).into_iter().collect(),
             (Relation::Only, None) if !scope.weights.is_empty() && scope.children.len() == 1 => vec![node.parent],
             (Relation::Only, None) if scope.weights.is_empty() && scope.children.len() == 2 => {
                 tree.siblings(site).collect()
@@ -86,7 +87,8 @@ impl Relation {
             (Relation::Twin, None) if segment.norm => twins(tree, site),
             (Relation::Row, None) if segment.norm && scope.children.len() <= MAX_ROW => row(tree, site),
             (Relation::Part, None) if segment.norm && !segment.key.is_empty() => {
-                tree.with_key_beginning(node.parent, &segment.key)
+                let going_on = tree.with_key_beginning(node.parent, &segment.key);
+                if going_on.is_empty() && book.has(Rule::CountedFactors) { factors(tree, site) } else { going_on }
             }
             (Relation::Lone, None) if segment.norm && segment.key.is_empty() && scope.norms_below == 1 => {
                 tree.siblings(site).collect()
@@ -113,6 +115,29 @@ pub(in crate::plan) fn candidates(
         let candidates = found.collect::<Vec<_>>();
         (!candidates.is_empty()).then_some((relation, candidates))
     })
+}
+
+/// `features_3_1` behind `features_3_0`: an `nn.Sequential` whose path is written with underscores.
+fn flat_before(tree: &Tree<'_>, site: Id) -> Option<Id> {
+    let node = &tree.nodes[site];
+    let (list, index) = node.name.rsplit_once('_').filter(|_| !node.segment.norm)?;
+    let before = index.parse::<u64>().ok()?.checked_sub(1)?;
+    tree.child(node.parent, &format!("{list}_{before}"))
+}
+
+/// `conv3x1_1` and `conv1x3_1` in front of `bn1`: the factors of one convolution, whose names say their kernels first, counted
+/// like the norm. Which of them comes last names do not tell.
+fn factors(tree: &Tree<'_>, site: Id) -> Vec<Id> {
+    let node = &tree.nodes[site];
+    let is_row = tree.nodes[node.parent].children.len() <= MAX_ROW;
+    let Some(place) = node.segment.place.filter(|_| is_row) else { return Vec::new() };
+    let is_factor = |id: &Id| {
+        let other = &tree.nodes[*id];
+        let counted = without_counter(other.name) != other.name && other.segment.key.contains(".x.");
+        counted && !other.segment.norm && other.segment.place == Some(place) && other.end.is_some()
+    };
+    let found = tree.siblings(site).filter(is_factor).collect::<Vec<_>>();
+    if found.len() == 2 { found } else { Vec::new() }
 }
 
 fn twins(tree: &Tree<'_>, site: Id) -> Vec<Id> {

@@ -28,6 +28,8 @@ pub(in crate::plan) enum Objection {
     MisfitElsewhere(WeightId),
     /// The same norm has no weight beside it in other blocks.
     MaybeShared(WeightId),
+    /// A module around it says that it is shared, and is stored several times.
+    SaidShared(WeightId),
     /// Modules of these names run their norm first elsewhere in the file.
     MixedPrecedent(WeightId),
     /// Nothing shows that the weight is a layer's.
@@ -40,6 +42,8 @@ pub(in crate::plan) enum Objection {
     ReadTwice { weight: WeightId, norm: NormId, by: NormId },
     /// A tensor lies in the module around the weight, and nothing shows what it is for.
     Companion(WeightId),
+    /// The layers of a unit that runs its norms first put out together what the unit does: its outputs are concatenated.
+    Concatenated(WeightId),
     /// Another layer beside the weight may be added to it, or explains the norm as well.
     Beside { weight: WeightId, other: WeightId },
     /// Most norms have neither scale nor shift, and values do not confirm the pair.
@@ -114,12 +118,14 @@ impl Objection {
             Objection::WrongChannels { .. } => "wrong-channels",
             Objection::MisfitElsewhere(_) => "misfit-elsewhere",
             Objection::MaybeShared(_) => "maybe-shared",
+            Objection::SaidShared(_) => "said-shared",
             Objection::MixedPrecedent(_) => "mixed-precedent",
             Objection::NoLayer(_) => "no-layer",
             Objection::Followed { .. } => "shared-by-values",
             Objection::NormBeside { .. } => "norm-beside",
             Objection::ReadTwice { .. } => "read-twice",
             Objection::Companion(_) => "companion",
+            Objection::Concatenated(_) => "concatenated",
             Objection::Beside { .. } => "layer-beside",
             Objection::MaybeBinarised(_) => "maybe-binarised",
             Objection::StoredTwice(_) => "stored-twice",
@@ -150,6 +156,7 @@ impl Objection {
     pub(in crate::plan) fn answered_by(&self) -> AnsweredBy {
         match self {
             Objection::Biased(_)
+            | Objection::SaidShared(_)
             | Objection::NoLayer(_)
             | Objection::Companion(_)
             | Objection::EitherSide { usual: true, .. } => AnsweredBy::Values,
@@ -164,12 +171,14 @@ impl Objection {
             Objection::Rivals { weights, .. } => weights,
             Objection::MisfitElsewhere(weight)
             | Objection::MaybeShared(weight)
+            | Objection::SaidShared(weight)
             | Objection::MixedPrecedent(weight)
             | Objection::Biased(weight)
             | Objection::EitherSide { weight, .. }
             | Objection::CountedApart(weight)
             | Objection::NoLayer(weight)
             | Objection::Companion(weight)
+            | Objection::Concatenated(weight)
             | Objection::Followed { weight, .. }
             | Objection::ReadTwice { weight, .. }
             | Objection::NormBeside { weight, .. }

@@ -33,6 +33,7 @@ impl Objection {
             }
             Objection::NoLayer(_)
             | Objection::Companion(_)
+            | Objection::Concatenated(_)
             | Objection::Followed { .. }
             | Objection::ReadTwice { .. }
             | Objection::NormBeside { .. }
@@ -84,6 +85,11 @@ impl Objection {
             Objection::MisfitElsewhere(weight) => {
                 format!("`{}` fits, but in other blocks of this kind the same pair does not", tensor(weight))
             }
+            Objection::SaidShared(weight) => format!(
+                "`{}` lies in a module that says that it is shared and is stored several times: it may be one layer with \
+                 several norms",
+                tensor(weight)
+            ),
             Objection::MaybeShared(weight) => {
                 format!("`{}` may be shared: the same norm in other blocks has no weight beside it", tensor(weight))
             }
@@ -130,6 +136,11 @@ impl Objection {
                 "the running means of `{}` are those of `{}` and of a layer together: what `{}` puts out is read twice",
                 network[*by].name,
                 network[*norm].name,
+                tensor(weight)
+            ),
+            Objection::Concatenated(weight) => format!(
+                "the layers of its block are together as wide as what follows: what `{}` puts out may be concatenated with \
+                 what the others do, and so be read twice",
                 tensor(weight)
             ),
             Objection::Companion(id) => {

@@ -60,6 +60,14 @@ rules! {
         "`bns.0` and `convs.0`"
         "lists of norms are named after lists of layers"
         "DenseNet as torchvision once named it";
+    FlatSequence "flat-sequence"
+        "`x_3` follows `x_2` as in an `nn.Sequential` whose path is written with underscores"
+        "tracers that make code of a network name its modules so"
+        "TinyNeuralNetwork: the path of an `nn.Sequential` with underscores";
+    CountedFactors "counted-factors"
+        "a numbered norm has the two factors of a convolution that are counted like it, of which values choose"
+        "`conv3x1_1, conv1x3_1, bn1`: the factors' names say their kernels first"
+        "two factors of a convolution, counted like their norm";
     Row "row"
         "a row of norms and a row of layers of one scope that are counted alike"
         "norms and layers of a scope may be named apart and numbered together"
@@ -103,6 +111,10 @@ rules! {
         "pre-activation networks end with a norm of the last block's sum"
         "transformers/beit-seg";
     // Objections.
+    SaidShared "said-shared"
+        "a weight in a module that says that it is shared, and that stands in several places, may be one weight with several norms"
+        "writers store such a weight once a place; values tell"
+        "TabNet: layers that steps share, each with a norm of its own";
     MaybeShared "maybe-shared"
         "the same norm has no weight beside it in other blocks"
         "units may share one convolution and have norms of their own"
@@ -193,6 +205,10 @@ rules! {
         "layers that are wide in different directions may be summed instead of follow each other"
         "factorised convolutions (P3D, AHNet)"
         "monai/AHNet";
+    ChainConcatenated "chain-concatenated"
+        "in a unit that runs its norms first, layers are left alone that are together as wide as what follows the unit"
+        "the unit concatenates what its layers put out, so that each is read twice"
+        "face-alignment, FAN: a block that concatenates what its layers put out";
     Conformer "conformer"
         "beside a pointwise layer of twice its width and one back, a norm follows the depthwise layer"
         "the convolution module of a Conformer: both it and the layer back fit the norm"
@@ -261,6 +277,10 @@ rules! {
         "of several likely weights the one that values single out"
         "a norm's running statistics are those of what feeds it"
         "two layers of one width and one norm";
+    ProductOfTwo "product-of-two"
+        "of a depthwise layer and one that mixes channels the first comes last if the variances are those of a product of both"
+        "a depthwise layer in front of the other is mixed away, and a sum is no product"
+        "a depthwise layer behind a pointwise one";
     StoredTwice "stored-twice"
         "a norm that is stored under two names is folded under both or under none"
         "what a loader reads last is used"
@@ -301,6 +321,10 @@ rules! {
         "the norm before a weight predicts the running means"
         "a norm's output has known means, and a layer is a linear map"
         "two layers without names";
+    UsefulBias "useful-bias"
+        "values that agree in rank alone give a layer with a bias to a norm only if the norms of its rows all but tell the variances"
+        "a norm right behind a layer makes its bias useless: most likely something is added to what it puts out"
+        "a layer with a bias in front of a sum";
     OpensUnit "opens-unit"
         "the first norm of a unit that runs its norms first takes nothing from outside the unit, whatever values say"
         "the unit's way around reads what the norm follows"

@@ -60,6 +60,11 @@ pub(super) fn cases() -> BTreeMap<&'static str, Case> {
     cases.insert("a neighbour with a partner of its own", neighbour().case(EvidenceLevel::Auto));
     cases.insert("a norm behind a residual unit", behind_unit().case(EvidenceLevel::Auto));
     cases.insert("a narrow block among wide ones", narrow().case(EvidenceLevel::Auto));
+    cases.insert("two factors of a convolution, counted like their norm", factors().case(EvidenceLevel::Auto));
+    cases.insert("a depthwise layer behind a pointwise one", blueprint().case(EvidenceLevel::Auto));
+    cases.insert("a layer with a bias in front of a sum", sum_with_the_unknown().case(EvidenceLevel::Auto));
+    cases.insert("a layer in front of a sum with a norm's output", sum_with_an_output().case(EvidenceLevel::Auto));
+    cases.insert("a weight that a wrapper stores once more", stored_by_its_wrapper().case(EvidenceLevel::Auto));
     cases
 }
 
@@ -348,6 +353,76 @@ fn narrow() -> Random {
     random
 }
 
+/// A feed-forward part with its input added, of which the file tells nothing: the sum follows the layer in good part.
+fn sum_with_the_unknown() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("layers.0.ff.3", WIDTH, 16);
+    random.add("layers.0.ff.3.bias", &[WIDTH], vec![0.0; WIDTH]);
+    let mut sum = random.behind(&rows, &[1.0; 16]);
+    sum.mean.iter_mut().for_each(|mean| *mean += 0.5 * random.normal());
+    sum.var.iter_mut().for_each(|var| *var += 0.5 * random.normal().abs());
+    random.norm("layers.0.norm_ffn.1", &sum);
+    random
+}
+
+/// The same, with the output of a norm that is there, and a layer without a bias.
+fn sum_with_an_output() -> Random {
+    let mut random = Random::new();
+    let input = Statistics { mean: (0..WIDTH).map(|_| random.normal()).collect(), var: ones() };
+    random.norm("layers.0.norm_attn.1", &input);
+    let rows = random.conv("layers.0.ff.3", WIDTH, 16);
+    let mut sum = random.behind(&rows, &[1.0; 16]);
+    let [(_, gamma), (_, beta)] =
+        ["weight", "bias"].map(|part| &random.tensors[&format!("layers.0.norm_attn.1.{part}")]);
+    sum.mean.iter_mut().zip(beta).for_each(|(mean, beta)| *mean += 2.0 * beta);
+    sum.var.iter_mut().zip(gamma).for_each(|(var, gamma)| *var += gamma * gamma);
+    random.norm("layers.0.norm_ffn.1", &sum);
+    random
+}
+
+fn stored_by_its_wrapper() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("stem.0", WIDTH, 16);
+    let (shape, weight) = random.tensors["stem.0.weight"].clone();
+    random.add("stem.0.same.weight", &shape, weight);
+    let statistics = random.behind(&rows, &[1.0; 16]);
+    random.norm("stem.1", &statistics);
+    random
+}
+
+/// Two pairs of factors (ERFNet); of each the one whose name is smaller comes last.
+fn factors() -> Random {
+    let mut random = Random::new();
+    for number in 1..=2 {
+        random.conv(&format!("block.conv3x1_{number}"), WIDTH, WIDTH);
+        let rows = random.conv(&format!("block.conv1x3_{number}"), WIDTH, WIDTH);
+        for factor in ["3x1", "1x3"] {
+            random.add(&format!("block.conv{factor}_{number}.bias"), &[WIDTH], vec![0.0; WIDTH]);
+        }
+        let mut statistics = random.behind(&rows, &ones());
+        statistics.var.iter_mut().for_each(|var| *var *= (0.5 * random.normal()).exp());
+        random.norm(&format!("block.bn{number}"), &statistics);
+    }
+    random
+}
+
+/// A pointwise layer, a depthwise one right behind it, and a norm (OSNet).
+fn blueprint() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("block.conv1", WIDTH, WIDTH);
+    let between = random.behind(&rows, &ones());
+    let taps = (0..9 * WIDTH).map(|tap| random.normal() * (tap as f32 / 9.0).sin().exp()).collect::<Vec<_>>();
+    let [mean, var] = [[0.0; WIDTH]; 2];
+    let mut statistics = Statistics { mean: mean.to_vec(), var: var.to_vec() };
+    for (channel, taps) in taps.chunks(9).enumerate() {
+        statistics.mean[channel] = between.mean[channel] * taps.iter().sum::<f32>();
+        statistics.var[channel] = between.var[channel] * taps.iter().map(|tap| tap * tap).sum::<f32>();
+    }
+    random.add("block.conv2.weight", &[WIDTH, 1, 3, 3], taps);
+    random.norm("block.bn", &statistics);
+    random
+}
+
 /// The weights that norms are folded into.
 fn folded(case: &Case) -> Vec<(String, String)> {
     let fold = |layer: Layer| match layer.action {
@@ -368,6 +443,9 @@ fn what_values_refuse_stays_and_what_they_show_is_folded() {
         "one layer and a norm a level",
         "a norm behind a residual unit",
         "a second norm behind a layer that names give to one",
+        "a layer with a bias in front of a sum",
+        "a layer in front of a sum with a norm's output",
+        "a weight that a wrapper stores once more",
     ] {
         assert_eq!(pairs(nothing), [], "{nothing}");
     }
@@ -378,6 +456,9 @@ fn what_values_refuse_stays_and_what_they_show_is_folded() {
     assert_eq!(pairs("a stem whose output a residual unit adds"), [pair("k1", "m1")]);
     let neighbour = pairs("a neighbour with a partner of its own");
     assert_eq!(neighbour, [1, 2].map(|number| pair(&format!("block.bn{number}"), &format!("block.conv{number}"))));
+    let factors = pairs("two factors of a convolution, counted like their norm");
+    assert_eq!(factors, [1, 2].map(|number| pair(&format!("block.bn{number}"), &format!("block.conv1x3_{number}"))));
+    assert_eq!(pairs("a depthwise layer behind a pointwise one"), [pair("block.bn", "block.conv2")]);
     let narrow = pairs("a narrow block among wide ones");
     assert_eq!(narrow, [0, 1, 2].map(|block| pair(&format!("blocks.{block}.y.x"), &format!("blocks.{block}.c"))));
 }

@@ -59,8 +59,8 @@ pub(super) struct Candidate {
 pub(super) struct OpenNorm {
     pub(super) norm: NormId,
     pub(super) statistics: Arc<Statistics>,
-    /// Ranks of the means of its output behind a ReLU.
-    pub(super) rectified: Option<Vec<f64>>,
+    /// What it puts out, if it has a scale and a shift.
+    pub(super) output: Option<Output>,
     /// It may be paired.
     pub(super) open: bool,
     /// No weight feeds it, as far as is known.
@@ -69,6 +69,16 @@ pub(super) struct OpenNorm {
     reach: Reach,
     /// Candidates that stand before or behind a gate, if they feed it.
     pub(super) gated: HashSet<usize>,
+}
+
+/// Ranks of what is known of a norm's output.
+pub(super) struct Output {
+    /// Of its means.
+    pub(super) means: Vec<f64>,
+    /// Of its variances.
+    pub(super) vars: Vec<f64>,
+    /// Of its means behind a ReLU.
+    pub(super) rectified: Vec<f64>,
 }
 
 /// Norms of one width and the weights that put out as many channels.
@@ -110,7 +120,8 @@ impl Width<'_> {
             }
         }
         let has_ranks = self.board.book.has(Rule::RankAgreement);
-        let agreed = if has_ranks { rank_agreement::pairs(&self.norms, &self.candidates) } else { Vec::new() };
+        let agreed =
+            if has_ranks { rank_agreement::pairs(&self.norms, &self.candidates, self.board.book) } else { Vec::new() };
         for Agreed { norm: n, candidate: c, agreement, passes } in agreed {
             match passes && self.take(values, n, c, forbidden) {
                 true => taken.push((n, c, Support::Agreed(agreement))),
@@ -210,11 +221,15 @@ pub(super) fn norms_of(
     for &norm in norms {
         let Some(statistics) = values.statistics(norm)? else { continue };
         let affine = values.affine(norm)?.filter(|(gamma, _)| gamma.len() == statistics.mean.len());
-        let rectified = affine.map(|(gamma, beta)| ranks(&means(RELU, &gamma, &beta)));
+        let output = affine.map(|(gamma, beta)| Output {
+            means: ranks(&beta),
+            vars: ranks(&gamma.iter().map(|gamma| gamma * gamma).collect::<Vec<_>>()),
+            rectified: ranks(&means(RELU, &gamma, &beta)),
+        });
         let is_direct = !activation::stands_before(&statistics) && !concatenated.contains(&norm);
         let open = is_askable(board, norm) && is_direct;
         let (unclaimed, reach) = (board.pair(norm).is_none(), Reach::of(board, norm));
-        found.push(OpenNorm { norm, statistics, rectified, open, unclaimed, reach, gated: HashSet::new() });
+        found.push(OpenNorm { norm, statistics, output, open, unclaimed, reach, gated: HashSet::new() });
     }
     Ok(found)
 }
@@ -230,6 +245,7 @@ pub(super) fn is_askable(board: &Board<'_>, norm: NormId) -> bool {
                 | Objection::StoredTwice(_)
                 | Objection::Followed { .. }
                 | Objection::ReadTwice { .. }
+                | Objection::Concatenated(_)
                 | Objection::CatalogueKeeps { .. }
                 | Objection::KinBehindActivation(_)
                 | Objection::Tied(_)
