@@ -66,9 +66,9 @@ pub enum Warning {
         /// The architecture that the checkpoint is named after, where its norms are called as that one's are.
         suggested: Option<String>,
     },
-    /// An eps is stated that no known network has.
+    /// An eps is stated that hardly any network has.
     #[error(
-        "eps {eps:e} is stated for {} (the first is `{}`), and no known network has one above {LARGEST_EPS}",
+        "eps {eps:e} is stated for {} (the first is `{}`), and hardly any network has one above {LARGEST_EPS}",
         counted(*norms, "norm"), shown(norm)
     )]
     EpsLarge {
@@ -219,7 +219,7 @@ pub struct Stake {
     pub is_below_rounding: bool,
 }
 
-/// No known network has a larger eps: of those in the catalogue and in the libraries it is made from, the largest is 0.1.
+/// Of the networks in the catalogue and in the libraries it is made from, none has a larger eps. PyTorch-GAN has 0.8.
 pub const LARGEST_EPS: f64 = 0.1;
 
 impl Warning {

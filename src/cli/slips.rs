@@ -24,7 +24,7 @@ pub(crate) fn check_eps(planning: &PlanningArguments, denied: &Denied) -> Result
         let warning = Warning::EpsLarge { norms: 0, eps, norm: norm.clone() };
         if denied.has(&warning) {
             return Err(UsageError(format!(
-                "eps {eps:e} for {norm}: no known network has one above {LARGEST_EPS}; --allow large-eps accepts it"
+                "eps {eps:e} for {norm}: hardly any network has one above {LARGEST_EPS}; --allow large-eps accepts it"
             )));
         }
     }
