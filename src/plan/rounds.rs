@@ -85,10 +85,9 @@ fn ask(names: &mut Names<'_>, round: &'static str, relations: &[Relation]) {
     names.precedents.learn(&names.tree, &groups);
     let mut findings = decide::by_names(names, &groups);
     // A question that values may answer is not dropped for one that they may not.
-    let has_answers = |norm: NormId| names.board.question(norm).is_some_and(|asked| !asked.hypotheses.is_empty());
     findings.retain(|(norm, finding)| {
         let asks_nobody = matches!(finding, Finding::Stands(Standing::Open(asked)) if asked.hypotheses.is_empty());
-        !(asks_nobody && has_answers(*norm))
+        !(asks_nobody && names.board.question(*norm).is_some())
     });
     names.board.apply_all(round, findings);
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 import torch
@@ -66,9 +66,11 @@ class Change:
 class FusedForm(Change):
     """A block goes over to the `forward` that its library gave it for when its norm is gone. `new` is that method's name."""
 
+    children: Dict[str, Optional[torch.nn.Module]] = field(default_factory=dict)
+
     def make(self) -> None:
         """Makes the change."""
-        self._children = dict(self.parent._modules)
+        self.children = dict(self.parent._modules)
         delattr(self.parent, self.name)
         setattr(self.parent, "forward", getattr(self.parent, str(self.new)))
 
@@ -77,7 +79,7 @@ class FusedForm(Change):
         delattr(self.parent, "forward")
         # In the order in which they were.
         self.parent._modules.clear()
-        self.parent._modules.update(self._children)
+        self.parent._modules.update(self.children)
 
 
 def changes(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> List[Change]:

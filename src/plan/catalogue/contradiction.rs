@@ -117,7 +117,7 @@ impl Called {
     /// Architectures that have all the names, and as many norms if there are such: first those.
     fn candidates(&self) -> Vec<String> {
         let mut fitting = Vec::new();
-        for group in groups().filter(|group| !group.library.contains(' ')) {
+        for group in groups().filter(|group| !group.of_library.contains(' ')) {
             let whole = |found: &Found| found.share >= 95 && found.norms * 20 >= self.norms * 19;
             let Some(found) = self.find(group).into_iter().filter(whole).map(|found| found.norms).max() else {
                 continue;
@@ -125,7 +125,7 @@ impl Called {
             let members = group.members().filter(|(_, most)| most.is_none_or(|most| most >= found));
             fitting.extend(members.map(|(name, most)| {
                 let spare = most.map_or(0, |most| most - found);
-                (spare, name.len(), format!("{}/{name}", group.library))
+                (spare, name.len(), format!("{}/{name}", group.of_library))
             }));
         }
         fitting.sort();

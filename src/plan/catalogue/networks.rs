@@ -12,7 +12,8 @@ use serde::Deserialize;
 /// Architectures of one library whose norms are called alike.
 #[derive(Debug, Deserialize)]
 pub(super) struct Group {
-    pub(super) library: String,
+    #[serde(rename = "library")]
+    pub(super) of_library: String,
     /// Paths of the norms' modules, numbers as `#`, each with its share of a network's norms in percent.
     pub(super) norms: BTreeMap<String, u32>,
     /// Names, by how many norms they have; under [`ANY`] where a configuration decides.
@@ -102,11 +103,15 @@ mod tests {
         assert!(listed("timm", "resnet5O").is_none() && names("timm").count() > 1000);
         for group in groups() {
             let sum = group.norms.values().sum::<u32>();
-            assert!(group.norms.is_empty() || (90..=130).contains(&sum), "{}: {:?}", group.library, group.norms);
+            assert!(group.norms.is_empty() || (90..=130).contains(&sum), "{}: {:?}", group.of_library, group.norms);
             assert!(group.norms.keys().all(|path| !path.contains(|c: char| c.is_ascii_digit())), "{:?}", group.norms);
             for (name, most) in group.members() {
-                let listed = of(&group.library, name);
-                assert!(std::ptr::eq(listed.group.unwrap(), group) && listed.most == most, "{}/{name}", group.library);
+                let listed = of(&group.of_library, name);
+                assert!(
+                    std::ptr::eq(listed.group.unwrap(), group) && listed.most == most,
+                    "{}/{name}",
+                    group.of_library
+                );
             }
         }
         assert!(INDEX.windows(2).all(|pair| pair[0].0 < pair[1].0), "for looking names up by halves");
