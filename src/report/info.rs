@@ -15,7 +15,7 @@ use crate::text::{bytes, counted, shown};
 
 /// What the headers of a checkpoint say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Info {
+pub struct Info<'c> {
     /// The file, or the index of a sharded checkpoint.
     pub input: String,
     /// Its `.safetensors` files.
@@ -31,7 +31,7 @@ pub struct Info {
     /// Weights that could feed one.
     pub weights: usize,
     /// Metadata, but for what this program put there.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<&'c str, &'c str>,
     /// How it was made, if it is a result of this program that says so.
     pub made: Option<Made>,
 }
@@ -55,9 +55,9 @@ pub struct Made {
     pub figures: Option<Figures>,
 }
 
-impl Info {
+impl Info<'_> {
     /// What the headers of `checkpoint` say.
-    pub fn of(checkpoint: &Checkpoint) -> Info {
+    pub fn of(checkpoint: &Checkpoint) -> Info<'_> {
         let network = Inventory::of(checkpoint);
         let mut dtypes: BTreeMap<String, Tensors> = BTreeMap::new();
         for tensor in checkpoint.tensors().values() {
@@ -67,7 +67,7 @@ impl Info {
         }
         let metadata = checkpoint.shards().iter().filter_map(|shard| shard.metadata.as_ref()).flatten();
         let is_ours = |key: &str| key.starts_with(crate::output::KEY);
-        let metadata = metadata.filter(|(key, _)| !is_ours(key)).map(|(key, value)| (key.clone(), value.clone()));
+        let metadata = metadata.filter(|(key, _)| !is_ours(key)).map(|(key, value)| (key.as_str(), value.as_str()));
         let figures = Figures::of_result(checkpoint);
         Info {
             input: checkpoint.path().to_string_lossy().into_owned(),
@@ -83,7 +83,7 @@ impl Info {
     }
 }
 
-impl Display for Info {
+impl Display for Info<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tensors = self.dtypes.values().map(|tensors| tensors.count).sum::<u64>();
         let tensors = counted(usize::try_from(tensors).unwrap_or(usize::MAX), "tensor");
