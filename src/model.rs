@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::fold::{Engine, FoldOptions, FoldedLayer, ShiftStats, Storage, check_shifts, compute_shifts, fold_layers};
-use crate::output::{Destination, Figures, Files, Layout, make_folder};
+use crate::output::{Destination, Figures, Files, Layout, Record, make_folder};
+use crate::parallel;
 use crate::plan::{Planned, follow, plan};
 use crate::report::{ModelReport, Verification};
 use crate::store::Location;
@@ -126,18 +127,25 @@ impl<'a> Model<'a> {
     ) -> Result<(Finished<'m>, Layout)> {
         let checkpoint = &self.checkpoint;
         let (device, adapter) = (engine.device(), engine.adapter());
-        let mut layers = self.layers()?;
+        let (layers, record) =
+            parallel::both(options.threads, || self.layers(options.threads), || self.record(options));
+        let (mut layers, record) = (layers?, record?);
         let mut warnings = self.remarks();
         let differ = compute_shifts(&mut layers, engine, &mut warnings);
         let shifts = ShiftStats { differ, ..check_shifts(checkpoint, &layers, options)? };
-        let layout = self.lay_out(&mut layers, options)?;
+        let layout = self.lay_out(&mut layers, record, options)?;
         let files = self.create(output, &layout, &layers)?;
-        let timed = Instant::now();
-        files.write_unfolded(checkpoint, &layout, options)?;
-        let copy = timed.elapsed();
-        let mut weights = fold_layers(checkpoint, &mut layers, engine, options, &|layer, offset, folded| {
-            files.write_at(layer.place, offset, folded)
-        })?;
+        let copy = || {
+            let timed = Instant::now();
+            files.write_unfolded(checkpoint, &layout, options).map(|()| timed.elapsed())
+        };
+        let fold = || {
+            fold_layers(checkpoint, &mut layers, engine, options, &|layer, offset, folded| {
+                files.write_at(layer.place, offset, folded)
+            })
+        };
+        let (weights, copy) = parallel::both(options.threads, fold, copy);
+        let (mut weights, copy) = (weights?, copy?);
         options.check_cancelled()?;
         weights.warnings.splice(0..0, warnings);
         let work = report::Work { device, adapter, layers: &layers, shifts, weights, copy };
@@ -153,18 +161,20 @@ impl<'a> Model<'a> {
     }
 
     /// The norms that are folded, with their parameters.
-    fn layers(&self) -> Result<Vec<FoldedLayer<'_>>> {
-        let folds = self.planned.folds.iter();
-        folds.map(|fold| FoldedLayer::new(&self.checkpoint, fold, self.storage())).collect()
+    fn layers(&self, threads: usize) -> Result<Vec<FoldedLayer<'_>>> {
+        parallel::map(&self.planned.folds, threads, |fold| FoldedLayer::new(&self.checkpoint, fold, self.storage()))
     }
 
     /// What every tensor of the output is and where it lies; the layers learn where their weights go.
-    fn lay_out(&self, layers: &mut [FoldedLayer<'_>], options: FoldOptions<'_>) -> Result<Layout> {
+    fn lay_out(
+        &self,
+        layers: &mut [FoldedLayer<'_>],
+        record: Option<Record>,
+        options: FoldOptions<'_>,
+    ) -> Result<Layout> {
         let mut layout = Layout::new(&self.checkpoint, layers, self.storage())?;
         layout.place(layers);
-        if self.is_recorded() {
-            let record = self.settings.record.known().cloned();
-            let record = record.map_or_else(|| sampled_record(&self.checkpoint, &self.settings, options), Ok)?;
+        if let Some(record) = record {
             let figures = Figures::of(&self.planned.plan, self.settings.style);
             // The largest errors are known in the end: here they take their room.
             let figures = if options.verify { figures.with_room() } else { figures };
@@ -174,6 +184,15 @@ impl<'a> Model<'a> {
             }
         }
         Ok(layout)
+    }
+
+    /// Where the result comes from, if it is to say so.
+    fn record(&self, options: FoldOptions<'_>) -> Result<Option<Record>> {
+        match self.settings.record.known() {
+            _ if !self.is_recorded() => Ok(None),
+            Some(record) => Ok(Some(record.clone())),
+            None => sampled_record(&self.checkpoint, &self.settings, options).map(Some),
+        }
     }
 
     /// Opens the files of the output.

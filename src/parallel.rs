@@ -4,23 +4,38 @@
 //! which error that is does not depend on the threads' timing as long as only one item fails.
 
 use std::panic::resume_unwind;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::error::{Error, Result};
 
-/// As many threads as the process may run at once.
+/// As many threads as the process may run at once. Asked once: the system's answer takes files of several control groups.
 pub(crate) fn all_cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Does both, at the same time if there are at least two `threads` and the system starts another one.
+pub(crate) fn both<A, B: Send>(threads: usize, one: impl FnOnce() -> A, other: impl Fn() -> B + Sync) -> (A, B) {
+    thread::scope(|scope| {
+        let started = (threads > 1).then(|| thread::Builder::new().spawn_scoped(scope, &other).ok()).flatten();
+        let first = one();
+        let second = match started {
+            Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            None => other(),
+        };
+        (first, second)
+    })
 }
 
 /// Does `work` on every item, on at most `threads` threads. Each of them takes the next item when it is done with one, and
 /// keeps a state of its own, made by `state`; the states are returned, in no order.
-pub(crate) fn each<T: Sync, S: Send>(
-    items: &[T],
+pub(crate) fn each<'t, T: Sync, S: Send>(
+    items: &'t [T],
     threads: usize,
     state: impl Fn() -> S + Sync,
-    work: impl Fn(&mut S, usize, &T) -> Result<()> + Sync,
+    work: impl Fn(&mut S, usize, &'t T) -> Result<()> + Sync,
 ) -> Result<Vec<S>> {
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
@@ -64,10 +79,10 @@ pub(crate) fn each<T: Sync, S: Send>(
 }
 
 /// What `work` makes of every item, in the order of the items.
-pub(crate) fn map<T: Sync, R: Send>(
-    items: &[T],
+pub(crate) fn map<'t, T: Sync, R: Send>(
+    items: &'t [T],
     threads: usize,
-    work: impl Fn(&T) -> Result<R> + Sync,
+    work: impl Fn(&'t T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let states = each(items, threads, Vec::new, |made, index, item| {
         made.push((index, work(item)?));
@@ -112,6 +127,16 @@ mod tests {
         };
         let items = (0..100).collect::<Vec<_>>();
         assert_eq!(map(&items, 2, turns).unwrap(), items);
+    }
+
+    #[test]
+    fn both_are_done_whatever_the_threads() {
+        let here = thread::current().id();
+        let who = || thread::current().id();
+        assert_eq!(both(1, who, who), (here, here));
+        let (one, other) = both(2, who, who);
+        assert_eq!(one, here);
+        assert_ne!(other, here, "there was a thread for it");
     }
 
     #[test]

@@ -24,7 +24,8 @@ const INTERVAL: Duration = Duration::from_secs(15);
 /// The observer of a run.
 pub(crate) struct Progress<'a> {
     tasks: &'a [Task],
-    quiet: bool,
+    /// Whether it says how far it is by lines, from time to time.
+    says: bool,
     is_zoo: bool,
     bars: MultiProgress,
     all: ProgressBar,
@@ -45,8 +46,8 @@ impl<'a> Progress<'a> {
         report: Report<'a>,
     ) -> Progress<'a> {
         let bars = MultiProgress::new();
-        let quiet = arguments.verbosity.quiet;
-        if quiet || !console::is_watched() {
+        let (quiet, is_watched) = (arguments.verbosity.quiet, console::is_watched());
+        if quiet || !is_watched {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
         let all = match is_zoo {
@@ -59,7 +60,8 @@ impl<'a> Progress<'a> {
         let results = Mutex::new(Results::new(tasks, is_zoo, arguments, report));
         let (started, said) = (Instant::now(), Mutex::new(Instant::now()));
         let (models, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Progress { tasks, quiet, is_zoo, bars, all, each: Mutex::default(), started, said, models, bytes, results }
+        let says = is_zoo && !quiet && !is_watched;
+        Progress { tasks, says, is_zoo, bars, all, each: Mutex::default(), started, said, models, bytes, results }
     }
 
     /// Tells what became of something that is not a task of the run.
@@ -92,7 +94,7 @@ impl<'a> Progress<'a> {
 
     /// Where nobody sees bars: how far the run is, from time to time.
     fn say(&self) {
-        if self.quiet || console::is_watched() || !self.is_zoo {
+        if !self.says {
             return;
         }
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

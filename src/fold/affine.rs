@@ -72,10 +72,6 @@ impl Affine {
 
     /// The scales over `factor`, rounded once.
     pub(super) fn scales_over(&self, factor: f64) -> Vec<f64> {
-        // A small model's time is that of its channels.
-        if factor == 1.0 {
-            return self.scale.clone();
-        }
         wide_scales(&self.gamma, &self.var, self.eps).map(|scale| scale.over(factor).rounded()).collect()
     }
 

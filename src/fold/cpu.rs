@@ -19,7 +19,7 @@ use crate::network::channels::{ChannelMap, Run};
 /// # Panics
 ///
 /// If a buffer is not aligned for its type, or the two differ in their number of elements.
-pub fn scale(map: ChannelMap, scales: &Scales, first: u64, stored: Elements<'_>, folded: ElementsMut<'_>) {
+pub fn scale(map: ChannelMap, scales: &Scales<'_>, first: u64, stored: Elements<'_>, folded: ElementsMut<'_>) {
     let (from, to) = (stored.float, folded.float);
     assert_eq!(folded.bytes.len() / to.bytes(), stored.count(), "one result per element");
     let kernel = Kernel { map, scales, first };
@@ -39,7 +39,7 @@ pub fn scale(map: ChannelMap, scales: &Scales, first: u64, stored: Elements<'_>,
 ///
 /// As [`scale`].
 #[cfg(feature = "gpu")]
-pub(super) fn agrees(map: ChannelMap, scales: &Scales, first: u64, stored: Elements<'_>, folded: Elements<'_>) -> bool {
+pub(super) fn agrees(map: ChannelMap, scales: &Scales<'_>, first: u64, stored: Elements<'_>, folded: Elements<'_>) -> bool {
     assert_eq!(folded.count(), stored.count(), "one result per element");
     let kernel = Kernel { map, scales, first };
     match (stored.float, folded.float) {
@@ -55,7 +55,7 @@ pub(super) fn agrees(map: ChannelMap, scales: &Scales, first: u64, stored: Eleme
 #[derive(Clone, Copy)]
 struct Kernel<'a> {
     map: ChannelMap,
-    scales: &'a Scales,
+    scales: &'a Scales<'a>,
     first: u64,
 }
 

@@ -250,7 +250,7 @@ mod tests {
         let checkpoint = checkpoint(folder.path());
         let fold = fold(&checkpoint);
         let jobs =
-            [WeightJob { fold: &fold, scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0], to: Float::F32 }];
+            [WeightJob { fold: &fold, scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0].into(), to: Float::F32 }];
         let written = Mutex::new(Vec::new());
         let sink = |_: usize, _: u64, bytes: &[u8]| {
             written.lock().unwrap().extend_from_slice(bytes);

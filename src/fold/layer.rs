@@ -53,9 +53,9 @@ impl<'a> FoldedLayer<'a> {
     }
 
     /// What is to be done with its weight.
-    fn job(&self) -> WeightJob<'a> {
+    fn job(&self) -> WeightJob<'_> {
         let scales = Scales::new(self.norm.scales());
-        WeightJob { fold: self.fold, scales, reference: self.norm.reference(), to: self.float }
+        WeightJob { fold: self.fold, scales, reference: self.norm.weight_reference(), to: self.float }
     }
 }
 

@@ -19,6 +19,17 @@ pub struct Geometry<'a> {
     pub channels: u64,
 }
 
+/// The scales of a norm's channels over `factor`, as near as what is judged by them needs: to the nearest f64 where that is
+/// an f64. Of anything narrower an ulp is 2^29 of an f64's or more, and the formula's own roundings, 2 ulp of an f64
+/// together, are nothing.
+pub fn scales(gamma: &[f64], var: &[f64], eps: f64, factor: f64, judged: Float) -> Vec<f64> {
+    let channels = gamma.iter().zip(var);
+    match judged {
+        Float::F64 => channels.map(|(&gamma, &var)| scale_over(gamma, var, eps, factor)).collect(),
+        _ => channels.map(|(&gamma, &var)| gamma / (var + eps).sqrt() / factor).collect(),
+    }
+}
+
 /// gamma / sqrt(var + eps), to the nearest f64.
 pub fn scale(gamma: f64, var: f64, eps: f64) -> f64 {
     scale_over(gamma, var, eps, 1.0)

@@ -109,7 +109,7 @@ struct Phase([Vec<f64>; 4]);
 
 impl Steps {
     fn of(job: &WeightJob<'_>, ranges: &[Range]) -> Steps {
-        let scales = &job.scales.f64;
+        let scales = &*job.scales.f64;
         let after = ranges.iter().zip(scales).map(|(range, &scale)| range.scaled(scale, job.to).largest());
         Steps {
             before: Phase::of(ranges.iter().map(|range| range.largest()).collect()),

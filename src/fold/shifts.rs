@@ -71,8 +71,10 @@ pub struct ShiftStats {
 /// Computes the shifts of all `layers`: f64 ones on the CPU, all others in one go on the engine. Returns how many of a GPU's
 /// had other bits than the CPU's, which were taken, and adds to `warnings` what the user should know.
 pub fn compute_shifts(layers: &mut [FoldedLayer<'_>], engine: &mut Engine, warnings: &mut Vec<Warning>) -> u64 {
-    let (mut moved, mut beta) = (Vec::new(), Vec::new());
-    for norm in layers.iter().map(|layer| &layer.norm).filter(|norm| norm.shift_float != Float::F64) {
+    let narrow = || layers.iter().map(|layer| &layer.norm).filter(|norm| norm.shift_float != Float::F64);
+    let channels = narrow().map(|norm| norm.affine.beta.len()).sum();
+    let (mut moved, mut beta) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
+    for norm in narrow() {
         moved.extend(to_f32(&norm.affine.moved(norm.bias.as_deref())));
         beta.extend(to_f32(&norm.affine.beta));
     }
@@ -143,8 +145,8 @@ impl Expected {
         let norm = &layer.norm;
         let affine = &norm.affine;
         let bias = norm.bias.as_ref().map_or(0.0, |bias| bias[channel]);
-        let scale = oracle::scale(affine.gamma[channel], affine.var[channel], affine.eps);
-        let (shift, largest) = oracle::shift(bias, affine.mean[channel], scale, affine.beta[channel]);
+        let (mean, scale, beta) = (affine.mean[channel], norm.reference[channel], affine.beta[channel]);
+        let (shift, largest) = oracle::shift(bias, mean, scale, beta);
         Expected { bias, shift: shift * norm.shift_sign, largest: largest * norm.shift_sign.abs() }
     }
 

@@ -9,6 +9,8 @@
 //! drop-in   y = (scale * W x - mean') * k + beta'            every tensor stays; k = gamma' / sqrt(var' + eps) = 1
 //! ```
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::affine::Affine;
@@ -50,6 +52,8 @@ impl Storage {
 pub struct StyledNorm {
     /// The norm's parameters.
     pub affine: Affine,
+    /// Its scales by the oracle's formula, which everything that is computed from them is held against.
+    pub reference: Vec<f64>,
     /// The layer's own bias.
     pub bias: Option<Vec<f64>>,
     /// The norm that stays in place; `None` if it goes.
@@ -78,16 +82,9 @@ impl StyledNorm {
     pub fn read(checkpoint: &Checkpoint, fold: &Fold, storage: Storage) -> Result<StyledNorm> {
         let affine = Affine::read(checkpoint, fold)?;
         let bias = fold.bias_float.map(|_| checkpoint.read_f64(&fold.bias)).transpose()?.flatten();
-        match storage.style {
-            Style::Strip => Ok(StyledNorm {
-                affine,
-                bias,
-                identity: None,
-                shift_into: fold.bias.clone(),
-                // A bias that existed keeps its type; a new one takes the weight's.
-                shift_float: storage.float(fold.bias_float.unwrap_or(fold.float)),
-                shift_sign: 1.0,
-            }),
+        let (identity, shift_into, shift_float, shift_sign) = match storage.style {
+            // A bias that existed keeps its type; a new one takes the weight's.
+            Style::Strip => (None, &fold.bias, storage.float(fold.bias_float.unwrap_or(fold.float)), 1.0),
             Style::DropIn => {
                 let identity = Identity::of(checkpoint, fold, storage)?;
                 let (shift_into, shift_sign) = match &fold.norm.beta {
@@ -95,11 +92,14 @@ impl StyledNorm {
                     // Without a beta the running mean takes the shift, negated and undone by the remaining factor.
                     None => (&fold.norm.mean, -1.0 / identity.factor),
                 };
-                let shift_float = float_of(checkpoint, shift_into, storage)?;
-                let (identity, shift_into) = (Some(identity), shift_into.clone());
-                Ok(StyledNorm { affine, bias, identity, shift_into, shift_float, shift_sign })
+                (Some(identity), shift_into, float_of(checkpoint, shift_into, storage)?, shift_sign)
             }
-        }
+        };
+        let judged = [fold.float, storage.float(fold.float), shift_float];
+        let widest = judged.into_iter().find(|&float| float == Float::F64).unwrap_or(Float::F32);
+        let reference = oracle::scales(&affine.gamma, &affine.var, affine.eps, 1.0, widest);
+        let shift_into = shift_into.clone();
+        Ok(StyledNorm { affine, reference, bias, identity, shift_into, shift_float, shift_sign })
     }
 
     /// What the stored norm still multiplies by.
@@ -108,14 +108,21 @@ impl StyledNorm {
     }
 
     /// What the weight's channels are multiplied by.
-    pub fn scales(&self) -> Vec<f64> {
-        self.affine.scales_over(self.factor())
+    pub fn scales(&self) -> Cow<'_, [f64]> {
+        match self.factor() {
+            // A small model's time is that of its channels.
+            1.0 => Cow::Borrowed(&self.affine.scale),
+            factor => Cow::Owned(self.affine.scales_over(factor)),
+        }
     }
 
     /// The same by the oracle's formula.
-    pub fn reference(&self) -> Vec<f64> {
+    pub fn weight_reference(&self) -> Cow<'_, [f64]> {
         let (Affine { gamma, var, eps, .. }, factor) = (&self.affine, self.factor());
-        gamma.iter().zip(var).map(|(&gamma, &var)| oracle::scale_over(gamma, var, *eps, factor)).collect()
+        match factor == 1.0 {
+            true => Cow::Borrowed(&self.reference),
+            false => Cow::Owned(oracle::scales(gamma, var, *eps, factor, Float::F64)),
+        }
     }
 }
 

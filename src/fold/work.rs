@@ -2,6 +2,8 @@
 //!
 //! In: folds and their scales. Out: one [`WeightJob`] a weight, and [`Piece`]s small enough to stay in a core's own cache.
 
+use std::borrow::Cow;
+
 use super::PIECE_BYTES;
 use crate::checkpoint::{Checkpoint, Float};
 use crate::error::Result;
@@ -34,19 +36,20 @@ pub struct ElementsMut<'a> {
 
 /// Per-channel scales, as the arithmetic needs them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Scales {
+pub struct Scales<'a> {
     /// For f32 and narrower weights: rounded once.
     pub f32: Vec<f32>,
     /// For f64 weights, and for channels whose scale is below f32's normal numbers.
-    pub f64: Vec<f64>,
+    pub f64: Cow<'a, [f64]>,
     /// Whether any scale is below f32's normal numbers, where it has few digits or none.
     pub subnormal: bool,
 }
 
-impl Scales {
+impl<'a> Scales<'a> {
     /// From scales in f64.
     #[expect(clippy::cast_possible_truncation, reason = "the rounding is what is wanted")]
-    pub fn new(f64: Vec<f64>) -> Scales {
+    pub fn new(f64: impl Into<Cow<'a, [f64]>>) -> Scales<'a> {
+        let f64 = f64.into();
         let f32 = f64.iter().map(|&scale| scale as f32).collect::<Vec<_>>();
         let subnormal = (0..f64.len()).any(|channel| is_below_normal(f32[channel], f64[channel]));
         Scales { subnormal, f32, f64 }
@@ -68,9 +71,9 @@ pub struct WeightJob<'a> {
     /// The fold it belongs to.
     pub fold: &'a Fold,
     /// What its channels are multiplied by.
-    pub scales: Scales,
+    pub scales: Scales<'a>,
     /// What they should be multiplied by, computed apart by the oracle's formula.
-    pub reference: Vec<f64>,
+    pub reference: Cow<'a, [f64]>,
     /// Element type of the result.
     pub to: Float,
 }

@@ -130,7 +130,7 @@ pub(crate) fn layer_reports(layers: &[FoldedLayer<'_>]) -> (Vec<LayerReport>, Ve
         let scales = layer.norm.scales();
         let before = (!layer.ranges.is_empty()).then_some(layer.ranges.as_slice());
         let after = before.map(|ranges| {
-            let folded = ranges.iter().zip(&scales).map(|(range, &scale)| range.scaled(scale, layer.float));
+            let folded = ranges.iter().zip(scales.iter()).map(|(range, &scale)| range.scaled(scale, layer.float));
             folded.collect::<Vec<_>>()
         });
         let weights = before.zip(after.as_deref());

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::channels::{Channels, Spread};
+use super::channels::Channels;
 use super::read;
 use crate::fold::Range;
 use crate::text::counted;
@@ -143,6 +143,11 @@ impl Subject<'_> {
     }
 }
 
+/// The largest magnitude; 0 of nothing.
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |largest, value| largest.max(value.abs()))
+}
+
 fn dead_channels(subject: &Subject<'_>) -> Option<Lint> {
     let dead = Channels::that(subject.scales.iter().copied(), |scale| scale == 0.0);
     subject.on(Kind::DeadChannels, dead, " with a scale of 0: constant, whatever comes in; can be pruned")
@@ -160,15 +165,15 @@ fn tiny_variance(subject: &Subject<'_>) -> Option<Lint> {
 
 fn large_scale(subject: &Subject<'_>) -> Option<Lint> {
     let large = Channels::that(subject.scales.iter().copied(), |scale| scale.abs() > LARGE_SCALE);
-    let most = Spread::of(subject.scales.iter().copied()).max;
+    let most = largest(subject.scales);
     let rest = format!(" with a scale above {LARGE_SCALE}; the largest is {most:.3e}");
     let lint = subject.on(Kind::LargeScale, large, &rest)?;
     Some(Lint { value: most, ..lint })
 }
 
 fn range_growth(subject: &Subject<'_>) -> Option<Lint> {
-    let largest = |ranges: &[Range]| ranges.iter().copied().fold(Range::EMPTY, Range::merged).largest();
-    let (before, after) = subject.weights.map(|(before, after)| (largest(before), largest(after)))?;
+    let of_all = |ranges: &[Range]| ranges.iter().copied().fold(Range::EMPTY, Range::merged).largest();
+    let (before, after) = subject.weights.map(|(before, after)| (of_all(before), of_all(after)))?;
     let growth = after / before;
     let message = format!("the largest weight grew {growth:.1} times, from {before:.3e} to {after:.3e}");
     let grew = before > 0.0 && growth > RANGE_GROWTH;
@@ -177,7 +182,7 @@ fn range_growth(subject: &Subject<'_>) -> Option<Lint> {
 
 fn channel_spread(subject: &Subject<'_>) -> Option<Lint> {
     let (_, after) = subject.weights?;
-    let step = Spread::of(subject.living()).max / CHANNEL_SPREAD;
+    let step = subject.living().fold(0.0, f64::max) / CHANNEL_SPREAD;
     let low = Channels::that(after, |range| range.largest() > 0.0 && range.largest() < step);
     let share = low.count as f64 / subject.living().count() as f64;
     let rest = format!(
@@ -189,8 +194,7 @@ fn channel_spread(subject: &Subject<'_>) -> Option<Lint> {
 }
 
 fn f16_overflow(subject: &Subject<'_>) -> Option<Lint> {
-    let shift = Spread::of(subject.shifts.iter().copied()).max;
-    let weight = Spread::of(subject.living()).max;
+    let (shift, weight) = (largest(subject.shifts), subject.living().fold(0.0, f64::max));
     let (what, most) = if shift > weight { ("bias", shift) } else { ("weight", weight) };
     let verdict = match most > F16_MAX {
         true => "which f16 cannot hold".to_owned(),

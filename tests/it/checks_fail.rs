@@ -43,7 +43,7 @@ fn fold_against(change: impl Fn(&mut Vec<f64>), options: FoldOptions<'_>) -> Res
     let scale = Affine::read(&checkpoint, &folds[0]).unwrap().scale;
     let mut reference = scale.clone();
     change(&mut reference);
-    let jobs = [WeightJob { fold: &folds[0], scales: Scales::new(scale), reference, to: Float::F32 }];
+    let jobs = [WeightJob { fold: &folds[0], scales: Scales::new(scale), reference: reference.into(), to: Float::F32 }];
     fold(&checkpoint, &jobs, &mut Engine::Cpu, options, &|_, _, _| Ok(())).map(|stats| stats.compared)
 }
 

@@ -140,7 +140,7 @@ fn weights(case: &Case, engine: &mut Engine, sink: &(dyn Fn(usize) + Sync)) -> (
         bnfold_gpu::plan::plan(&checkpoint, &PlanSettings::default(), Some(&case.plan)).unwrap();
     let jobs = folds.iter().map(|fold| {
         let scale = Affine::read(&checkpoint, fold).unwrap().scale;
-        WeightJob { fold, scales: Scales::new(scale.clone()), reference: scale, to: fold.float }
+        WeightJob { fold, scales: Scales::new(scale.clone()), reference: scale.into(), to: fold.float }
     });
     let jobs = jobs.collect::<Vec<_>>();
     let bytes = |job: &WeightJob<'_>| usize::try_from(checkpoint.tensors()[&job.fold.weight].bytes).unwrap();

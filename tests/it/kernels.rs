@@ -57,7 +57,7 @@ fn on_gpu(gpu: &GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
     let job = |(fold, part): (_, &Part)| WeightJob {
         fold,
         scales: Scales::new(part.scales.iter().copied().map(f64::from).collect()),
-        reference: Vec::new(),
+        reference: Vec::new().into(),
         to: float,
     };
     let jobs = folds.iter().zip(parts).map(job).collect::<Vec<_>>();

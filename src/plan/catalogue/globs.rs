@@ -5,36 +5,41 @@
 
 use std::sync::OnceLock;
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 
-/// A glob that is compiled when it is asked for.
+/// A glob that is read when it is asked for. The catalogue's are all read by a test: one that is none matches nothing.
 #[derive(Debug)]
 pub(super) struct LazyGlob {
-    glob: Glob,
-    compiled: OnceLock<GlobMatcher>,
+    text: String,
+    /// Whether a `*` stops at a slash.
+    by_segments: bool,
+    compiled: OnceLock<Option<GlobMatcher>>,
 }
 
 impl LazyGlob {
-    fn new(glob: Glob) -> LazyGlob {
-        LazyGlob { glob, compiled: OnceLock::new() }
+    fn new(text: String, by_segments: bool) -> LazyGlob {
+        LazyGlob { text, by_segments, compiled: OnceLock::new() }
     }
 
     pub(super) fn is_match(&self, text: &str) -> bool {
-        self.compiled.get_or_init(|| self.glob.compile_matcher()).is_match(text)
+        self.matcher().is_some_and(|matcher| matcher.is_match(text))
+    }
+
+    fn matcher(&self) -> Option<&GlobMatcher> {
+        let build = || GlobBuilder::new(&self.text).literal_separator(self.by_segments).build();
+        self.compiled.get_or_init(|| build().ok().map(|glob| glob.compile_matcher())).as_ref()
     }
 }
 
 /// A glob over the names of architectures.
 #[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(from = "String")]
 pub(super) struct NameGlob(LazyGlob);
 
-impl TryFrom<String> for NameGlob {
-    type Error = globset::Error;
-
-    fn try_from(glob: String) -> Result<NameGlob, globset::Error> {
-        Ok(NameGlob(LazyGlob::new(GlobBuilder::new(&glob).build()?)))
+impl From<String> for NameGlob {
+    fn from(glob: String) -> NameGlob {
+        NameGlob(LazyGlob::new(glob, false))
     }
 }
 
@@ -52,13 +57,13 @@ impl NameGlob {
 
     /// The glob as the catalogue has it.
     pub(super) fn text(&self) -> &str {
-        self.0.glob.glob()
+        &self.0.text
     }
 }
 
 /// A glob over module paths: `.` between segments, `*` within one, `**` across several.
 #[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(from = "String")]
 pub(super) struct PathGlob {
     pub(super) text: String,
     /// The path from the root of what the glob is about.
@@ -67,12 +72,10 @@ pub(super) struct PathGlob {
     pub(super) below: LazyGlob,
 }
 
-impl TryFrom<String> for PathGlob {
-    type Error = globset::Error;
-
-    fn try_from(text: String) -> Result<PathGlob, globset::Error> {
-        let matcher = |glob: &str| Ok(LazyGlob::new(GlobBuilder::new(glob).literal_separator(true).build()?));
+impl From<String> for PathGlob {
+    fn from(text: String) -> PathGlob {
         let slashed = text.replace('.', "/");
-        Ok(PathGlob { whole: matcher(&slashed)?, below: matcher(&format!("**/{slashed}"))?, text })
+        let below = format!("**/{slashed}");
+        PathGlob { text, whole: LazyGlob::new(slashed, true), below: LazyGlob::new(below, true) }
     }
 }
