@@ -28,7 +28,7 @@ fn cpu_scale(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("cpu scale {}", float.name()));
         for (name, axis, shape, channels) in LAYOUTS {
             let map = ChannelMap::new(axis, shape, channels).expect("the shape fits");
-            let scales = Scales::new((0..channels).map(|c| 0.5 + c as f64 / channels as f64).collect());
+            let scales = Scales::new((0..channels).map(|c| 0.5 + c as f64 / channels as f64).collect::<Vec<f64>>());
             let elements = usize::try_from(shape.iter().product::<u64>()).expect("it fits into memory");
             let stored = float.narrow_all(&vec![0.75; elements]);
             let mut out = vec![0; stored.len()];

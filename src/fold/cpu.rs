@@ -39,7 +39,13 @@ pub fn scale(map: ChannelMap, scales: &Scales<'_>, first: u64, stored: Elements<
 ///
 /// As [`scale`].
 #[cfg(feature = "gpu")]
-pub(super) fn agrees(map: ChannelMap, scales: &Scales<'_>, first: u64, stored: Elements<'_>, folded: Elements<'_>) -> bool {
+pub(super) fn agrees(
+    map: ChannelMap,
+    scales: &Scales<'_>,
+    first: u64,
+    stored: Elements<'_>,
+    folded: Elements<'_>,
+) -> bool {
     assert_eq!(folded.count(), stored.count(), "one result per element");
     let kernel = Kernel { map, scales, first };
     match (stored.float, folded.float) {

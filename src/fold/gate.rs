@@ -249,8 +249,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = checkpoint(folder.path());
         let fold = fold(&checkpoint);
-        let jobs =
-            [WeightJob { fold: &fold, scales: Scales::new(vec![0.5, 2.0]), reference: vec![0.5, 2.0].into(), to: Float::F32 }];
+        let jobs = [WeightJob {
+            fold: &fold,
+            scales: Scales::new(vec![0.5, 2.0]),
+            reference: vec![0.5, 2.0].into(),
+            to: Float::F32,
+        }];
         let written = Mutex::new(Vec::new());
         let sink = |_: usize, _: u64, bytes: &[u8]| {
             written.lock().unwrap().extend_from_slice(bytes);

@@ -40,7 +40,7 @@ impl Part {
     /// What the CPU twin makes of it.
     fn on_cpu(&self, float: Float) -> Vec<u8> {
         let mut folded = vec![0; self.stored.len()];
-        let scales = Scales::new(self.scales.iter().copied().map(f64::from).collect());
+        let scales = Scales::new(self.scales.iter().copied().map(f64::from).collect::<Vec<_>>());
         let stored = Elements { float, bytes: &self.stored };
         cpu::scale(self.map, &scales, self.first, stored, ElementsMut { float, bytes: &mut folded });
         folded
@@ -56,7 +56,7 @@ fn on_gpu(gpu: &GpuEngine, float: Float, parts: &[Part]) -> Vec<Vec<u8>> {
     let folds = parts.iter().map(|part| fold_of(float, part)).collect::<Vec<_>>();
     let job = |(fold, part): (_, &Part)| WeightJob {
         fold,
-        scales: Scales::new(part.scales.iter().copied().map(f64::from).collect()),
+        scales: Scales::new(part.scales.iter().copied().map(f64::from).collect::<Vec<_>>()),
         reference: Vec::new().into(),
         to: float,
     };
