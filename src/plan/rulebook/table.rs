@@ -321,6 +321,10 @@ rules! {
         "the norm before a weight predicts the running means"
         "a norm's output has known means, and a layer is a linear map"
         "two layers without names";
+    GateBefore "gate-before"
+        "running means may also be predicted by a factor far below 1 where layers with biases narrow and widen what a weight takes in, and none what it puts out"
+        "that is a squeeze-and-excitation gate before the layer, not behind it"
+        "a gate before a layer without names";
     UsefulBias "useful-bias"
         "values that agree in rank alone give a layer with a bias to a norm only if the norms of its rows all but tell the variances"
         "a norm right behind a layer makes its bias useless: most likely something is added to what it puts out"

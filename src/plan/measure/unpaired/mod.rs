@@ -17,6 +17,7 @@
 //! then holds for the others of the same names (`kin`).
 
 mod concatenated;
+mod gates;
 mod kin;
 mod predicted;
 pub(in crate::plan) mod rank_agreement;
@@ -31,6 +32,7 @@ use super::values::{Reading, Values};
 use crate::error::Result;
 use crate::network::{NormId, WeightId};
 use crate::plan::board::{Board, Finding};
+use gates::Gates;
 use reach::Reach;
 use template_vote::Templates;
 use width::{Fitting, Found, Width, candidates_of, fitting, is_askable, is_free, norms_of};
@@ -86,7 +88,7 @@ pub(super) fn decide(
     asked.sort_by_key(|width| (width.bytes, width.channels));
     let concatenated = concatenated::holders(values)?;
     let befores = predicted::befores(values, &shapes(&asked, board, &forbidden.tied))?;
-    let templates = Templates::of(board.network);
+    let (templates, gates) = (Templates::of(board.network), Gates::of(board.network));
     for Asked { channels, norms, fitting, open, bytes } in asked {
         if bytes > left {
             (unread.norms, unread.bytes) = (unread.norms + open, unread.bytes + bytes);
@@ -95,7 +97,7 @@ pub(super) fn decide(
         left -= bytes;
         let norms = norms_of(values, board, &norms, &concatenated)?;
         let candidates = candidates_of(values, board, channels, &fitting, &forbidden.tied)?;
-        let width = Width { channels, norms, candidates, templates: &templates, board };
+        let width = Width { channels, norms, candidates, templates: &templates, gates: &gates, board };
         let Found { pairs, objections, refused } = width.pairs(values, &befores, &forbidden)?;
         board.apply_all(STAGE, pairs);
         board.apply_all(STAGE, objections);

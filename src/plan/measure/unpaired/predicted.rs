@@ -67,10 +67,16 @@ const WHOLE: std::ops::RangeInclusive<f64> = 0.6..=1.4;
 const HALF: f64 = 0.5;
 
 /// Slopes near 1: what padding and the normal approximation leave of it.
-const UNSCALED: std::ops::RangeInclusive<f64> = 0.5..=1.5;
+pub(super) const UNSCALED: Slopes = 0.5..=1.5;
+
+/// The same where a gate multiplies the layer's input.
+pub(super) const GATED_INPUT: Slopes = *SCALED.start()..=*UNSCALED.end();
 
 /// Slopes of a gate between 0 and 1.
-const SCALED: std::ops::Range<f64> = 0.1..0.75;
+const SCALED: Slopes = 0.1..=0.75;
+
+/// Factors between what is predicted and what is found.
+pub(super) type Slopes = std::ops::RangeInclusive<f64>;
 
 /// The outputs of all norms that have a scale and a shift, saw data and may feed a weight of one of these `shapes`: channels
 /// in, of a group, and out.
@@ -162,12 +168,13 @@ impl Layer {
     }
 
     /// For each norm the best prediction of its `running` means (less the layer's bias); a norm is never its own input.
-    /// `others` are the running means of all norms of the width.
+    /// `others` are the running means of all norms of the width; `slopes` are those that a prediction may have.
     pub(super) fn predict(
         &self,
         befores: &[Before],
         running: &[(NormId, Vec<f64>)],
         others: &[(NormId, &[f64])],
+        slopes: Slopes,
     ) -> Vec<Option<Prediction>> {
         let mut best: Vec<Option<Prediction>> = vec![None; running.len()];
         let mut means_of_best = vec![&[][..]; running.len()];
@@ -185,10 +192,11 @@ impl Layer {
                         scaled: 0.0,
                         addend: None,
                     });
-                    if SCALED.contains(&slope) && share > known.scaled && scales_outputs(running, &predicted) {
+                    let is_scaled = !slopes.contains(SCALED.start()) && SCALED.contains(&slope);
+                    if is_scaled && share > known.scaled && scales_outputs(running, &predicted) {
                         known.scaled = share;
                     }
-                    if UNSCALED.contains(&slope) && share > known.explained {
+                    if slopes.contains(&slope) && share > known.explained {
                         *known =
                             Prediction { explained: share, before: before.norm, activation: activation.0, ..*known };
                         *means_of_best = means;
@@ -273,7 +281,7 @@ mod tests {
         let layer = Layer { sums: vec![1.0, -2.0, 0.5, 3.0], inputs: 1, outputs: 4 };
         let before = Before { norm: NormId::new(7), means: vec![vec![1.0]; ACTIVATIONS.len()] };
         let befores = [before];
-        let best = |running: [f64; 4]| layer.predict(&befores, &[(NormId::new(1), running.to_vec())], &[])[0].unwrap();
+        let best = |running: [f64; 4]| layer.predict(&befores, &[(NormId::new(1), running.to_vec())], &[], UNSCALED)[0].unwrap();
         let times = |slope: f64| [1.0, -2.0, 0.5, 3.0].map(|x| x * slope);
         assert!((best(times(0.9)).explained - 1.0).abs() < 1e-12);
         assert_eq!((best(times(3.0)).explained, best(times(-1.0)).explained), (0.0, 0.0));
@@ -285,7 +293,7 @@ mod tests {
         assert!(best([2.5, -0.5, -1.0, 1.8]).explained < 0.5);
         assert_eq!(best([2.0; 4]).explained, 0.0, "equal means hold nothing to explain");
         assert_eq!(
-            layer.predict(&befores, &[(NormId::new(7), times(1.0).to_vec())], &[]),
+            layer.predict(&befores, &[(NormId::new(7), times(1.0).to_vec())], &[], UNSCALED),
             [None],
             "a norm is not its own input"
         );

@@ -12,7 +12,8 @@ use super::super::correlation::ranks;
 use super::super::rivals::pooled_alone;
 use super::super::samples::free_operation;
 use super::super::values::{Layer, Reading, Statistics, Values};
-use super::predicted::{self, Before, Prediction};
+use super::gates::Gates;
+use super::predicted::{self, Before, GATED_INPUT, Prediction, UNSCALED};
 use super::rank_agreement::{self, Agreed};
 use super::reach::Reach;
 use super::template_vote::Templates;
@@ -87,6 +88,7 @@ pub(super) struct Width<'t> {
     pub(super) norms: Vec<OpenNorm>,
     pub(super) candidates: Vec<Candidate>,
     pub(super) templates: &'t Templates<'t>,
+    pub(super) gates: &'t Gates,
     pub(super) board: &'t Board<'t>,
 }
 
@@ -180,7 +182,7 @@ impl Width<'_> {
 
     /// What each free weight predicts for each open norm.
     fn predictions(&self, values: &Values<'_>, befores: &[Before]) -> Result<Vec<(usize, usize, Prediction)>> {
-        let Width { channels, norms, candidates, board, .. } = self;
+        let Width { channels, norms, candidates, gates, board, .. } = self;
         if *channels < FEWEST_PREDICTED || !board.book.has(Rule::Predicted) {
             return Ok(Vec::new());
         }
@@ -192,8 +194,10 @@ impl Width<'_> {
             let Candidate { weight, op, map, .. } = *candidate;
             let layer = predicted::Layer::read(values.checkpoint, &values.inventory[weight], op, map, *channels)?;
             let Some(layer) = layer else { continue };
+            let is_gated = board.book.has(Rule::GateBefore) && gates.stand_before(&values.inventory[weight], *channels);
+            let slopes = if is_gated { GATED_INPUT } else { UNSCALED };
             let running = open.iter().map(|&n| (norms[n].norm, candidate.layer.means(&norms[n].statistics)));
-            let predictions = layer.predict(befores, &running.collect::<Vec<_>>(), &others);
+            let predictions = layer.predict(befores, &running.collect::<Vec<_>>(), &others, slopes);
             found.extend(open.iter().zip(predictions).filter_map(|(&n, prediction)| Some((n, c, prediction?))));
         }
         Ok(found)
