@@ -19,6 +19,7 @@
 mod concatenated;
 mod gates;
 mod kin;
+mod linear_map;
 mod predicted;
 pub(in crate::plan) mod rank_agreement;
 mod reach;

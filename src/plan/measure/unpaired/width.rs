@@ -13,7 +13,8 @@ use super::super::rivals::pooled_alone;
 use super::super::samples::free_operation;
 use super::super::values::{Layer, Reading, Statistics, Values};
 use super::gates::Gates;
-use super::predicted::{self, Before, GATED_INPUT, Prediction, UNSCALED};
+use super::linear_map::LinearMap;
+use super::predicted::{Before, GATED_INPUT, Prediction, UNSCALED};
 use super::rank_agreement::{self, Agreed};
 use super::reach::Reach;
 use super::template_vote::Templates;
@@ -192,7 +193,7 @@ impl Width<'_> {
         for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free && !open.is_empty())
         {
             let Candidate { weight, op, map, .. } = *candidate;
-            let layer = predicted::Layer::read(values.checkpoint, &values.inventory[weight], op, map, *channels)?;
+            let layer = LinearMap::read(values.checkpoint, &values.inventory[weight], op, map, *channels)?;
             let Some(layer) = layer else { continue };
             let is_gated = board.book.has(Rule::GateBefore) && gates.stand_before(&values.inventory[weight], *channels);
             let slopes = if is_gated { GATED_INPUT } else { UNSCALED };
