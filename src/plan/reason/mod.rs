@@ -10,7 +10,7 @@ mod support;
 use std::sync::Arc;
 
 pub(super) use objection::Objection;
-pub(super) use support::Support;
+pub(super) use support::{Input, Support};
 
 use crate::network::{Inventory, NormId};
 

@@ -41,8 +41,8 @@ pub(in crate::plan) enum Support {
     Catalogue(Arc<str>),
     /// Row sums and norms follow the running statistics.
     Confirmed { sums: f64, norms: f64, looked_at: Sampled },
-    /// The norm before the layer predicts the running means.
-    Predicted { before: NormId, activation: &'static str, explained: f64 },
+    /// What the layer takes in predicts the running means.
+    Predicted { input: Input, explained: f64 },
     /// Found by values alone, by ranks.
     Agreed(Agreement),
     /// Values found as much for norms of the same names in other blocks.
@@ -99,10 +99,9 @@ impl Support {
                 "values: row sums follow running means ({sums:.2}), row norms follow running variances ({norms:.2}){}",
                 looked_at.clause()
             ),
-            Support::Predicted { before, activation, explained } => format!(
-                "from values alone: `{}` and {activation} before the weight predict the running means ({:.0} % of their \
-                 variance)",
-                network[*before].name,
+            Support::Predicted { input, explained } => format!(
+                "from values alone: {} the running means ({:.0} % of their variance)",
+                input.predicts(network),
                 100.0 * explained
             ),
             Support::Kin { like, shown } => format!(
@@ -114,6 +113,27 @@ impl Support {
                  and nothing else of this width explains the rest",
                 found.sums, found.norms
             ),
+        }
+    }
+}
+
+/// What a layer takes in, as far as it predicts what the layer puts out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::plan) enum Input {
+    /// What a norm puts out, behind an activation.
+    Norm { norm: NormId, activation: &'static str },
+    /// The few channels of an image, each with a mean.
+    Image,
+}
+
+impl Input {
+    /// Subject and verb of a sentence.
+    fn predicts(self, network: &Inventory) -> String {
+        match self {
+            Input::Norm { norm, activation } => {
+                format!("`{}` and {activation} before the weight predict", network[norm].name)
+            }
+            Input::Image => "a mean for each of the input's few channels predicts".to_owned(),
         }
     }
 }

@@ -325,6 +325,10 @@ rules! {
         "running means may also be predicted by a factor far below 1 where layers with biases narrow and widen what a weight takes in, and none what it puts out"
         "that is a squeeze-and-excitation gate before the layer, not behind it"
         "a gate before a layer without names";
+    ImageBefore "image-before"
+        "where all but a few norms have their weights, running means may also be predicted by a mean for each of the two to four channels that a weight takes in"
+        "no norm stands before a network's first layer, but an image has few channels"
+        "a stem without names";
     UsefulBias "useful-bias"
         "values that agree in rank alone give a layer with a bias to a norm only if the norms of its rows all but tell the variances"
         "a norm right behind a layer makes its bias useless: most likely something is added to what it puts out"

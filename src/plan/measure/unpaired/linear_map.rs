@@ -128,6 +128,16 @@ impl LinearMap {
         })
     }
 
+    /// Inputs of a group.
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// What each input of a group does to the means of the outputs, with a padding.
+    pub(super) fn rows(&self, padding: usize) -> Vec<&[f64]> {
+        self.sums.get(padding).map_or_else(Vec::new, |sums| sums.chunks_exact(self.outputs).collect())
+    }
+
     /// How many paddings there are to try; the first one is none.
     pub(super) fn paddings(&self) -> usize {
         self.sums.len()
@@ -138,7 +148,7 @@ impl LinearMap {
         let groups = means.len().checked_div(self.inputs).filter(|groups| groups * self.inputs == means.len())?;
         let per_group = self.outputs.checked_div(groups).filter(|&per_group| per_group * groups == self.outputs)?;
         let mut outputs = vec![0.0; self.outputs];
-        for (input, row) in self.sums.get(padding)?.chunks_exact(self.outputs).enumerate() {
+        for (input, row) in self.rows(padding).into_iter().enumerate() {
             let groups = outputs.chunks_mut(per_group).zip(row.chunks(per_group)).enumerate();
             for (group, (outputs, row)) in groups {
                 let mean = means[group * self.inputs + input];

@@ -1,13 +1,15 @@
 //! 2 PLAN, measure: pairs from values alone, for norms that names left open.
 //!
 //! In: kept norms and the weights that no norm holds. Out: pairs, each weight to at most one norm. Norms and weights are
-//! compared width by width, in two ways, and what the first finds is taken from what the second may find:
+//! compared width by width, and what an earlier way finds is taken from what a later one may find:
 //!
 //! 1. `predicted`: a norm before the weight predicts the norm's running means;
 //! 2. `rank_agreement`: row sums and norms follow running means and variances in rank, and leave nothing that
 //!    something else explains.
 //!
-//! In both ways a pair must be *direct* (neither an activation nor a pool stands between) and the norm's statistics
+//! 3. last, `image`: the few means of an image predict the running means behind a first layer.
+//!
+//! In all ways a pair must be *direct* (neither an activation nor a pool stands between) and the norm's statistics
 //! must be *its own* (`concatenated`). A weight that a second norm follows as well, which no weight feeds, is used twice and
 //! feeds neither (`width`); the first norm of a unit that runs its norms first takes nothing from outside the unit, whatever
 //! values say (`reach`): what it follows there has a second reader; and a pair must fit by shape in every block
@@ -18,6 +20,7 @@
 
 mod concatenated;
 mod gates;
+mod image;
 mod kin;
 mod linear_map;
 mod predicted;
@@ -33,6 +36,7 @@ use super::values::{Reading, Values};
 use crate::error::Result;
 use crate::network::{NormId, WeightId};
 use crate::plan::board::{Board, Finding};
+use crate::plan::rulebook::Rule;
 use gates::Gates;
 use reach::Reach;
 use template_vote::Templates;
@@ -90,14 +94,15 @@ pub(super) fn decide(
     let concatenated = concatenated::holders(values)?;
     let befores = predicted::befores(values, &shapes(&asked, board, &forbidden.tied))?;
     let (templates, gates) = (Templates::of(board.network), Gates::of(board.network));
-    for Asked { channels, norms, fitting, open, bytes } in asked {
+    for Asked { channels, norms, fitting, open, bytes } in &asked {
+        let (&channels, &open, &bytes) = (channels, open, bytes);
         if bytes > left {
             (unread.norms, unread.bytes) = (unread.norms + open, unread.bytes + bytes);
             continue;
         }
         left -= bytes;
-        let norms = norms_of(values, board, &norms, &concatenated)?;
-        let candidates = candidates_of(values, board, channels, &fitting, &forbidden.tied)?;
+        let norms = norms_of(values, board, norms, &concatenated)?;
+        let candidates = candidates_of(values, board, channels, fitting, &forbidden.tied)?;
         let width = Width { channels, norms, candidates, templates: &templates, gates: &gates, board };
         let Found { pairs, objections, refused } = width.pairs(values, &befores, &forbidden)?;
         board.apply_all(STAGE, pairs);
@@ -105,6 +110,16 @@ pub(super) fn decide(
         forbidden.refused.extend(refused);
     }
     kin::extend(values, board, &templates, &forbidden, &concatenated, left)?;
+    if board.book.has(Rule::ImageBefore) && !image::may_be_added(values, board)? {
+        for Asked { channels, norms, fitting, .. } in &asked {
+            let fitting = fitting.iter().filter(|(weight, ..)| image::may_see_one(&board.network[*weight])).copied();
+            let norms = norms_of(values, board, norms, &concatenated)?;
+            let candidates = candidates_of(values, board, *channels, &fitting.collect::<Vec<_>>(), &forbidden.tied)?;
+            let width = Width { channels: *channels, norms, candidates, templates: &templates, gates: &gates, board };
+            let pairs = width.pairs_of_image(values, &forbidden)?;
+            board.apply_all(STAGE, pairs);
+        }
+    }
     Ok(unread)
 }
 

@@ -15,9 +15,11 @@ use std::collections::BTreeSet;
 use super::super::activation_means::{ACTIVATIONS, means};
 use super::super::correlation::dot;
 use super::super::values::Values;
+use super::image;
 use super::linear_map::LinearMap;
 use crate::error::Result;
 use crate::network::NormId;
+use crate::plan::reason::Input;
 
 /// What stands before layers.
 pub(super) struct Before {
@@ -31,16 +33,21 @@ pub(super) struct Before {
 pub(super) struct Prediction {
     /// Share of the running means' variance that is explained.
     pub(super) explained: f64,
-    /// The norm before the layer.
-    pub(super) before: NormId,
-    /// The activation between, by name.
-    pub(super) activation: &'static str,
+    /// What the layer takes in.
+    pub(super) input: Input,
     /// The largest share that any norm and activation explain with a slope of [`SCALED`], where every channel may have a
     /// factor of its own.
     pub(super) scaled: f64,
     /// A norm whose running means, added to what the weight puts out, explain what it leaves: the norm sees a sum, and
     /// what that norm is fed with is a part of it.
     pub(super) addend: Option<NormId>,
+}
+
+impl Prediction {
+    /// One that explains nothing yet.
+    fn by(input: Input) -> Prediction {
+        Prediction { explained: 0.0, input, scaled: 0.0, addend: None }
+    }
 }
 
 /// What the means of another norm must leave, with a factor near 1, of what a prediction leaves, to be a part of a sum. In
@@ -106,20 +113,14 @@ impl LinearMap {
                 let each = running.iter().zip(best.iter_mut().zip(&mut means_of_best));
                 for ((_, running), (best, means_of_best)) in each.filter(|((norm, _), _)| *norm != before.norm) {
                     let (padding, share, slope) = best_of(running, &predicted);
-                    let known = best.get_or_insert(Prediction {
-                        explained: 0.0,
-                        before: before.norm,
-                        activation: activation.0,
-                        scaled: 0.0,
-                        addend: None,
-                    });
+                    let input = Input::Norm { norm: before.norm, activation: activation.0 };
+                    let known = best.get_or_insert(Prediction::by(input));
                     let is_scaled = !slopes.contains(SCALED.start()) && SCALED.contains(&slope);
                     if is_scaled && share > known.scaled && scales_outputs(running, &predicted[padding]) {
                         known.scaled = share;
                     }
                     if slopes.contains(&slope) && share > known.explained {
-                        *known =
-                            Prediction { explained: share, before: before.norm, activation: activation.0, ..*known };
+                        *known = Prediction { explained: share, input, ..*known };
                         *means_of_best = (means, padding);
                     }
                 }
@@ -133,6 +134,22 @@ impl LinearMap {
             }
         }
         best
+    }
+
+    /// For each norm the best prediction of its `running` means from an image ([`image`]).
+    pub(super) fn predict_of_image(
+        &self,
+        running: &[(NormId, Vec<f64>)],
+        others: &[(NormId, &[f64])],
+    ) -> Vec<Option<Prediction>> {
+        let predict = |(norm, running): &(NormId, Vec<f64>)| {
+            let (means, padding) = image::means(self, running)?;
+            let predicted = self.outputs(&means, padding)?;
+            let addend = addend(*norm, running, &predicted, others);
+            let (explained, _) = explained(running, &predicted);
+            Some(Prediction { explained, addend, ..Prediction::by(Input::Image) })
+        };
+        running.iter().map(predict).collect()
     }
 
     /// The means of the outputs: without padding and, if those explain half of some norm's `running` means, with every other

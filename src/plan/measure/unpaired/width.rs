@@ -113,12 +113,12 @@ impl Width<'_> {
             self.norms[n].gated.extend((prediction.scaled >= GATED).then_some(c));
         }
         for (n, c, prediction) in unrivalled(&predictions) {
-            let Prediction { before, activation, explained, addend, .. } = prediction;
+            let Prediction { input, explained, addend, .. } = prediction;
             let addend = addend.filter(|_| self.board.book.has(Rule::SumOfMeans));
             // Neither the sum nor what is a part of it may be folded into.
             read_twice.extend(addend.map(|addend| (addend, self.norms[n].norm)));
             match addend.is_none() && self.take(values, n, c, forbidden) {
-                true => taken.push((n, c, Support::Predicted { before, activation, explained })),
+                true => taken.push((n, c, Support::Predicted { input, explained })),
                 false => found.refused.push(self.close(n, c)),
             }
         }
@@ -139,11 +139,10 @@ impl Width<'_> {
             found.objections.extend(objection.map(|objection| (norm, Finding::kept(objection))));
         }
         for (n, c, support) in taken {
-            let (norm, &Candidate { weight, op, map, .. }) = (self.norms[n].norm, &self.candidates[c]);
+            let (norm, weight) = (self.norms[n].norm, self.candidates[c].weight);
             let by = self.follower(values, n, c).filter(|_| self.board.book.has(Rule::SharedByValues));
             found.objections.extend(by.map(|by| (norm, Finding::kept(Objection::Followed { weight, by }))));
-            let pair = Hypothesis { weight, op, map, support: vec![support], doubt: None };
-            found.pairs.push((norm, Finding::Stands(Standing::Paired(pair))));
+            found.pairs.push(self.pair(n, c, support));
         }
         Ok(found)
     }
@@ -183,27 +182,68 @@ impl Width<'_> {
 
     /// What each free weight predicts for each open norm.
     fn predictions(&self, values: &Values<'_>, befores: &[Before]) -> Result<Vec<(usize, usize, Prediction)>> {
-        let Width { channels, norms, candidates, gates, board, .. } = self;
-        if *channels < FEWEST_PREDICTED || !board.book.has(Rule::Predicted) {
+        let Width { channels, gates, board, .. } = self;
+        if !board.book.has(Rule::Predicted) {
             return Ok(Vec::new());
         }
+        self.of_maps(values, |weight, layer, running, others| {
+            let is_gated = board.book.has(Rule::GateBefore) && gates.stand_before(&values.inventory[weight], *channels);
+            layer.predict(befores, running, others, if is_gated { GATED_INPUT } else { UNSCALED })
+        })
+    }
+
+    /// What `predict` makes of each free weight for all open norms.
+    fn of_maps(
+        &self,
+        values: &Values<'_>,
+        predict: impl Fn(WeightId, &LinearMap, Running<'_>, Others<'_>) -> Predictions,
+    ) -> Result<Vec<(usize, usize, Prediction)>> {
+        let Width { channels, norms, candidates, .. } = self;
         let open = norms.iter().enumerate().filter(|(_, norm)| norm.open).map(|(n, _)| n).collect::<Vec<_>>();
+        if *channels < FEWEST_PREDICTED || open.is_empty() {
+            return Ok(Vec::new());
+        }
         let others = norms.iter().map(|norm| (norm.norm, &norm.statistics.mean[..])).collect::<Vec<_>>();
         let mut found = Vec::new();
-        for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free && !open.is_empty())
-        {
+        for (c, candidate) in candidates.iter().enumerate().filter(|(_, candidate)| candidate.free) {
             let Candidate { weight, op, map, .. } = *candidate;
             let layer = LinearMap::read(values.checkpoint, &values.inventory[weight], op, map, *channels)?;
             let Some(layer) = layer else { continue };
-            let is_gated = board.book.has(Rule::GateBefore) && gates.stand_before(&values.inventory[weight], *channels);
-            let slopes = if is_gated { GATED_INPUT } else { UNSCALED };
             let running = open.iter().map(|&n| (norms[n].norm, candidate.layer.means(&norms[n].statistics)));
-            let predictions = layer.predict(befores, &running.collect::<Vec<_>>(), &others, slopes);
+            let predictions = predict(weight, &layer, &running.collect::<Vec<_>>(), &others);
             found.extend(open.iter().zip(predictions).filter_map(|(&n, prediction)| Some((n, c, prediction?))));
         }
         Ok(found)
     }
+
+    /// Pairs of norms and first layers, which see an image.
+    pub(super) fn pairs_of_image(mut self, values: &Values<'_>, forbidden: &Forbidden) -> Result<Findings> {
+        let predictions = self.of_maps(values, |_, layer, running, others| layer.predict_of_image(running, others))?;
+        let mut pairs = Vec::new();
+        for (n, c, Prediction { input, explained, addend, .. }) in unrivalled(&predictions) {
+            if addend.is_none() && self.take(values, n, c, forbidden) {
+                pairs.push(self.pair(n, c, Support::Predicted { input, explained }));
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// What is said of a norm that has found its weight.
+    fn pair(&self, n: usize, c: usize, support: Support) -> (NormId, Finding) {
+        let &Candidate { weight, op, map, .. } = &self.candidates[c];
+        let pair = Hypothesis { weight, op, map, support: vec![support], doubt: None };
+        (self.norms[n].norm, Finding::Stands(Standing::Paired(pair)))
+    }
 }
+
+/// Norms with their running means less a layer's bias.
+type Running<'a> = &'a [(NormId, Vec<f64>)];
+
+/// Norms with their running means.
+type Others<'a> = &'a [(NormId, &'a [f64])];
+
+/// One for each norm.
+type Predictions = Vec<Option<Prediction>>;
 
 /// Pairs whose running means are predicted, and by far better than those of any other pair of the norm or the weight.
 fn unrivalled(found: &[(usize, usize, Prediction)]) -> Vec<(usize, usize, Prediction)> {
