@@ -50,6 +50,8 @@ pub(super) fn cases() -> BTreeMap<&'static str, Case> {
     cases.insert("the last of four square layers is transposed", square().case(EvidenceLevel::Auto));
     cases.insert("layers with biases and small statistics", squashed().case(EvidenceLevel::Auto));
     cases.insert("two layers without names", nameless().case(EvidenceLevel::Auto));
+    cases.insert("a gate before a layer without names", gated().case(EvidenceLevel::Auto));
+    cases.insert("a stem without names", image().case(EvidenceLevel::Auto));
     cases.insert("one norm under two names", stored_twice().case(EvidenceLevel::Auto));
     cases.insert("a stem in front of a unit that runs its norms first", stem_of_unit().case(EvidenceLevel::Auto));
     cases.insert("a stem in front of a unit that counts its layers", stem_of_counted().case(EvidenceLevel::Auto));
@@ -226,6 +228,33 @@ fn nameless() -> Random {
     let rows = random.conv("m4", 96, WIDTH);
     let statistics = random.behind(&rows, &rectified);
     random.norm("m1", &statistics);
+    random
+}
+
+/// The norm behind a gated layer has the means that its input's have, times 0.4; its variances tell nothing.
+fn gated() -> Random {
+    let mut random = Random::new();
+    let rows = random.conv("m2", WIDTH, 16);
+    let statistics = random.behind(&rows, &[1.0; 16]);
+    let rectified = random.norm("m7", &statistics);
+    for (name, outputs, inputs) in [("m3", 8, WIDTH), ("m5", WIDTH, 8)] {
+        random.conv(name, outputs, inputs);
+        random.add(&format!("{name}.bias"), &[outputs], vec![0.1; outputs]);
+    }
+    let rows = random.conv("m4", 96, WIDTH);
+    let mean = random.behind(&rows, &rectified).mean.iter().map(|mean| 0.4 * mean).collect();
+    let var = (0..96).map(|_| random.normal().exp()).collect();
+    random.norm("m1", &Statistics { mean, var });
+    random
+}
+
+/// A first layer among others; the variances behind it tell nothing.
+fn image() -> Random {
+    let mut random = nameless();
+    let rows = random.conv("m9", 48, 3);
+    let mean = random.behind(&rows, &[0.4, -0.3, 0.2]).mean;
+    let var = (0..48).map(|_| random.normal().exp()).collect();
+    random.norm("m8", &Statistics { mean, var });
     random
 }
 

@@ -158,10 +158,10 @@ impl LinearMap {
         Some(outputs)
     }
 
-    /// A map whose sums are these, without a kernel.
+    /// A map whose sums are these, padding by padding.
     #[cfg(test)]
-    pub(super) fn of(sums: Vec<f64>, inputs: usize, outputs: usize) -> LinearMap {
-        LinearMap { sums: vec![sums], inputs, outputs }
+    pub(super) fn of(sums: Vec<Vec<f64>>, inputs: usize, outputs: usize) -> LinearMap {
+        LinearMap { sums, inputs, outputs }
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn outputs_are_the_matrix_product_group_by_group() {
         // Two inputs a group, four outputs; sums[input][output].
-        let layer = LinearMap::of(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0], 2, 4);
+        let layer = LinearMap::of(vec![vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0]], 2, 4);
         assert_eq!(layer.outputs(&[1.0, 0.1], 0).unwrap(), [2.0, 4.0, 6.0, 8.0]);
         // Two groups: the first two outputs see means 0 and 1, the others means 2 and 3.
         assert_eq!(layer.outputs(&[1.0, 0.1, 0.0, 1.0], 0).unwrap(), [2.0, 4.0, 30.0, 40.0]);

@@ -225,8 +225,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_padding_takes_away_is_a_part_of_the_prediction() {
+        let (middle, around) = ([1.0, -2.0, 0.5, 3.0], [2.0, 1.5, -3.0, -1.0]);
+        let sums = |share: f64| middle.iter().zip(around).map(|(middle, around)| middle + share * around).collect();
+        let before = [Before { norm: NormId::new(7), means: vec![vec![1.0]; ACTIVATIONS.len()] }];
+        let running: Vec<f64> = sums(0.5);
+        let explained = |sums: Vec<Vec<f64>>| {
+            let layer = LinearMap::of(sums, 1, 4);
+            layer.predict(&before, &[(NormId::new(1), running.clone())], &[], UNSCALED)[0].unwrap().explained
+        };
+        assert!(explained(vec![sums(1.0)]) < 0.9);
+        assert!((explained(vec![sums(1.0), sums(0.75), sums(0.5)]) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
     fn only_a_slope_near_1_predicts() {
-        let layer = LinearMap::of(vec![1.0, -2.0, 0.5, 3.0], 1, 4);
+        let layer = LinearMap::of(vec![vec![1.0, -2.0, 0.5, 3.0]], 1, 4);
         let before = Before { norm: NormId::new(7), means: vec![vec![1.0]; ACTIVATIONS.len()] };
         let befores = [before];
         let best = |running: [f64; 4]| {
