@@ -97,5 +97,6 @@ fn two_devices_share_the_models_and_one_that_is_lost_leaves_them_to_the_other() 
     let on = |device| {
         outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Folded(report) if report.device == device)).count()
     };
-    assert!(on("cpu") >= 8 && on("gpu") <= 1, "{} on the CPU, {} begun on the GPU", on("cpu"), on("gpu"));
+    // A device is lent to two models at a time: both may have begun before one of them finds it lost.
+    assert!(on("cpu") >= 8 && on("gpu") <= 2, "{} on the CPU, {} begun on the GPU", on("cpu"), on("gpu"));
 }
