@@ -160,6 +160,7 @@ fn thresholds_in_formats_are_those_of_the_code() {
         format!("by {} rows of it first", measure("transposed", "ROWS")),
         format!("{} for one from values alone", measure("rivals/verdict", "TOO_HIGH_ALONE")),
         format!("predict {:.0} % of the running means' variance", 100.0 * measure("unpaired/width", "PREDICTED")),
+        format!("at most {:.0} % of the norms have no weight yet", 100.0 * measure("unpaired/image", "FEW")),
         format!("add up to {} and", measure("unpaired/rank_agreement", "SCORE")),
         format!("explains the rest by {} |", measure("unpaired/rank_agreement", "EXPLAINED")),
         format!("({} and {}); so must", measure("disambiguate", "LEFT"), measure("disambiguate", "FOLLOWED")),
