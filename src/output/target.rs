@@ -62,9 +62,13 @@ impl Target {
         write_all_at(self.file.file(), bytes, offset).map_err(Error::io("write", self.location.path()))
     }
 
-    /// Copies a range of `input`, in the kernel where the system can.
+    /// Copies a range of `input`, in the kernel where the system can; one range at a time.
     pub(super) fn copy_from(&self, input: &InputFile, from: u64, bytes: u64, to: u64) -> Result<()> {
-        let Some(handle) = input.handle() else { return self.copy_by_reading(input, from, bytes, to) };
+        // It goes by the files' own positions, which reads and writes at an offset, going on at the same time, leave alone on
+        // Unix and move on Windows.
+        let Some(handle) = input.handle().filter(|_| cfg!(unix)) else {
+            return self.copy_by_reading(input, from, bytes, to);
+        };
         let copy = || {
             let (mut source, mut target) = (handle, self.file.file());
             source.seek(SeekFrom::Start(from))?;
@@ -81,7 +85,7 @@ impl Target {
         }
     }
 
-    /// Copies a range of an object.
+    /// Copies a range through memory: of an object, or where files have no positions to go by.
     fn copy_by_reading(&self, input: &InputFile, from: u64, bytes: u64, to: u64) -> Result<()> {
         let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(CHUNK).min(CHUNK)];
         let mut done = 0;

@@ -16,7 +16,7 @@
 //! rivals            weights against statistics: confirm, contradict or nothing
 //! transposed        square weights, of which every one may be a transposed convolution
 //! unpaired/         norms that names left open, among the weights that are free, by what is
-//!                   predicted (running means from the norm before) and by rank agreement
+//!                   predicted (running means from the norm before, or from an image) and by rank agreement
 //! activation_means  what comes out of a norm and an activation, on average
 //! ```
 //!
