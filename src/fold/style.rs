@@ -95,9 +95,9 @@ impl StyledNorm {
                 (Some(identity), shift_into, float_of(checkpoint, shift_into, storage)?, shift_sign)
             }
         };
-        let judged = [fold.float, storage.float(fold.float), shift_float];
-        let widest = judged.into_iter().find(|&float| float == Float::F64).unwrap_or(Float::F32);
-        let reference = oracle::scales(&affine.gamma, &affine.var, affine.eps, 1.0, widest);
+        let has_f64 = [fold.float, storage.float(fold.float), shift_float].contains(&Float::F64);
+        let judged = if has_f64 { Float::F64 } else { Float::F32 };
+        let reference = oracle::scales(&affine.gamma, &affine.var, affine.eps, 1.0, judged);
         let shift_into = shift_into.clone();
         Ok(StyledNorm { affine, reference, bias, identity, shift_into, shift_float, shift_sign })
     }

@@ -1,14 +1,14 @@
 //! 2 PLAN, catalogue: globs over the names of architectures and over the paths of modules.
 //!
-//! In: a glob's text. Out: whether a name or a path matches. A glob is compiled when it is first asked: all of the
-//! catalogue's would take longer than many a model.
+//! In: a glob's text. Out: whether a name or a path matches. A glob is read when it is first asked: all of the
+//! catalogue's would take longer than many a model. Tests read each of them at once.
 
 use std::sync::OnceLock;
 
 use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 
-/// A glob that is read when it is asked for. The catalogue's are all read by a test: one that is none matches nothing.
+/// A glob that is read when it is asked for.
 #[derive(Debug)]
 pub(super) struct LazyGlob {
     text: String,
@@ -19,7 +19,10 @@ pub(super) struct LazyGlob {
 
 impl LazyGlob {
     fn new(text: String, by_segments: bool) -> LazyGlob {
-        LazyGlob { text, by_segments, compiled: OnceLock::new() }
+        let glob = LazyGlob { text, by_segments, compiled: OnceLock::new() };
+        #[cfg(test)]
+        assert!(glob.matcher().is_some(), "the catalogue has `{}` for a glob", glob.text);
+        glob
     }
 
     pub(super) fn is_match(&self, text: &str) -> bool {
@@ -77,5 +80,16 @@ impl From<String> for PathGlob {
         let slashed = text.replace('.', "/");
         let below = format!("**/{slashed}");
         PathGlob { text, whole: LazyGlob::new(slashed, true), below: LazyGlob::new(below, true) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "the catalogue has `a[` for a glob")]
+    fn a_glob_that_is_none_fails_the_tests() {
+        LazyGlob::new("a[".to_owned(), true);
     }
 }

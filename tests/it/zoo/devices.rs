@@ -28,6 +28,10 @@ fn open() -> Engine {
 
 /// Runs the zoo of `folder` into `out` on what `engines` lends.
 fn run(folder: &Folder, out: &str, engines: &Engines<'_>) -> Vec<Outcome> {
+    run_at_once(4, folder, out, engines)
+}
+
+fn run_at_once(jobs: usize, folder: &Folder, out: &str, engines: &Engines<'_>) -> Vec<Outcome> {
     let sources = discover(&[folder.path("zoo").into()], &Filter::default(), None).unwrap().sources;
     let tasks = Task::all(sources, &folder.path(out).into());
     let settings = |_: &Source| Ok(Settings { sync: false, ..Settings::default() });
@@ -35,7 +39,7 @@ fn run(folder: &Folder, out: &str, engines: &Engines<'_>) -> Vec<Outcome> {
     let seen = Seen::default();
     let run = Run {
         tasks: &tasks,
-        jobs: 4,
+        jobs,
         resume: true,
         engines,
         settings: &settings,
@@ -92,11 +96,11 @@ fn two_devices_share_the_models_and_one_that_is_lost_leaves_them_to_the_other() 
     let warned = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Folded(report) if !report.warnings.iter().all(|warning| warning.code() != "gpu-failed"))).count();
     assert_eq!(warned, 1, "the lost device is given up once");
     losers.lock().unwrap()[1]();
-    let outcomes = run(&folder, "none", &engines);
+    // One at a time: a device is lent to two models, which might both begin before one of them finds it lost.
+    let outcomes = run_at_once(1, &folder, "none", &engines);
     assert_eq!(tree(&folder.path("none")), tree(&folder.path("out")));
     let on = |device| {
         outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Folded(report) if report.device == device)).count()
     };
-    // A device is lent to two models at a time: both may have begun before one of them finds it lost.
-    assert!(on("cpu") >= 8 && on("gpu") <= 2, "{} on the CPU, {} begun on the GPU", on("cpu"), on("gpu"));
+    assert!(on("cpu") >= 8 && on("gpu") <= 1, "{} on the CPU, {} begun on the GPU", on("cpu"), on("gpu"));
 }

@@ -5,10 +5,11 @@
 //!
 //! The mean of a layer's output is a linear map of its inputs' means ([`LinearMap`]) plus its bias, and those are known where
 //! a norm and an activation stand before the layer (see [`activation_means`](crate::plan::measure::activation_means)). Two
-//! numbers are fitted, the padding, out of a few, and a slope near 1 for what the normal approximation takes away. Sums, products and pools of
-//! outputs do not follow: in 65 networks, 5 of them trained, no wrong pair reached 0.85 but for norms behind
-//! concatenations, whose statistics are those of another norm. A slope far below 1 shows a gate (squeeze and
-//! excitation) before or behind the layer.
+//! numbers are fitted, the padding, out of a few, and a slope near 1 for what the normal approximation takes away. Sums,
+//! products and pools of outputs do not follow: of 4,199 predictions of 0.85 and more, in 133 networks with renamed modules,
+//! 12 are of wrong pairs, the largest 0.94, but for a sum of 0.98 that [`addend`] gives away. Norms behind concatenations have
+//! the statistics of other norms and are left out. A slope far below 1 shows a gate (squeeze and excitation) before or
+//! behind the layer.
 
 use std::collections::BTreeSet;
 
